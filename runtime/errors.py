@@ -1,0 +1,65 @@
+"""Every error that sdkit raises on purpose: one line that says what is wrong, where, and what to do.
+
+Each class is also the builtin that a caller would expect, so `except FileNotFoundError` works without importing ours.
+The command line prints the message of a `SdkitError` in red and exits with 2; anything else is a bug of ours.
+"""
+
+
+class SdkitError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class ConfigError(SdkitError, ValueError):
+    """A setting, preset, variant or option that cannot be used."""
+
+
+class DataError(SdkitError, ValueError):
+    """Sequences or codes that do not have the expected shape, dtype or values."""
+
+
+class FileFormatError(DataError):
+    """A file that is not what its reader expects."""
+
+
+class MissingFileError(SdkitError, FileNotFoundError):
+    """A file or folder that should be there and is not."""
+
+
+class OutputExistsError(SdkitError, FileExistsError):
+    """An output that exists already; nothing is overwritten unasked."""
+
+
+class MissingExtraError(SdkitError, ImportError):
+    """An optional dependency that is not installed."""
+
+
+class DeviceError(SdkitError, RuntimeError):
+    """A device that was asked for and cannot be had."""
+
+
+class BundleError(SdkitError, ValueError):
+    """A bundle that must not be used."""
+
+
+class ManifestError(BundleError):
+    """A manifest that does not parse, has unknown keys or was changed."""
+
+
+class BundleVersionError(BundleError):
+    """A bundle of a format version that this sdkit does not read."""
+
+
+class BundlePathError(BundleError):
+    """A manifest entry that points outside its bundle."""
+
+
+class BundleFileError(BundleError, FileNotFoundError):
+    """A file of the bundle that is missing."""
+
+
+class DigestError(BundleError):
+    """A file of the bundle whose bytes are not those that were exported."""
+
+
+class ParityError(SdkitError, ArithmeticError):
+    """Exported graphs that do not compute what the training model computes."""
