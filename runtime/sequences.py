@@ -40,6 +40,8 @@ class SequenceMeta:
     """What a sequence file says of its numbers."""
 
     element: Element
+    name: str = ""
+    """Of the data set, such as `sprites`; chooses the preset."""
     factors: tuple[Factor, ...] = ()
     rate: float | None = None
     """Elements a second."""
@@ -62,6 +64,7 @@ class SequenceMeta:
         attributes = {
             "format": FORMAT,
             "version": VERSION,
+            "name": self.name,
             "element": self.element.kind,
             "units": json.dumps(self.element.units),
             "feature_names": json.dumps(self.element.feature_names),
@@ -92,6 +95,7 @@ class SequenceFile(LazyFile):
         check_steps(self.count, self.steps, f"{self.path}: data set 'data'")
         self.meta = replace(
             self.meta,
+            name=str(self._attribute("name") or ""),
             factors=self._factors(),
             rate=self._attribute("rate"),
             source=str(self._attribute("source") or ""),

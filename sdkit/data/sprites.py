@@ -70,7 +70,7 @@ def make(
     reporter = reporter or Quiet()
     element = Element("image", (3, CELL, CELL), "uint8", ("grey level",))
     source = "LPC sprite sheets as arranged by github.com/YingzhenLi/Sprites"
-    meta = SequenceMeta(element, factors(), rate=None, source=source, licence="CC-BY-SA-3.0 OR GPL-3.0")
+    meta = SequenceMeta(element, "sprites", factors(), source=source, licence="CC-BY-SA-3.0 OR GPL-3.0")
     with SequenceWriter(path, meta, compression=compression, force=force) as writer:
         strips = compose(sheets, reporter)
         train, test = order()

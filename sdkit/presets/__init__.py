@@ -1,0 +1,1 @@
+"""Presets: one TOML file of settings each, with where every value comes from."""

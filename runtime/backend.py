@@ -1,0 +1,21 @@
+"""What runs a graph: ONNX Runtime, TorchScript or the training model itself, behind one small protocol."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from sdkit.runtime.element import Array
+
+GRAPHS = ("encoder", "static", "dynamic", "decoder", "prior")
+"""The five graphs of a model, in the order of the data's way through them."""
+
+
+class Backend(Protocol):
+    """Runs the five graphs on numpy arrays."""
+
+    name: str
+    """`onnx`, `torchscript` or `torch`."""
+    device: str
+    """Where graphs really run: `cpu` or `cuda:N`."""
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph; names and shapes are those of the contract."""

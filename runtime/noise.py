@@ -1,0 +1,50 @@
+"""Noise that any host can draw again: Philox 4x64-10 counters and the Box-Muller transform.
+
+Every sequence has a stream of its own, so noise depends neither on batch size nor on where a run was resumed. For
+sequence number i and purpose p, take the 64-bit outputs r_0, r_1, ... of Philox 4x64-10 with key (seed, p), one block of
+four outputs for each counter (j, i, 0, 0), j = 1, 2, 3, ... Each pair gives two standard normal values:
+
+    u = ((r_2k >> 11) + 1) / 2^53        v = (r_2k+1 >> 11) / 2^53
+    z_2k = sqrt(-2 ln u) cos(2 pi v)     z_2k+1 = sqrt(-2 ln u) sin(2 pi v)
+
+computed in double precision and rounded to float32. Values fill an array in row-major order, so the noise of T steps
+begins with the noise of fewer.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.runtime.errors import ConfigError
+
+
+class Purpose(IntEnum):
+    """What noise is for: the second half of the Philox key."""
+
+    STATIC_PRIOR = 0
+    DYNAMIC_PRIOR = 1
+    STATIC_POSTERIOR = 2
+    DYNAMIC_POSTERIOR = 3
+
+
+def standard_normal(seed: int, purpose: Purpose, first: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return noise of `shape` (B, ...) for the sequences first, first + 1, ...
+
+    Raises:
+        ConfigError: a seed outside 0..2^64 - 1.
+    """
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed = {seed}; it must lie in 0..2^64 - 1")
+    size = int(np.prod(shape[1:]))
+    pairs = (size + 1) // 2
+    raw = np.empty((shape[0], 2 * pairs), np.uint64)
+    for row in range(shape[0]):
+        key = np.array([seed, purpose], np.uint64)
+        counter = np.array([0, first + row, 0, 0], np.uint64)
+        raw[row] = np.random.Philox(key=key, counter=counter).random_raw(2 * pairs)
+    uniform = (raw >> np.uint64(11)).astype(np.float64)
+    radius = np.sqrt(-2.0 * np.log((uniform[:, 0::2] + 1.0) / 2.0**53))
+    angle = 2.0 * np.pi * uniform[:, 1::2] / 2.0**53
+    normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return normal.reshape(shape[0], 2 * pairs)[:, :size].astype(np.float32).reshape(shape)

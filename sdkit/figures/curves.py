@@ -1,0 +1,43 @@
+"""Training curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdkit.runtime.output import replacing
+
+# Okabe and Ito's colours, told apart by colour-blind readers as well.
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+
+
+def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw likelihoods, divergences and active units over epochs into a PNG.
+
+    Args:
+        metrics: records of metrics.jsonl.
+        path: the picture to write; an existing one is replaced.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    likelihood, divergence, units = figure.subplots(1, 3)
+    epochs = [m["epoch"] for m in metrics]
+    for part, style in (("train", "-"), ("val", "--")):
+        if part not in metrics[-1]:
+            continue
+        values = [m.get(part, {}) for m in metrics]
+        likelihood.plot(epochs, [v.get("nll") for v in values], style, color=BLUE, label=f"other steps, {part}")
+        likelihood.plot(epochs, [v.get("nll_anchor") for v in values], style, color=ORANGE, label=f"anchor, {part}")
+        divergence.plot(epochs, [v.get("kl_static") for v in values], style, color=GREEN, label=f"static, {part}")
+        divergence.plot(epochs, [v.get("kl_dynamic") for v in values], style, color=PURPLE, label=f"dynamic, {part}")
+    units.plot(epochs, [m["active_static"] for m in metrics], color=GREEN, label="static")
+    units.plot(epochs, [m["active_dynamic"] for m in metrics], color=PURPLE, label="dynamic")
+    titles = ("negative log-likelihood", "KL divergence", "active units")
+    for axes, title, unit in zip((likelihood, divergence, units), titles, ("nats a sequence",) * 2 + ("units",), strict=True):
+        axes.set(title=title, xlabel="epoch", ylabel=unit)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    likelihood.set_yscale("log")
+    with replacing(path, force=True) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -1,0 +1,76 @@
+"""Shape of the model: element, widths and the switches of the dynamic path."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError
+
+Subtract = Literal["hidden", "features", "none"]
+AnchorDynamic = Literal["zero", "inferred"]
+Anchor = Literal["first", "middle", "last"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {"subtract": "hidden", "anchor_dynamic": "zero", "bidirectional": False, "layers": 1},
+    "release": {"subtract": "features", "anchor_dynamic": "inferred", "bidirectional": True, "layers": 2},
+}
+"""Named points in the space of switches: the model as printed, and the one whose code was published with it."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that decides the shape of a model; the letters are those of the docstrings."""
+
+    element: Element
+    static_size: int = 256
+    """S."""
+    dynamic_size: int = 256
+    """D."""
+    hidden_size: int = 256
+    """H: width of the static hidden vector and of the LSTM, equal since one is subtracted from the other (Eq. 8)."""
+    prior_hidden_size: int = 256
+    """Width of the two stacked LSTM layers of the prior."""
+    prior_layers: int = 2
+    encoder_widths: tuple[int, ...] = (32, 64, 128, 256, 128)
+    """Channels (images) or features (series, spectra) of the encoder's layers, appendix A.4."""
+    decoder_widths: tuple[int, ...] = (256, 128, 64, 32)
+    """The same of the decoder's hidden layers."""
+    pixel_scale: float = 255.0
+    """uint8 pixels are divided by this; the Sprites benchmark divides by 256."""
+    subtract: Subtract = "hidden"
+    """What the dynamic path subtracts: the static hidden vector from the LSTM's output (Eq. 8), the anchor's features
+    from the LSTM's input, or nothing."""
+    anchor_dynamic: AnchorDynamic = "zero"
+    """The anchor's dynamic code: the constant 0 (paper section 4), or inferred like every other step's."""
+    bidirectional: bool = False
+    layers: int = 1
+    """Layers of the LSTM."""
+    anchor: Anchor = "first"
+    """The element that the static code is read from."""
+
+    def __post_init__(self) -> None:
+        for name in ("static_size", "dynamic_size", "hidden_size", "prior_hidden_size", "prior_layers", "layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; it must be at least 1")
+        for name in ("encoder_widths", "decoder_widths"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; expected one or more positive widths")
+        if self.pixel_scale <= 0:
+            raise ConfigError(f"pixel_scale = {self.pixel_scale}; it must be positive")
+
+    @property
+    def causal(self) -> bool:
+        """Whether a dynamic code depends on no later element, save the anchor."""
+        return not self.bidirectional
+
+    @property
+    def variant(self) -> str:
+        """`paper`, `release`, or `custom` for other switches."""
+        for name, switches in VARIANTS.items():
+            if all(getattr(self, key) == value for key, value in switches.items()):
+                return name
+        return "custom"
+
+    def anchor_index(self, steps: Any) -> Any:
+        """Return the anchor's position among `steps` elements; works on ints and on traced sizes alike."""
+        return {"first": 0, "middle": steps // 2, "last": steps - 1}[self.anchor]

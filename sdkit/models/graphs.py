@@ -1,0 +1,161 @@
+"""The five graphs as modules: what is exported, and what the verbs run on while a model is in training.
+
+A graph holds no random operation and no hidden unit: noise is an input, data go in and come out in data units.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sdkit.models.config import ModelConfig
+from sdkit.models.model import SplitModel, join
+from sdkit.models.paths import Prior, all_steps, without_anchor
+from sdkit.runtime.element import Array
+from sdkit.runtime.verbs import Letters, Verbs
+
+
+class EncoderGraph(nn.Module):
+    """x (B, T, *element) -> features (B, T, G)."""
+
+    inputs, outputs = ("x",), ("features",)
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to features."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+
+class StaticGraph(nn.Module):
+    """features (B, T, G) -> static_mean (B, S), static_std (B, S), static_hidden (B, H)."""
+
+    inputs, outputs = ("features",), ("static_mean", "static_std", "static_hidden")
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.path = model.static_path
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map features to the posterior of the static code."""
+        hidden, static = self.path(features)
+        return static.mean, static.std, hidden
+
+
+class DynamicGraph(nn.Module):
+    """features (B, T, G), static_hidden (B, H) -> dynamic_mean and dynamic_std (B, T, D), both 0 at a zero anchor."""
+
+    inputs, outputs = ("features", "static_hidden"), ("dynamic_mean", "dynamic_std")
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.path, self.config = model.dynamic_path, model.config
+
+    def forward(self, features: Tensor, static_hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features to the posterior of the dynamic codes."""
+        dynamic = self.path(features, static_hidden)
+        return all_steps(self.config, dynamic.mean), all_steps(self.config, dynamic.std)
+
+
+class DecoderGraph(nn.Module):
+    """static (B, S), dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std for series."""
+
+    inputs = ("static", "dynamic")
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+        self.outputs: tuple[str, ...] = model.decoder.outputs  # type: ignore[assignment]
+
+    def forward(self, static: Tensor, dynamic: Tensor) -> tuple[Tensor, ...]:
+        """Map codes to data."""
+        return self.decoder.in_units(self.decoder(join(static, dynamic)))  # type: ignore[operator, no-any-return]
+
+
+class PriorGraph(nn.Module):
+    """noise (B, T, D) -> dynamic (B, T, D), sampled step by step, and dynamic_mean (B, T, D); 0 at a zero anchor."""
+
+    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.config: ModelConfig = model.config
+        self.rollout: nn.Module = PriorRollout(model.prior)
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to sampled dynamic codes."""
+        free = noise if self.config.anchor_dynamic == "inferred" else without_anchor(self.config, noise)
+        sampled, means = self.rollout(free)
+        return all_steps(self.config, sampled), all_steps(self.config, means)
+
+
+class PriorRollout(nn.Module):
+    """The prior fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t (Eq. 1).
+
+    Kept to what TorchScript compiles: traced, its loop would keep the example's T.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.lstm, self.head = prior.lstm, prior.head
+        self.layers, self.width = prior.layers, prior.width
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples and means of the free steps, both (B, T', D)."""
+        batch = noise.size(0)
+        h = torch.zeros(self.layers, batch, self.width, dtype=noise.dtype, device=noise.device)
+        c = torch.zeros(self.layers, batch, self.width, dtype=noise.dtype, device=noise.device)
+        d = torch.zeros(batch, 1, noise.size(2), dtype=noise.dtype, device=noise.device)
+        samples: list[Tensor] = []
+        means: list[Tensor] = []
+        for t in range(noise.size(1)):
+            hidden, (h, c) = self.lstm(d, (h, c))
+            mean, log_variance = self.head(hidden)
+            d = mean + torch.exp(0.5 * log_variance) * noise[:, t : t + 1]
+            samples.append(d)
+            means.append(mean)
+        return torch.cat(samples, 1), torch.cat(means, 1)
+
+
+def graphs(model: SplitModel) -> dict[str, nn.Module]:
+    """Return the five graphs over the model's own layers, in the order of the contract."""
+    return {
+        "encoder": EncoderGraph(model),
+        "static": StaticGraph(model),
+        "dynamic": DynamicGraph(model),
+        "decoder": DecoderGraph(model),
+        "prior": PriorGraph(model),
+    }
+
+
+class TorchBackend:
+    """Runs the graphs on the training model itself, in float32 and evaluation mode."""
+
+    name = "torch"
+
+    def __init__(self, model: SplitModel) -> None:
+        self.model, self.graphs = model, graphs(model)
+        self._device = next(model.parameters()).device
+        self.device = str(self._device)
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on numpy arrays."""
+        module = self.graphs[graph]
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                tensors = (torch.from_numpy(inputs[name]).to(self._device) for name in module.inputs)  # type: ignore[union-attr]
+                results = module(*tensors)
+        finally:
+            self.model.train(training)
+        results = results if isinstance(results, tuple) else (results,)
+        return {name: r.cpu().numpy() for name, r in zip(module.outputs, results, strict=True)}  # type: ignore[arg-type]
+
+
+def verbs(model: SplitModel) -> Verbs:
+    """Return encode, decode, swap, ... on the training model."""
+    config = model.config
+    return Verbs(TorchBackend(model), config.element, Letters(config.static_size, config.dynamic_size))

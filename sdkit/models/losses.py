@@ -1,0 +1,42 @@
+"""The objective (paper Eqs. 5 to 7), minimised.
+
+One convention throughout: likelihood and divergences are summed over an element's values, over code dimensions and over
+steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. The paper
+prints a plus sign before beta KL in a maximum (Eq. 7); the sign here is the one that regularises.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sdkit.models.config import ModelConfig
+from sdkit.models.gaussian import kl, kl_to_standard
+from sdkit.models.model import Output
+
+
+class Terms(NamedTuple):
+    """Terms of the objective, each a scalar: the batch mean in nats a sequence, unweighted save `loss`."""
+
+    loss: Tensor
+    nll: Tensor
+    """Steps other than the anchor."""
+    nll_anchor: Tensor
+    kl_static: Tensor
+    kl_dynamic: Tensor
+
+
+def objective(output: Output, config: ModelConfig, *, alpha: float, beta_static: float, beta_dynamic: float) -> Terms:
+    """Return the loss and its terms.
+
+    loss = sum_{t != a} NLL(x_t) + w NLL(x_a) + beta_s KL_s + beta_d KL_d, with w = alpha where d_a = 0 (Eq. 5). Where the
+    anchor's code is inferred the anchor is a step like any other and alpha adds to it, w = 1 + alpha, as in the
+    published code.
+    """
+    anchor = config.anchor_index(output.nll.shape[1])
+    nll_anchor = output.nll[:, anchor].mean()
+    nll = output.nll.sum(1).mean() - nll_anchor
+    kl_static = kl_to_standard(output.static).mean()
+    kl_dynamic = kl(output.dynamic, output.prior).sum(1).mean()
+    weight = alpha if config.anchor_dynamic == "zero" else 1.0 + alpha
+    loss = nll + weight * nll_anchor + beta_static * kl_static + beta_dynamic * kl_dynamic
+    return Terms(loss, nll, nll_anchor, kl_static, kl_dynamic)

@@ -1,0 +1,62 @@
+"""The training model: encoder, static path, dynamic path, decoder and prior, put together as in the paper's Fig. 1."""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from sdkit.models import elements
+from sdkit.models.config import ModelConfig
+from sdkit.models.gaussian import Gaussian
+from sdkit.models.paths import DynamicPath, Prior, StaticPath, all_steps
+
+
+class Output(NamedTuple):
+    """What a training step needs; free steps are those with a posterior of their own."""
+
+    nll: Tensor
+    """(B, T) nats."""
+    static: Gaussian
+    """q(s | x_a), (B, S)."""
+    dynamic: Gaussian
+    """q(d_t | ...) of the free steps, (B, T', D)."""
+    prior: Gaussian
+    """p(d_t | d_<t) of the free steps, given sampled codes, (B, T', D)."""
+
+
+class SplitModel(nn.Module):
+    """A sequence model that splits x_1:T into one static code s and dynamic codes d_1:T."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder, decoder = elements.build(config)
+        self.encoder, self.decoder = cast(nn.Module, encoder), cast(nn.Module, decoder)
+        self.static_path = StaticPath(config, encoder.features)
+        self.dynamic_path = DynamicPath(config, encoder.features)
+        self.prior = Prior(config)
+        self.features = encoder.features
+
+    def posterior(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
+        """Return q(s | x_a) (B, S) and q(d_t | ...) of the free steps (B, T', D), from (B, T, *element)."""
+        features = self.encoder(x)
+        # The recurrent part is cheap and sums over steps, so it runs in float32 whatever the convolutions run in.
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.float()
+            static_hidden, static = self.static_path(features)
+            return static, self.dynamic_path(features, static_hidden)
+
+    def forward(self, x: Tensor) -> Output:
+        """Encode, sample by the reparametrisation trick and decode; (B, T, *element) in data units."""
+        static, dynamic = self.posterior(x)
+        s, d = static.sample(), dynamic.sample()
+        with torch.autocast(x.device.type, enabled=False):
+            prior = self.prior(d)
+        codes = join(s, all_steps(self.config, d))
+        return Output(self.decoder.nll(self.decoder(codes), x), static, dynamic, prior)  # type: ignore[operator]
+
+
+def join(static: Tensor, dynamic: Tensor) -> Tensor:
+    """Return [s, d_t], (B, T, S + D), from (B, S) and (B, T, D)."""
+    repeated = static.unsqueeze(1).expand(-1, dynamic.shape[1], -1)
+    return torch.cat([repeated, dynamic], -1)

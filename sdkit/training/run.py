@@ -1,0 +1,137 @@
+"""A run folder: config, metrics, pictures, weights, and the state that a run resumes from.
+
+    runs/NAME/config.json  metrics.jsonl  curves.png  swaps/  best.safetensors  last.safetensors  state.pt  bundle/
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from sdkit.models.config import ModelConfig
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
+from sdkit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from sdkit.models.model import SplitModel
+
+RUNS = Path("runs")
+
+
+class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run's data came from."""
+
+    path: str
+    name: str = ""
+    train_count: int = 0
+    val_count: int = 0
+    steps: int = 0
+    source: str = ""
+    licence: str = ""
+
+
+class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """config.json."""
+
+    model: ModelConfig
+    train: TrainConfig
+    data: DataInfo
+    preset: str = ""
+    sdkit_version: str = ""
+    torch_version: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read on demand."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's config.
+
+        Raises:
+            FileFormatError: config.json does not parse.
+        """
+        file = self.path / "config.json"
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=RunConfig)
+        except msgspec.MsgspecError as error:
+            raise FileFormatError(f"{file} is not the config of a run: {error}") from error
+
+    @property
+    def bundle(self) -> Path:
+        """Where the run's bundle lies once it is exported."""
+        return self.path / "bundle"
+
+    def weights(self, which: Literal["best", "last"] = "best") -> Path:
+        """Return the path of the best or last weights.
+
+        Raises:
+            MissingFileError: no epoch has ended yet.
+        """
+        file = self.path / f"{which}.safetensors"
+        if not file.is_file():
+            raise MissingFileError(f"{file} does not exist: no epoch of this run has ended; `sdkit train` first")
+        return file
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return one record an epoch."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+
+    def load_model(self, which: Literal["best", "last"] = "best") -> "SplitModel":
+        """Return the trained model, on the CPU, in evaluation mode."""
+        from safetensors.torch import load_file
+
+        from sdkit.models.model import SplitModel
+
+        model = SplitModel(self.config.model)
+        model.load_state_dict(load_file(self.weights(which)))
+        return model.eval()
+
+
+def find_run(given: str | Path | None = None) -> Run:
+    """Return a run: the one given, else SDKIT_RUN, else the newest under runs/.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    given = given or os.environ.get("SDKIT_RUN") or None
+    if given is not None:
+        for path in (Path(given), RUNS / given):
+            if (path / "config.json").is_file():
+                return Run(path)
+        raise MissingFileError(f"{given} is not a run: it holds no config.json; `sdkit train` makes one under {RUNS}/")
+    found = sorted(RUNS.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise MissingFileError(f"no run under {RUNS.absolute()}; `sdkit train` makes one")
+    return Run(found[-1].parent)
+
+
+def new_run_path(name: str | None, base: str) -> Path:
+    """Return a folder for a new run: the name given, which must be free, or base, base-2, base-3, ...
+
+    Raises:
+        ConfigError: the name is taken, or is no plain name.
+    """
+    if name is not None:
+        if Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"--name {name}: expected a plain folder name, made under {RUNS}/")
+        if (RUNS / name).exists():
+            raise ConfigError(f"{RUNS / name} exists already; choose another --name, or --resume it")
+        return RUNS / name
+    number = 1
+    while (path := RUNS / (base if number == 1 else f"{base}-{number}")).exists():
+        number += 1
+    return path

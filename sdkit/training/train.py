@@ -1,0 +1,72 @@
+"""`train`: one call from a data set to a trained run."""
+
+from pathlib import Path
+from typing import Any
+
+from sdkit.data import make_dataset
+from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import SequenceFile
+from sdkit.training.config import presets, settings
+from sdkit.training.loop import resume as resume_run
+from sdkit.training.loop import start
+from sdkit.training.run import RUNS, Run, find_run, new_run_path
+
+BUILT_IN = "puppets"
+ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    preset: str | None = None,
+    variant: str = "paper",
+    name: str | None = None,
+    device: str = "auto",
+    resume: bool | str | Path = False,
+    reporter: Reporter | None = None,
+    **overrides: Any,
+) -> Run:
+    """Train a model and return its run, a folder under runs/.
+
+    Args:
+        data: a sequence file; the built-in puppets when None, made on first use.
+        preset: settings to start from; that of the data set's name when there is one.
+        variant: `paper` (the printed model) or `release` (the published code's): the switches of the dynamic path.
+        name: of the run; the data set's by default, with a number when it is taken.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        resume: continue the newest run (True) or a given one; of the settings only `epochs` may change.
+        reporter: is told how it goes.
+        **overrides: any setting of `ModelConfig` or `TrainConfig`, such as `epochs=4, beta=0.1`.
+
+    Raises:
+        ConfigError: an unknown preset, variant or setting, or a value that cannot be.
+        DataError, FileFormatError, MissingFileError: data that cannot be used.
+        DeviceError: a device that is not there.
+    """
+    reporter = reporter or Quiet()
+    if resume:
+        others = [key for key in overrides if key != "epochs"] + (["preset"] if preset else [])
+        if others:
+            raise ConfigError(f"a resumed run keeps its settings; only epochs may change, not {', '.join(others)}")
+        run = find_run(None if resume is True else resume)
+        path = None if data is None else Path(data)
+        return resume_run(run, overrides.get("epochs"), data=path, device=device, reporter=reporter)
+    # Settings do not depend on the data's shape: a wrong name is told before any data are made or read.
+    settings(ANY_IMAGE, preset_name=preset, variant=variant, overrides=overrides)
+    file = SequenceFile(built_in(reporter) if data is None else data)
+    kind = file.meta.name
+    chosen = preset or (kind if kind in presets() else None)
+    model, config = settings(file.element, preset_name=chosen, variant=variant, overrides=overrides)
+    path = new_run_path(name, kind or file.path.stem)
+    return start(file, path, model, config, preset=chosen or "", device=device, reporter=reporter)
+
+
+def built_in(reporter: Reporter) -> Path:
+    """Return the built-in data set, made under runs/ on first use."""
+    path = RUNS / "data" / f"{BUILT_IN}.h5"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_dataset(BUILT_IN, path, reporter=reporter)
+    return path
