@@ -1,0 +1,26 @@
+"""Writes a trained model as a bundle of graphs and proves them equal to it.
+
+May import: `sdkit` (learn) and `sdkit.runtime`; PyTorch and onnx inside the functions that need them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdkit.export.bundle import export_bundle as export_bundle
+    from sdkit.export.parity import Report as Report
+    from sdkit.export.verification import verify as verify
+
+_PUBLIC = {"Report": "parity", "export_bundle": "bundle", "verify": "verification"}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

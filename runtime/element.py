@@ -1,4 +1,4 @@
-"""What one element of a sequence is: an image, a window of a series, or a spectrum frame (DESIGN letters `*element`)."""
+"""What one element of a sequence is: an image, a window of a series, or a spectrum frame (`*element` in docstrings)."""
 
 from typing import Any, Literal
 
@@ -29,7 +29,9 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         axes = LAYOUTS[self.kind]
         if len(self.shape) != len(axes) or min(self.shape) < 1:
-            raise ConfigError(f"an element of kind {self.kind} has the axes ({', '.join(axes)}), not the shape {self.shape}")
+            raise ConfigError(
+                f"an element of kind {self.kind} has the axes ({', '.join(axes)}), not the shape {self.shape}"
+            )
 
     @property
     def high(self) -> float:
@@ -68,7 +70,9 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise DataError(f"{where} holds NaN or infinite pixels, the first at {first}; images must be complete")
         low, high = float(x.min()), float(x.max())
         if low < 0.0 or high > 1.0:
-            raise DataError(f"{where} holds pixels from {low:g} to {high:g}; float32 images lie in [0, 1], or store uint8")
+            raise DataError(
+                f"{where} holds pixels from {low:g} to {high:g}; float32 images lie in [0, 1], or store uint8"
+            )
 
     def cast(self, x: Array) -> Array:
         """Return decoded values (float32, data units) in the data set's own dtype: uint8 is rounded and clipped."""
@@ -82,4 +86,6 @@ def check_steps(count: int, steps: int, where: str) -> None:
     if count < 1:
         raise DataError(f"{where} is empty: it holds no sequence")
     if steps < 2:
-        raise DataError(f"{where} has T = {steps}; a sequence needs at least 2 elements: one is the anchor of the static code")
+        raise DataError(
+            f"{where} has T = {steps}; a sequence needs at least 2 elements: one is the anchor of the static code"
+        )

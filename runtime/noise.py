@@ -1,8 +1,8 @@
 """Noise that any host can draw again: Philox 4x64-10 counters and the Box-Muller transform.
 
 Every sequence has a stream of its own, so noise depends neither on batch size nor on where a run was resumed. For
-sequence number i and purpose p, take the 64-bit outputs r_0, r_1, ... of Philox 4x64-10 with key (seed, p), one block of
-four outputs for each counter (j, i, 0, 0), j = 1, 2, 3, ... Each pair gives two standard normal values:
+sequence number i and purpose p, take the 64-bit outputs r_0, r_1, ... of Philox 4x64-10 with key (seed, p), one block
+of four outputs for each counter (j, i, 0, 0), j = 1, 2, 3, ... Each pair gives two standard normal values:
 
     u = ((r_2k >> 11) + 1) / 2^53        v = (r_2k+1 >> 11) / 2^53
     z_2k = sqrt(-2 ln u) cos(2 pi v)     z_2k+1 = sqrt(-2 ln u) sin(2 pi v)

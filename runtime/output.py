@@ -18,7 +18,9 @@ def check_output(path: str | Path, *, force: bool = False) -> Path:
     """
     path = Path(path)
     if path.exists() and not force:
-        raise OutputExistsError(f"{path} exists already; choose another output or pass --force (force=True) to replace it")
+        raise OutputExistsError(
+            f"{path} exists already; choose another output or pass --force (force=True) to replace it"
+        )
     if not path.absolute().parent.is_dir():
         raise MissingFileError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
     return path
@@ -39,8 +41,8 @@ def replacing(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
-            remove(path)  # os.replace cannot replace a folder that is not empty
-        os.replace(temporary, path)
+            remove(path)  # a rename cannot replace a folder that is not empty
+        temporary.replace(path)
     finally:
         remove(temporary)
 

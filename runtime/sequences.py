@@ -79,8 +79,8 @@ class SequenceMeta:
 class SequenceFile(LazyFile):
     """Reader and validator of a sequence file.
 
-    Structure is checked when it is opened; values (NaN, range) are checked batch by batch as they are read, since a file
-    may be larger than memory. `check()` reads them all.
+    Structure is checked when it is opened; values (NaN, range) are checked batch by batch as they are read, since a
+    file may be larger than memory. `check()` reads them all.
 
     Raises:
         MissingFileError: no such file.
@@ -121,7 +121,7 @@ class SequenceFile(LazyFile):
     @property
     def nbytes(self) -> int:
         """Size of `data` in memory, uncompressed."""
-        return int(np.prod(self.data.shape)) * self.data.dtype.itemsize
+        return int(np.prod(self.data.shape)) * int(self.data.dtype.itemsize)
 
     def labels(self) -> Indices | None:
         """Return (N, L) class indices, or None."""
@@ -168,28 +168,20 @@ class SequenceFile(LazyFile):
         return self.element.check(x, f"{self.path}: data set 'data'")
 
     def _read_sorted(self, index: Indices) -> Array:
-        # h5py picks scattered rows one hyperslab at a time; where the wanted rows are dense, whole runs are far cheaper.
+        # h5py picks scattered rows one hyperslab at a time; where the wanted rows are dense, one run is far cheaper.
         if len(index) == 0:
             return np.empty((0, *self.data.shape[1:]), self.data.dtype)
         first, last = int(index[0]), int(index[-1]) + 1
         if last - first <= 4 * len(index):
-            block = self.data[first:last]
+            block = np.asarray(self.data[first:last])
             return block if len(block) == len(index) else block[index - first]
         return np.asarray(self.data[index])
 
     def batches(self, size: int, index: Indices | None = None) -> Iterator[tuple[Indices, Array]]:
-        """Yield (indices, sequences) of at most `size`, all of one length, cut to that length; order kept.
-
-        Where the file has `lengths`, a batch ends where the length changes, so that no graph ever sees padding.
-        """
+        """Yield (indices, sequences (B, T, *element)) of at most `size`, in order."""
         index = self.select(None) if index is None else index
-        lengths = self.lengths()
         for start in range(0, len(index), size):
-            part = index[start : start + size]
-            x = self.read(part)
-            for run in _runs(None if lengths is None else lengths[part], len(part)):
-                steps = self.steps if lengths is None else int(lengths[part[run.start]])
-                yield part[run], x[run, :steps]
+            yield index[start : start + size], self.read(index[start : start + size])
 
     def check(self) -> None:
         """Read every value once.
@@ -225,7 +217,9 @@ class SequenceFile(LazyFile):
         if dtype not in ("uint8", "float32"):
             raise FileFormatError(f"{self.path}: data set 'data' is {dtype}; expected uint8 or float32")
         if kind == "image" and shape[2] not in (1, 3) and shape[4] in (1, 3):
-            raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}, channels last; expected (N, T, C, H, W)")
+            raise FileFormatError(
+                f"{self.path}: data set 'data' has shape {shape}, channels last; expected (N, T, C, H, W)"
+            )
         units, names = self._json("units", ()), self._json("feature_names", ())
         return Element(kind, tuple(map(int, shape[2:])), dtype, tuple(units), tuple(names))  # type: ignore[arg-type]
 
@@ -243,7 +237,9 @@ class SequenceFile(LazyFile):
             if name in self.handle:
                 shape = self.dataset(name, f"of {axes} axes").shape
                 if len(shape) != axes or shape[0] != self.count:
-                    raise FileFormatError(f"{self.path}: data set '{name}' has shape {shape}; expected N = {self.count} rows")
+                    raise FileFormatError(
+                        f"{self.path}: data set '{name}' has shape {shape}; expected N = {self.count} rows"
+                    )
         lengths = self.lengths()
         if lengths is not None and (lengths.min() < 2 or lengths.max() > self.steps):
             raise FileFormatError(f"{self.path}: data set 'lengths' must lie in 2..{self.steps}")
@@ -265,13 +261,6 @@ def _class_names(entry: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(values, dict):
         return tuple(str(name) for name, _ in sorted(values.items(), key=lambda item: int(item[1])))
     return tuple(map(str, values))
-
-
-def _runs(lengths: Indices | None, count: int) -> list[slice]:
-    if lengths is None:
-        return [slice(0, count)]
-    edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), count]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
 class SequenceWriter(GrowingFile):
@@ -301,7 +290,9 @@ class SequenceWriter(GrowingFile):
         """Append (B, T, *element) sequences with their (B, L) labels and further (B, ...) data sets."""
         self.meta.element.check(x, f"{self.path}: a batch to write")
         if labels is not None and labels.shape != (len(x), len(self.meta.factors)):
-            raise DataError(f"{self.path}: labels have shape {labels.shape}; expected {(len(x), len(self.meta.factors))}")
+            raise DataError(
+                f"{self.path}: labels have shape {labels.shape}; expected {(len(x), len(self.meta.factors))}"
+            )
         self.append(data=x, **({} if labels is None else {"labels": labels.astype(np.int64)}), **others)
         self.count += len(x)
 

@@ -13,18 +13,11 @@ from numpy.typing import NDArray
 from sdkit.runtime.backend import Backend
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.manifest import Letters
 from sdkit.runtime.noise import Purpose, standard_normal
 
 Floats = NDArray[np.float32]
 BATCH_SIZE = 64
-
-
-@dataclass(frozen=True)
-class Letters:
-    """Widths that a host needs: S and D."""
-
-    static_size: int
-    dynamic_size: int
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,8 @@ class Verbs:
     """The same verbs on whatever runs the graphs. numpy in, numpy out.
 
     Sequences are (B, T, *element) in the data set's dtype and units; decoded sequences are float32 in the same units
-    (`element.cast` turns them into the data set's dtype). Codes are means unless a seed asks for samples. Any B is fine:
-    work is cut into batches of `batch_size`.
+    (`element.cast` turns them into the data set's dtype). Codes are means unless a seed asks for samples. Any B is
+    fine: work is cut into batches of `batch_size`.
     """
 
     def __init__(self, backend: Backend, element: Element, letters: Letters, *, batch_size: int = BATCH_SIZE) -> None:
@@ -142,10 +135,9 @@ class Verbs:
 
     def _each(self, x: Array, change: Any, first: int = 0) -> Floats:
         self.element.check(x)
-        out = []
-        for part in self._parts(len(x)):
-            out.append(self._decode(change(self._encode(x[part], None, 0), first + part.start)))
-        return np.concatenate(out)
+        return np.concatenate(
+            [self._decode(change(self._encode(x[part], None, 0), first + part.start)) for part in self._parts(len(x))]
+        )
 
     def _parts(self, count: int) -> Iterator[slice]:
         for start in range(0, count, self.batch_size):
@@ -161,9 +153,9 @@ class Verbs:
             return codes
         static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, codes.static.shape)
         dynamic_noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, codes.dynamic.shape)
-        return Codes(
-            codes.static + static["static_std"] * static_noise, codes.dynamic + dynamic["dynamic_std"] * dynamic_noise
-        )
+        drawn_static: Floats = codes.static + static["static_std"] * static_noise
+        drawn_dynamic: Floats = codes.dynamic + dynamic["dynamic_std"] * dynamic_noise
+        return Codes(drawn_static, drawn_dynamic)
 
     def _decode(self, codes: Codes) -> Floats:
         return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})["x"]

@@ -1,6 +1,57 @@
 """sdkit splits sequences into one static code and a dynamic code a step, and ships the learned split anywhere.
 
-This package learns (PyTorch); `sdkit.export` writes graphs, `sdkit.runtime` serves them without PyTorch, `sdkit.cli` talks.
+This package learns (PyTorch); `sdkit.export` writes graphs, `sdkit.runtime` serves them without PyTorch, `sdkit.cli`
+talks. What the command line does, these functions do in one call; each is imported when it is first used.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdkit.data import make_dataset as make_dataset
+    from sdkit.export.bundle import export_bundle as export_bundle
+    from sdkit.export.verification import verify as verify
+    from sdkit.figures.render import render as render
+    from sdkit.runtime.bundle import Bundle as Bundle
+    from sdkit.runtime.doctor import doctor as doctor
+    from sdkit.runtime.runtime import Runtime as Runtime
+    from sdkit.runtime.sequences import SequenceFile as SequenceFile
+    from sdkit.training.run import Run as Run
+    from sdkit.training.run import find_run as find_run
+    from sdkit.training.train import train as train
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Bundle": "sdkit.runtime.bundle",
+    "Run": "sdkit.training.run",
+    "Runtime": "sdkit.runtime.runtime",
+    "SequenceFile": "sdkit.runtime.sequences",
+    "doctor": "sdkit.runtime.doctor",
+    "export_bundle": "sdkit.export.bundle",
+    "find_run": "sdkit.training.run",
+    "make_dataset": "sdkit.data",
+    "render": "sdkit.figures.render",
+    "train": "sdkit.training.train",
+    "verify": "sdkit.export.verification",
+}
+_NEEDS = {
+    "train": ("torch", "accelerate", "safetensors", "matplotlib"),
+    "export_bundle": ("torch", "safetensors", "onnx"),
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module sdkit has no attribute {name}")
+    if name in _NEEDS:
+        from sdkit.runtime.extras import need
+
+        need("train", *_NEEDS[name], what=f"sdkit.{name}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

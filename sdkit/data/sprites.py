@@ -88,8 +88,8 @@ def make(
 def order() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sequences of the training and test part, in order, as numbers 9 * character + motion.
 
-    The original shuffles the characters with the legacy generator seeded 423 and takes the first 1,000 for training, then
-    lays the nine motions end to end and shuffles each part with the legacy generator seeded 0.
+    The original shuffles the characters with the legacy generator seeded 423 and takes the first 1,000 for training,
+    then lays the nine motions end to end and shuffles each part with the legacy generator seeded 0.
     """
     characters = np.random.RandomState(423).permutation(CHARACTERS)
     shuffle = np.random.RandomState(0)
@@ -152,7 +152,9 @@ class _Folder:
         """Return the 72 cells of a sheet side by side, RGBA."""
         path = self.root / name
         if not path.is_file():
-            raise MissingFileError(f"the sheet {path} is missing; expected body, bottomwear, topwear, hair/0..5.png and {SHOES}")
+            raise MissingFileError(
+                f"the sheet {path} is missing; expected body, bottomwear, topwear, hair/0..5.png and {SHOES}"
+            )
         with path.open("rb") as stream:
             return _strip(stream, str(path))
 
@@ -167,7 +169,9 @@ class _Zip:
     def strip(self, name: str) -> "Image":
         """Return the 72 cells of a sheet side by side, RGBA."""
         if name not in self.names:
-            raise MissingFileError(f"the sheet {name} is missing in {self.path}; expected {', '.join(LAYERS)}/0..5.png and {SHOES}")
+            raise MissingFileError(
+                f"the sheet {name} is missing in {self.path}; expected {', '.join(LAYERS)}/0..5.png and {SHOES}"
+            )
         with self.archive.open(self.names[name]) as stream:
             return _strip(stream, f"{self.path}: {self.names[name]}")  # type: ignore[arg-type]
 
@@ -193,7 +197,9 @@ def _strip(stream: BinaryIO, name: str) -> "Image":
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FileFormatError(f"the sheet {name} is not an image that can be read: {error}") from error
     if sheet.size != (COLUMNS * CELL, ROWS * CELL):
-        raise DataError(f"the sheet {name} has {sheet.size} pixels; expected {(COLUMNS * CELL, ROWS * CELL)} (13x21 cells of 64)")
+        raise DataError(
+            f"the sheet {name} has {sheet.size} pixels; expected {(COLUMNS * CELL, ROWS * CELL)} (13x21 cells of 64)"
+        )
     strip = Image.new("RGBA", (CELL * len(CELLS), CELL))
     for position, cell in enumerate(CELLS):
         row, column = divmod(cell, COLUMNS)

@@ -1,0 +1,1 @@
+"""Pictures: grids and animations of sequences, curves. Pillow and matplotlib are imported by what needs them."""

@@ -33,7 +33,9 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     units.plot(epochs, [m["active_static"] for m in metrics], color=GREEN, label="static")
     units.plot(epochs, [m["active_dynamic"] for m in metrics], color=PURPLE, label="dynamic")
     titles = ("negative log-likelihood", "KL divergence", "active units")
-    for axes, title, unit in zip((likelihood, divergence, units), titles, ("nats a sequence",) * 2 + ("units",), strict=True):
+    for axes, title, unit in zip(
+        (likelihood, divergence, units), titles, ("nats a sequence",) * 2 + ("units",), strict=True
+    ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

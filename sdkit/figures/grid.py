@@ -51,9 +51,10 @@ def swap_grid(
         scale: pixels of the picture a pixel of the data.
     """
     names = ("a", "b", "static of a,\ndynamic of b", "static of b,\ndynamic of a")
-    blocks = []
-    for rows in zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True):
-        blocks.append([(name, strip(row, element)) for name, row in zip(names, rows, strict=True)])
+    blocks = [
+        [(name, strip(row, element)) for name, row in zip(names, rows, strict=True)]
+        for rows in zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True)
+    ]
     return labelled(blocks, scale=scale)
 
 

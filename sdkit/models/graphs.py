@@ -4,15 +4,16 @@ A graph holds no random operation and no hidden unit: noise is an input, data go
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from sdkit.models.config import ModelConfig
 from sdkit.models.model import SplitModel, join
-from sdkit.models.paths import Prior, all_steps, without_anchor
+from sdkit.models.paths import all_steps
 from sdkit.runtime.element import Array
-from sdkit.runtime.verbs import Letters, Verbs
+from sdkit.runtime.manifest import Letters
+from sdkit.runtime.verbs import Verbs
 
 
 class EncoderGraph(nn.Module):
@@ -75,39 +76,46 @@ class DecoderGraph(nn.Module):
 
 
 class PriorGraph(nn.Module):
-    """noise (B, T, D) -> dynamic (B, T, D), sampled step by step, and dynamic_mean (B, T, D); 0 at a zero anchor."""
+    """noise (B, T, D) -> dynamic (B, T, D) and dynamic_mean (B, T, D); both 0 at a zero anchor.
+
+    The prior is fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t (Eq. 1). Kept to what TorchScript
+    compiles, since a traced loop would keep the example's T; the flags are constants, so that no branch is exported.
+    """
 
     inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+    zero_anchor: Final[bool]
+    middle: Final[bool]
+    last: Final[bool]
 
     def __init__(self, model: SplitModel) -> None:
         super().__init__()
-        self.config: ModelConfig = model.config
-        self.rollout: nn.Module = PriorRollout(model.prior)
+        self.lstm, self.head = model.prior.lstm, model.prior.head
+        self.layers, self.width = model.prior.layers, model.prior.width
+        self.zero_anchor = model.config.anchor_dynamic == "zero"
+        self.middle, self.last = model.config.anchor == "middle", model.config.anchor == "last"
 
     def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Map noise to sampled dynamic codes."""
-        free = noise if self.config.anchor_dynamic == "inferred" else without_anchor(self.config, noise)
+        """Map noise to sampled dynamic codes and their means."""
+        anchor = 0
+        if self.middle:
+            anchor = noise.size(1) // 2
+        if self.last:
+            anchor = noise.size(1) - 1
+        free = noise
+        if self.zero_anchor:
+            free = torch.cat([noise[:, :anchor], noise[:, anchor + 1 :]], 1)
         sampled, means = self.rollout(free)
-        return all_steps(self.config, sampled), all_steps(self.config, means)
+        if self.zero_anchor:
+            zero = torch.zeros_like(noise[:, :1])
+            sampled = torch.cat([sampled[:, :anchor], zero, sampled[:, anchor:]], 1)
+            means = torch.cat([means[:, :anchor], zero, means[:, anchor:]], 1)
+        return sampled, means
 
-
-class PriorRollout(nn.Module):
-    """The prior fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t (Eq. 1).
-
-    Kept to what TorchScript compiles: traced, its loop would keep the example's T.
-    """
-
-    def __init__(self, prior: Prior) -> None:
-        super().__init__()
-        self.lstm, self.head = prior.lstm, prior.head
-        self.layers, self.width = prior.layers, prior.width
-
-    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def rollout(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples and means of the free steps, both (B, T', D)."""
-        batch = noise.size(0)
-        h = torch.zeros(self.layers, batch, self.width, dtype=noise.dtype, device=noise.device)
-        c = torch.zeros(self.layers, batch, self.width, dtype=noise.dtype, device=noise.device)
-        d = torch.zeros(batch, 1, noise.size(2), dtype=noise.dtype, device=noise.device)
+        h = torch.zeros(self.layers, noise.size(0), self.width, dtype=noise.dtype, device=noise.device)
+        c = torch.zeros_like(h)
+        d = torch.zeros_like(noise[:, :1])
         samples: list[Tensor] = []
         means: list[Tensor] = []
         for t in range(noise.size(1)):
@@ -157,5 +165,10 @@ class TorchBackend:
 
 def verbs(model: SplitModel) -> Verbs:
     """Return encode, decode, swap, ... on the training model."""
+    return Verbs(TorchBackend(model), model.config.element, letters(model))
+
+
+def letters(model: SplitModel) -> Letters:
+    """Return the widths that a host needs."""
     config = model.config
-    return Verbs(TorchBackend(model), config.element, Letters(config.static_size, config.dynamic_size))
+    return Letters(config.static_size, config.dynamic_size, model.features, config.hidden_size)

@@ -1,8 +1,8 @@
 """The objective (paper Eqs. 5 to 7), minimised.
 
 One convention throughout: likelihood and divergences are summed over an element's values, over code dimensions and over
-steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. The paper
-prints a plus sign before beta KL in a maximum (Eq. 7); the sign here is the one that regularises.
+steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. The
+paper prints a plus sign before beta KL in a maximum (Eq. 7); the sign here is the one that regularises.
 """
 
 from typing import NamedTuple
@@ -28,8 +28,8 @@ class Terms(NamedTuple):
 def objective(output: Output, config: ModelConfig, *, alpha: float, beta_static: float, beta_dynamic: float) -> Terms:
     """Return the loss and its terms.
 
-    loss = sum_{t != a} NLL(x_t) + w NLL(x_a) + beta_s KL_s + beta_d KL_d, with w = alpha where d_a = 0 (Eq. 5). Where the
-    anchor's code is inferred the anchor is a step like any other and alpha adds to it, w = 1 + alpha, as in the
+    loss = sum_{t != a} NLL(x_t) + w NLL(x_a) + beta_s KL_s + beta_d KL_d, with w = alpha where d_a = 0 (Eq. 5). Where
+    the anchor's code is inferred the anchor is a step like any other and alpha adds to it, w = 1 + alpha, as in the
     published code.
     """
     anchor = config.anchor_index(output.nll.shape[1])

@@ -73,11 +73,6 @@ def free_steps(config: ModelConfig, sequence: Tensor) -> Tensor:
     """Return the steps that have a dynamic code of their own: all, or all but the anchor; (B, T, ...) in."""
     if config.anchor_dynamic == "inferred":
         return sequence
-    return without_anchor(config, sequence)
-
-
-def without_anchor(config: ModelConfig, sequence: Tensor) -> Tensor:
-    """Return (B, T - 1, ...): the steps but the anchor, in order."""
     anchor = config.anchor_index(sequence.shape[1])
     return torch.cat([sequence[:, :anchor], sequence[:, anchor + 1 :]], 1)
 

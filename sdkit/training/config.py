@@ -84,7 +84,11 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def settings(
-    element: Element, *, preset_name: str | None = None, variant: str = "paper", overrides: Mapping[str, Any] | None = None
+    element: Element,
+    *,
+    preset_name: str | None = None,
+    variant: str = "paper",
+    overrides: Mapping[str, Any] | None = None,
 ) -> tuple[ModelConfig, TrainConfig]:
     """Return the two configs of a run: defaults, then preset, then variant, then overrides.
 
@@ -99,11 +103,21 @@ def settings(
         if name not in known:
             raise ConfigError(f"unknown setting '{name}'{_closest(name, known)}; see `sdkit train --list-settings`")
     try:
-        model = msgspec.convert({k: v for k, v in values.items() if k in MODEL_KEYS} | {"element": element}, ModelConfig)
+        model = msgspec.convert(
+            {k: v for k, v in values.items() if k in MODEL_KEYS} | {"element": element}, ModelConfig
+        )
         train = msgspec.convert({k: v for k, v in values.items() if k in TRAIN_KEYS}, TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has a value that cannot be: {error}") from error
     return model, train
+
+
+def describe_settings(preset_name: str | None = None) -> list[str]:
+    """Return one line a setting: its name and its value before any override."""
+    image = Element("image", (3, 64, 64), "uint8")
+    model, train = settings(image, preset_name=preset_name)
+    values = {**msgspec.to_builtins(model), **msgspec.to_builtins(train)}
+    return [f"{name} = {values[name]}" for name in (*MODEL_KEYS, *TRAIN_KEYS)]
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import time
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def accelerator(device: str) -> Any:
 def bf16_available(device: torch.device) -> bool:
     """Return whether bf16 convolutions run at the machine's full speed."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -161,7 +160,11 @@ class Trainer:
             "active_static": active_units(torch.cat([m[0] for m in means])),
             "active_dynamic": active_units(torch.cat([m[1] for m in means])),
         }
-        return active if self.val_batches is None else {**active, "val": dict(zip(TERMS, (sums / count).tolist(), strict=True))}
+        return (
+            active
+            if self.val_batches is None
+            else {**active, "val": dict(zip(TERMS, (sums / count).tolist(), strict=True))}
+        )
 
     def _save(self, record: dict[str, Any]) -> None:
         score = record.get("val", record["train"])["loss"]
@@ -193,7 +196,14 @@ class Trainer:
 
 
 def start(
-    file: SequenceFile, path: Path, model: ModelConfig, train: TrainConfig, *, preset: str, device: str, reporter: Reporter
+    file: SequenceFile,
+    path: Path,
+    model: ModelConfig,
+    train: TrainConfig,
+    *,
+    preset: str,
+    device: str,
+    reporter: Reporter,
 ) -> Run:
     """Train a new model on a file and return its run.
 
@@ -202,7 +212,13 @@ def start(
     chosen = accelerator(device)
     train_index, val_index = split_indices(file, train.val_fraction, train.seed)
     info = DataInfo(
-        str(file.path.absolute()), file.meta.name, len(train_index), len(val_index), file.steps, file.meta.source, file.meta.licence
+        str(file.path.absolute()),
+        file.meta.name,
+        len(train_index),
+        len(val_index),
+        file.steps,
+        file.meta.source,
+        file.meta.licence,
     )
     config = RunConfig(model, train, info, preset, sdkit.__version__, str(torch.__version__), checkpoint.commit())
     torch.manual_seed(train.seed)
@@ -251,11 +267,11 @@ def _trainer(
     budget = train.resident_gb * 1e9
 
     def batches(index: Any) -> Batches:
-        return Batches(
-            file, index, train.batch_size, resident_bytes=budget, device=chosen.device, reporter=reporter
-        )
+        return Batches(file, index, train.batch_size, resident_bytes=budget, device=chosen.device, reporter=reporter)
 
-    reporter.note(f"{run.path}: {len(train_index)} training and {len(val_index)} validation sequences on {chosen.device}")
+    reporter.note(
+        f"{run.path}: {len(train_index)} training and {len(val_index)} validation sequences on {chosen.device}"
+    )
     return Trainer(
         run, config, reporter, chosen, model, batches(train_index), batches(val_index) if len(val_index) else None
     )

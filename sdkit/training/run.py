@@ -1,10 +1,9 @@
 """A run folder: config, metrics, pictures, weights, and the state that a run resumes from.
 
-    runs/NAME/config.json  metrics.jsonl  curves.png  swaps/  best.safetensors  last.safetensors  state.pt  bundle/
+runs/NAME/config.json  metrics.jsonl  curves.png  swaps/  best.safetensors  last.safetensors  state.pt  bundle/
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,12 +12,11 @@ import msgspec
 
 from sdkit.models.config import ModelConfig
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
+from sdkit.runtime.locate import RUNS, find_run_folder
 from sdkit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from sdkit.models.model import SplitModel
-
-RUNS = Path("runs")
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,16 +105,7 @@ def find_run(given: str | Path | None = None) -> Run:
     Raises:
         MissingFileError: there is none.
     """
-    given = given or os.environ.get("SDKIT_RUN") or None
-    if given is not None:
-        for path in (Path(given), RUNS / given):
-            if (path / "config.json").is_file():
-                return Run(path)
-        raise MissingFileError(f"{given} is not a run: it holds no config.json; `sdkit train` makes one under {RUNS}/")
-    found = sorted(RUNS.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise MissingFileError(f"no run under {RUNS.absolute()}; `sdkit train` makes one")
-    return Run(found[-1].parent)
+    return Run(find_run_folder(given))
 
 
 def new_run_path(name: str | None, base: str) -> Path:

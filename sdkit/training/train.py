@@ -6,12 +6,13 @@ from typing import Any
 from sdkit.data import make_dataset
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.training.config import presets, settings
 from sdkit.training.loop import resume as resume_run
 from sdkit.training.loop import start
-from sdkit.training.run import RUNS, Run, find_run, new_run_path
+from sdkit.training.run import Run, find_run, new_run_path
 
 BUILT_IN = "puppets"
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")

@@ -1,0 +1,28 @@
+"""`sdkit decode`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Threads
+from sdkit.cli.screen import reporter, say
+
+
+def decode(
+    source: Annotated[Path, typer.Argument(help="Code file, as `sdkit encode` writes it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("decoded.h5"),
+    bundle: BundleOption = None,
+    device: Device = "auto",
+    backend: Backend = "onnx",
+    threads: Threads = None,
+    batch_size: BatchSize = 64,
+    compression: Compression = "gzip",
+    force: Force = False,
+) -> None:
+    """Write the sequences of codes."""
+    from sdkit.cli.opening import open_runtime
+
+    rt = open_runtime(bundle, device, backend, threads, batch_size)
+    path = rt.decode_file(source, output, compression=compression, force=force, reporter=reporter())
+    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.png')}")

@@ -1,0 +1,24 @@
+"""`sdkit doctor`."""
+
+import dataclasses
+
+import typer
+
+from sdkit.cli.options import Json
+from sdkit.cli.screen import out, print_json
+
+STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Tell what this installation can do; exit code 1 when something is broken."""
+    import sdkit
+
+    findings = sdkit.doctor()
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    for finding in [] if as_json else findings:
+        out.print(f"[{STYLES[finding.status]}]{finding.status:<8}[/] {finding.subject:<18}", end="")
+        out.print(finding.text, markup=False)
+    if any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(1)

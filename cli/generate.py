@@ -1,0 +1,47 @@
+"""`sdkit generate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Seed, Split, Threads
+from sdkit.cli.screen import reporter, say
+from sdkit.runtime.errors import ConfigError
+
+
+def generate(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sequences to generate.")] = 64,
+    steps: Annotated[int | None, typer.Option(help="Elements a sequence; as in training by default.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="static or dynamic: keep this code of --like, draw the other.")
+    ] = None,
+    like: Annotated[Path | None, typer.Option(help="Sequence file whose codes are kept.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("generated.h5"),
+    seed: Seed = 0,
+    split: Split = "all",
+    bundle: BundleOption = None,
+    device: Device = "auto",
+    backend: Backend = "onnx",
+    threads: Threads = None,
+    batch_size: BatchSize = 64,
+    compression: Compression = "gzip",
+    force: Force = False,
+) -> None:
+    """Write sequences drawn from the prior, or with one code kept and the other drawn."""
+    from sdkit.cli.opening import open_runtime
+
+    if (keep is None) != (like is None):
+        raise ConfigError("--keep and --like go together: which code to keep, and of which file")
+    rt = open_runtime(bundle, device, backend, threads, batch_size)
+    if keep is None or like is None:
+        path = rt.generate_file(
+            output, count=count, steps=steps or rt.manifest.steps, seed=seed, compression=compression, force=force,
+            reporter=reporter(),
+        )  # fmt: skip
+    else:
+        path = rt.resample_file(
+            like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,  # type: ignore[arg-type]
+            reporter=reporter(),
+        )  # fmt: skip
+    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.gif')}")

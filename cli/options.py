@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="Bundle or run to use; else SDKIT_BUNDLE, else the newest run's bundle."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; only auto may end on the CPU.")]
+Backend = Annotated[
+    Literal["onnx", "torchscript"], typer.Option(help="torchscript is code: only for bundles you trust.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of one operator.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Sequences that run at a time.")]
+Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Sequences of this split only.")]
+Compression = Annotated[
+    Literal["gzip", "lz4", "none"], typer.Option(help="gzip: every HDF5 reader opens it; lz4: fast.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the noise; the same seed gives the same result everywhere.")]

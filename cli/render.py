@@ -1,0 +1,27 @@
+"""`sdkit render`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Force, Split
+from sdkit.cli.screen import say
+
+
+def render(
+    source: Annotated[Path, typer.Argument(help="Sequence file, or what `sdkit swap` wrote.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG or GIF; SOURCE.png by default.")] = None,
+    split: Split = "all",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sequences to draw.")] = 8,
+    first: Annotated[int, typer.Option(min=0, help="Skip so many.")] = 0,
+    scale: Annotated[int, typer.Option(min=1, max=16, help="Pixels of the picture a pixel of the data.")] = 1,
+    rate: Annotated[float | None, typer.Option(help="Frames a second of a GIF; the file's own, else 8.")] = None,
+    force: Force = False,
+) -> None:
+    """Draw sequences: a PNG with one a row, or a GIF in which all play at once."""
+    import sdkit
+
+    target = output or source.with_suffix(".png")
+    path = sdkit.render(source, target, split=split, count=count, first=first, scale=scale, rate=rate, force=force)
+    say(f"drew {path}")

@@ -1,0 +1,40 @@
+"""`sdkit swap`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Threads
+from sdkit.cli.screen import reporter, say
+
+
+def swap(
+    a: Annotated[Path, typer.Argument(help="Sequence file.")],
+    b: Annotated[Path, typer.Argument(help="Sequence file; its sequences are paired with a's by position.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("swap.h5"),
+    picture: Annotated[Path | None, typer.Option(help="Picture of the first pairs; OUTPUT.png by default.")] = None,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw no picture.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="The first so many pairs only.")] = None,
+    bundle: BundleOption = None,
+    device: Device = "auto",
+    backend: Backend = "onnx",
+    threads: Threads = None,
+    batch_size: BatchSize = 64,
+    compression: Compression = "gzip",
+    force: Force = False,
+) -> None:
+    """Join the static code of each sequence with the dynamic codes of another, both ways."""
+    from sdkit.cli.opening import open_runtime
+    from sdkit.figures.render import render_swap
+    from sdkit.runtime.output import check_output
+
+    rt = open_runtime(bundle, device, backend, threads, batch_size)
+    target = picture or output.with_suffix(".png")
+    draw = not no_picture and rt.element.kind == "image"
+    if draw:
+        check_output(target, force=force)
+    path = rt.swap_file(a, b, output, count=count, compression=compression, force=force, reporter=reporter())
+    say(f"wrote {path}")
+    if draw:
+        say(f"drew {render_swap(a, b, path, target, force=force)}")

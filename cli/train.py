@@ -1,0 +1,52 @@
+"""`sdkit train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Json
+from sdkit.cli.screen import out, print_json, reporter, say
+
+
+def train(
+    data: Annotated[Path | None, typer.Argument(help="Sequence file; the built-in puppets by default.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Settings to start from: sprites, mug or puppets.")] = None,
+    variant: Annotated[
+        str, typer.Option(help="paper (the printed model) or release (the published code's).")
+    ] = "paper",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs in all.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and noise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run's folder under runs/.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the newest run, or the one --name names.")] = False,
+    list_settings: Annotated[bool, typer.Option("--list-settings", help="List every setting and its default.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model; its run is a folder under runs/."""
+    import sdkit
+    from sdkit.training.config import describe_settings, parse_override
+
+    if list_settings:
+        for setting in describe_settings(preset):
+            out.print(setting, markup=False)
+        return
+    overrides = dict(parse_override(text) for text in set_ or [])
+    overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    run = sdkit.train(
+        data,
+        preset=preset,
+        variant=variant,
+        name=None if resume else name,
+        device=device,
+        resume=(name or True) if resume else False,
+        reporter=reporter(),
+        **overrides,
+    )
+    last = run.metrics()[-1]
+    if as_json:
+        print_json({"run": str(run.path), **last})
+    say(f"trained {run.path}: {last['epoch']} epochs; curves.png and swaps/ show how it went; next: sdkit export")

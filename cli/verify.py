@@ -1,0 +1,30 @@
+"""`sdkit verify`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdkit.cli.options import Device, Json
+from sdkit.cli.screen import print_json, say
+
+
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle or run; the newest run's bundle by default.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose weights to compare with; found by itself when near.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Prove a bundle again on this machine: files, then every graph and verb."""
+    import sdkit
+    from sdkit.cli.parity import print_report
+
+    report = sdkit.verify(bundle, run=run, device=device)
+    if as_json:
+        print_json(report.summary())
+    else:
+        print_report(report)
+    report.require()
+    say(f"verified: {len(report.rows)} results agree with {report.reference}")

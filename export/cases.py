@@ -1,0 +1,113 @@
+"""Inputs and results that prove a bundle: the same numbers through every graph and every verb."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from sdkit.runtime.backend import Backend
+from sdkit.runtime.element import Array, Element
+from sdkit.runtime.noise import Purpose, standard_normal
+from sdkit.runtime.verbs import Codes, Verbs
+
+Arrays = dict[str, Array]
+
+SIZES = ((1, 2), (3, 7), (4, 2), (1, 9))
+"""(B, T) of the cases: the smallest batch, the shortest sequence, and sizes unlike the traced example's."""
+GOLDEN_SIZE = (2, 3)
+SEED = 20
+
+GRAPH_INPUTS = {
+    "encoder": ("x",),
+    "static": ("features",),
+    "dynamic": ("features", "static_hidden"),
+    "decoder": ("static", "dynamic"),
+    "prior": ("noise",),
+}
+
+
+def sample(element: Element, batch: int, steps: int, seed: int) -> Array:
+    """Return sequences of an element, (B, T, *element): blocks of chance values under a little noise."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, batch * 1000 + steps]))
+    shape = (batch, steps, *element.shape)
+    if element.kind != "image":
+        x = rng.standard_normal(shape, np.float32)
+        return np.where(rng.random(shape) < 0.1, np.float32(np.nan), x) if element.kind == "series" else np.abs(x)
+    block = 8
+    coarse = rng.random((batch, steps, element.shape[0], -(-element.shape[1] // block), -(-element.shape[2] // block)))
+    fine = coarse.repeat(block, -2).repeat(block, -1)[..., : element.shape[1], : element.shape[2]]
+    pixels = np.clip(fine + 0.05 * rng.standard_normal(shape), 0, 1)
+    return (pixels * 255).astype(np.uint8) if element.dtype == "uint8" else pixels.astype(np.float32)
+
+
+def graph_inputs(reference: Verbs, batch: int, steps: int) -> Arrays:
+    """Return inputs of every graph; inner ones are what the reference computes, so that errors do not add up."""
+    x = sample(reference.element, batch, steps, SEED)
+    features = reference.backend.run("encoder", {"x": x})["features"]
+    static = reference.backend.run("static", {"features": features})
+    hidden = static["static_hidden"]
+    dynamic = reference.backend.run("dynamic", {"features": features, "static_hidden": hidden})
+    noise = standard_normal(SEED, Purpose.DYNAMIC_PRIOR, 0, dynamic["dynamic_mean"].shape)
+    return {
+        "x": x,
+        "other": sample(reference.element, batch, steps + 1, SEED + 1),
+        "features": features,
+        "static_hidden": hidden,
+        "static": static["static_mean"],
+        "dynamic": dynamic["dynamic_mean"],
+        "noise": noise,
+    }
+
+
+def run_graphs(backend: Backend, inputs: Mapping[str, Array]) -> Arrays:
+    """Return the outputs of every graph, named `graph/output`."""
+    results: Arrays = {}
+    for graph, names in GRAPH_INPUTS.items():
+        outputs = backend.run(graph, {name: inputs[name] for name in names})
+        results |= {f"{graph}/{name}": value for name, value in outputs.items()}
+    return results
+
+
+def run_verbs(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
+    """Return the results of every verb, named `verb()/part`."""
+    x, other = inputs["x"], inputs["other"]
+    batch, steps = x.shape[:2]
+    codes, sampled = verbs.encode(x), verbs.encode(x, seed=SEED)
+    ab, ba = verbs.swap(x, other)
+    return {
+        "encode()/static": codes.static,
+        "encode()/dynamic": codes.dynamic,
+        "encode(seed)/static": sampled.static,
+        "encode(seed)/dynamic": sampled.dynamic,
+        "decode()/x": verbs.decode(Codes(inputs["static"], inputs["dynamic"])),
+        "reconstruct()/x": verbs.reconstruct(x),
+        "swap()/a_with_b": ab,
+        "swap()/b_with_a": ba,
+        "generate()/x": verbs.generate(batch, steps, seed=SEED),
+        "resample_static()/x": verbs.resample_static(x, seed=SEED),
+        "resample_dynamic()/x": verbs.resample_dynamic(x, seed=SEED),
+    }
+
+
+def run_all(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
+    """Return the results of every graph and every verb."""
+    return {**run_graphs(verbs.backend, inputs), **run_verbs(verbs, inputs)}
+
+
+def golden(reference: Verbs) -> Arrays:
+    """Return what a bundle keeps to prove itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
+    inputs = graph_inputs(reference, *GOLDEN_SIZE)
+    return {**_prefixed("in:", inputs), **_prefixed("out:", run_all(reference, inputs))}
+
+
+def split_golden(arrays: Mapping[str, Array]) -> tuple[Arrays, Arrays]:
+    """Return inputs and results of golden vectors."""
+    return _stripped("in:", arrays), _stripped("out:", arrays)
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> Arrays:
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def _stripped(prefix: str, arrays: Mapping[str, Array]) -> Arrays:
+    names: Iterable[str] = (name for name in arrays if name.startswith(prefix))
+    return {name.removeprefix(prefix): arrays[name] for name in names}

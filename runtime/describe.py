@@ -1,0 +1,68 @@
+"""What files and bundles hold, as plain values for a table or JSON."""
+
+from pathlib import Path
+from typing import Any
+
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.sequences import SPLITS, SequenceFile
+
+
+def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, Any]:
+    """Return what a sequence file holds; with `check`, after reading every value of it.
+
+    Raises:
+        MissingFileError, FileFormatError, DataError: as `SequenceFile` and `SequenceFile.check`.
+    """
+    file = SequenceFile(path)
+    if check:
+        file.check()
+    element, lengths = file.element, file.lengths()
+    facts: dict[str, Any] = {
+        "path": str(path),
+        "name": file.meta.name or "-",
+        "sequences": file.count,
+        "steps": file.steps if lengths is None else f"{lengths.min()} to {lengths.max()}, stored as {file.steps}",
+        "element": element.describe(),
+        "units": ", ".join(element.units) or "-",
+        "rate": f"{file.meta.rate:g} elements a second" if file.meta.rate else "-",
+        "in memory": f"{file.nbytes / 1e6:,.0f} MB",
+        "on disk": f"{Path(path).stat().st_size / 1e6:,.0f} MB",
+        "compression": str(file.data.compression or ("lz4" if file.data._filters else "none")),
+        "source": file.meta.source or "-",
+        "licence": file.meta.licence or "-",
+    }
+    facts["splits"] = {s: len(part) for s in SPLITS if (part := file.split(s)) is not None}
+    facts["factors"] = {f.name: f"{f.kind}, {len(f.values)} values: {', '.join(f.values)}" for f in file.factors}
+    if check:
+        facts["checked"] = "every value read"
+    return facts
+
+
+def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:
+    """Return what a bundle holds.
+
+    Raises:
+        MissingFileError, BundleError: as `Bundle.open`.
+    """
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    p, letters = manifest.provenance, manifest.letters
+    return {
+        "path": str(bundle.path),
+        "run": p.run,
+        "variant": manifest.variant,
+        "element": manifest.element.describe(),
+        "codes": f"static S = {letters.static_size}, dynamic D = {letters.dynamic_size} a step",
+        "anchor": f"{manifest.anchor}, its dynamic code {manifest.anchor_dynamic}",
+        "causal": manifest.causal,
+        "formats": ", ".join(manifest.formats),
+        "trained on": f"{p.data}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}",
+        "weights": f"{p.weights}, sha256 {p.weights_sha256[:16]}...",
+        "created": f"{p.created} by sdkit {p.sdkit_version}, torch {p.torch_version}",
+        "graphs": {
+            name: "; ".join(
+                f"{s.path} {s.size / 1e6:.2f} MB" + (f" opset {s.opset}" if s.opset else "") for s in g.files.values()
+            )
+            for name, g in manifest.graphs.items()
+        },
+    }

@@ -1,0 +1,148 @@
+"""manifest.json: the typed contract of a bundle."""
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from sdkit.runtime.element import Element
+from sdkit.runtime.errors import BundleVersionError, ManifestError
+
+FORMAT = "sdkit-bundle"
+VERSION = 1
+
+GraphFormat = Literal["onnx", "torchscript"]
+SUFFIXES: dict[GraphFormat, str] = {"onnx": ".onnx", "torchscript": ".ts.pt"}
+
+
+class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Widths that a host needs."""
+
+    static_size: int
+    """S."""
+    dynamic_size: int
+    """D."""
+    features: int = 0
+    """G."""
+    hidden_size: int = 0
+    """H."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Name, dtype and shape of a tensor; a string in the shape is an axis of any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class FileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of the bundle."""
+
+    path: str
+    """Relative to the bundle, with forward slashes."""
+    sha256: str
+    size: int
+    """Bytes."""
+    exporter: str = ""
+    opset: int | None = None
+    ir_version: int | None = None
+
+
+class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the five graphs."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[GraphFormat, FileSpec]
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a bundle comes from."""
+
+    sdkit_version: str = ""
+    torch_version: str = ""
+    created: str = ""
+    """UTC, ISO 8601."""
+    run: str = ""
+    weights: str = ""
+    """`best` or `last`."""
+    weights_sha256: str = ""
+    """Of the safetensors file: names the model whatever format it was exported to."""
+    epochs: int = 0
+    data: str = ""
+    data_source: str = ""
+    data_licence: str = ""
+    seed: int = 0
+    preset: str = ""
+    commit: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a host must know."""
+
+    element: Element
+    letters: Letters
+    graphs: dict[str, GraphSpec]
+    steps: int
+    """T of the training data; graphs take any T >= 2."""
+    anchor: str
+    """`first`, `middle` (T // 2) or `last`."""
+    anchor_dynamic: str
+    """`zero` or `inferred`."""
+    causal: bool
+    variant: str
+    model: dict[str, Any]
+    """The model's config, whole."""
+    files: dict[str, FileSpec] = {}
+    """Golden vectors, parity report and model card."""
+    provenance: Provenance = Provenance()
+    format: str = FORMAT
+    version: int = VERSION
+    digest: str = ""
+    """SHA-256 of this manifest's compact JSON with an empty digest."""
+
+    def sealed(self) -> "Manifest":
+        """Return the manifest with its own digest."""
+        blank = msgspec.structs.replace(self, digest="")
+        return msgspec.structs.replace(blank, digest=hashlib.sha256(msgspec.json.encode(blank)).hexdigest())
+
+    def to_json(self) -> bytes:
+        """Return the text of manifest.json, sealed."""
+        return msgspec.json.format(msgspec.json.encode(self.sealed()), indent=2) + b"\n"
+
+    @property
+    def formats(self) -> tuple[GraphFormat, ...]:
+        """Formats in which every graph is there."""
+        return tuple(f for f in SUFFIXES if all(f in graph.files for graph in self.graphs.values()))
+
+
+def parse(text: bytes, where: str) -> Manifest:
+    """Return the manifest of a text.
+
+    Raises:
+        BundleVersionError: of a version that this sdkit does not read.
+        ManifestError: not JSON, unknown or missing keys, or changed since it was sealed.
+    """
+    try:
+        header = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ManifestError(f"{where} is not JSON: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ManifestError(f"{where} is not the manifest of an sdkit bundle: it has no format '{FORMAT}'")
+    if header.get("version") != VERSION:
+        raise BundleVersionError(f"{where} has version {header.get('version')}; this sdkit reads version {VERSION}")
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ManifestError(f"{where} does not follow the manifest's schema: {error}") from error
+    if manifest.sealed().digest != manifest.digest:
+        raise ManifestError(
+            f"{where} was changed after it was written: its digest does not fit; export the bundle again"
+        )
+    return manifest
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of manifest.json."""
+    return msgspec.json.schema(Manifest)

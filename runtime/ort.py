@@ -1,0 +1,130 @@
+"""ONNX Runtime behind the `Backend` protocol."""
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import BundleError, ConfigError, DeviceError, ManifestError, MissingExtraError
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+ERRORS_ONLY = 3
+
+
+class OnnxBackend:
+    """Runs a bundle's ONNX graphs; a session is opened when its graph is first used.
+
+    Args:
+        bundle: an opened bundle that holds ONNX graphs.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: of one operator; the processors this process may use when None.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        BundleError: no ONNX graphs.
+        DeviceError: CUDA was asked for and cannot be had.
+    """
+
+    name = "onnx"
+
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        self.bundle, self._threads = bundle, threads
+        self._ort = _onnxruntime()
+        self._sessions: dict[str, Any] = {}
+        self._outputs: dict[str, list[str]] = {}
+        self.device = self._choose(device)
+        # The first session shows whether the device is really there, before any data are read.
+        self._session("static")
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on numpy arrays."""
+        session = self._session(graph)
+        names = self._outputs[graph]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    def _choose(self, device: str) -> str:
+        kind, _, number = device.partition(":")
+        if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+            raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+        if kind == "cpu":
+            return "cpu"
+        self._preload()
+        if CUDA not in self._ort.get_available_providers():
+            if kind == "auto":
+                return "cpu"
+            have = ", ".join(self._ort.get_available_providers())
+            raise DeviceError(
+                f"device {device} was asked for, but this onnxruntime has no CUDA provider (it has: {have}); "
+                "pip uninstall onnxruntime, then pip install 'sdkit[gpu]'"
+            )
+        chosen = f"cuda:{number or 0}"
+        try:
+            self._open("static", chosen)
+        except DeviceError:
+            if kind == "cuda":
+                raise
+            return "cpu"
+        return chosen
+
+    def _preload(self) -> None:
+        # The CUDA libraries of pip packages are found only this way; what is missing is printed, not raised.
+        if hasattr(self._ort, "preload_dlls") and CUDA in self._ort.get_available_providers():
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._ort.preload_dlls()
+
+    def _session(self, graph: str) -> Any:
+        if graph not in self._sessions:
+            session = self._open(graph, self.device)
+            self._check_names(graph, session)
+            self._sessions[graph] = session
+            self._outputs[graph] = [output.name for output in session.get_outputs()]
+        return self._sessions[graph]
+
+    def _open(self, graph: str, device: str) -> Any:
+        options = self._ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY if device == "cpu" else ERRORS_ONLY + 1
+        options.intra_op_num_threads = self._threads or len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        providers: list[Any] = [CPU]
+        if device != "cpu":
+            providers = [(CUDA, {"device_id": int(device.partition(":")[2])}), CPU]
+        file = self.bundle.graph_file(graph, "onnx")
+        try:
+            session = self._ort.InferenceSession(str(file), options, providers=providers)
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            if device != "cpu":
+                raise DeviceError(f"device {device} cannot be used: {_line(error)}") from error
+            raise BundleError(
+                f"{file} cannot be loaded by onnxruntime {self._ort.__version__}: {_line(error)}"
+            ) from error
+        if device != "cpu" and CUDA not in session.get_providers():
+            raise DeviceError(
+                f"device {device} was asked for, but onnxruntime fell back to {', '.join(session.get_providers())}: "
+                "a CUDA or cuDNN library is missing; `sdkit doctor` names it"
+            )
+        return session
+
+    def _check_names(self, graph: str, session: Any) -> None:
+        spec = self.bundle.manifest.graphs[graph]
+        found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+        if found != ({t.name for t in spec.inputs}, {t.name for t in spec.outputs}):
+            raise ManifestError(
+                f"{self.bundle.path}: graph '{graph}' has other inputs or outputs than the manifest says"
+            )
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            "onnxruntime is not installed; pip install 'sdkit[cpu]', or 'sdkit[gpu]' for CUDA (one of them, never both)"
+        ) from error
+    return onnxruntime

@@ -1,0 +1,68 @@
+"""`Runtime`: a bundle and whatever runs its graphs."""
+
+from pathlib import Path
+
+from sdkit.runtime.backend import Backend
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.files import FileVerbs
+from sdkit.runtime.manifest import GraphFormat, Manifest
+from sdkit.runtime.verbs import BATCH_SIZE
+
+
+class Runtime(FileVerbs):
+    """Encodes, decodes, swaps and generates with exported graphs; no PyTorch on the ONNX path.
+
+    Open one with `Runtime.open`. `rt.device` tells where the graphs really run, `rt.backend.name` what runs them.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int = BATCH_SIZE) -> None:
+        super().__init__(backend, bundle.manifest.element, bundle.manifest.letters, batch_size=batch_size)
+        self.bundle = bundle
+        self.model_id = bundle.manifest.provenance.weights_sha256
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's contract."""
+        return self.bundle.manifest
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        device: str = "auto",
+        backend: GraphFormat = "onnx",
+        threads: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> "Runtime":
+        """Open a bundle.
+
+        Args:
+            path: a bundle, or a run that has one; SDKIT_BUNDLE or the newest run's bundle when None.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`; only `auto` may end on the CPU when there is no CUDA.
+            backend: `onnx`, or `torchscript`, which is code and so runs only when it is asked for.
+            threads: of one operator.
+            batch_size: sequences that run at a time.
+
+        Raises:
+            MissingFileError: no bundle.
+            BundleError: a bundle that must not be used.
+            DeviceError, MissingExtraError: what should run it cannot.
+        """
+        if backend not in ("onnx", "torchscript"):
+            raise ConfigError(f"unknown backend '{backend}'; choose onnx or torchscript")
+        bundle = Bundle.open(path)
+        return cls(bundle, _backend(bundle, backend, device, threads), batch_size=batch_size)
+
+
+def _backend(bundle: Bundle, name: GraphFormat, device: str, threads: int | None) -> Backend:
+    # The graphs must be there before a library is asked for: the clearer message of the two.
+    bundle.graph_file("encoder", name)
+    if name == "onnx":
+        from sdkit.runtime.ort import OnnxBackend
+
+        return OnnxBackend(bundle, device, threads)
+    from sdkit.runtime.torchscript import TorchScriptBackend
+
+    return TorchScriptBackend(bundle, device, threads)

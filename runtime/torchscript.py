@@ -1,0 +1,71 @@
+"""TorchScript behind the `Backend` protocol. The one module of the runtime that may import torch."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
+
+
+class TorchScriptBackend:
+    """Runs a bundle's TorchScript graphs. TorchScript is code: a caller asks for it by name, and trusts the bundle.
+
+    Args:
+        bundle: an opened bundle that holds TorchScript graphs.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: of one operator; torch's own choice when None. It holds for the whole process.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        BundleError: no TorchScript graphs.
+        DeviceError: CUDA was asked for and cannot be had.
+    """
+
+    name = "torchscript"
+
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._torch = _torch()
+        self.device = self._choose(device)
+        if threads:
+            self._torch.set_num_threads(threads)
+        bundle.graph_file("static", "torchscript")
+        self._modules: dict[str, Any] = {}
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on numpy arrays."""
+        spec, torch = self.bundle.manifest.graphs[graph], self._torch
+        module = self._module(graph)
+        with torch.inference_mode():
+            results = module(*(torch.from_numpy(inputs[t.name]).to(self.device) for t in spec.inputs))
+        results = results if isinstance(results, tuple) else (results,)
+        return {t.name: r.cpu().numpy() for t, r in zip(spec.outputs, results, strict=True)}
+
+    def _module(self, graph: str) -> Any:
+        if graph not in self._modules:
+            file = self.bundle.graph_file(graph, "torchscript")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+                self._modules[graph] = self._torch.jit.load(str(file), map_location=self.device).eval()
+        return self._modules[graph]
+
+    def _choose(self, device: str) -> str:
+        kind, _, number = device.partition(":")
+        if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+            raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+        available = kind != "cpu" and self._torch.cuda.is_available()
+        if kind == "cuda" and not (available and int(number or 0) < self._torch.cuda.device_count()):
+            raise DeviceError(f"device {device} was asked for, but this PyTorch does not see it; use auto or cpu")
+        return f"cuda:{number or 0}" if available else "cpu"
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError(
+            "TorchScript graphs need PyTorch; pip install 'sdkit[train]', or use the ONNX graphs"
+        ) from error
+    return torch
