@@ -1,7 +1,7 @@
 """`sdkit generate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ def generate(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sequences to generate.")] = 64,
     steps: Annotated[int | None, typer.Option(help="Elements a sequence; as in training by default.")] = None,
     keep: Annotated[
-        str | None, typer.Option(help="static or dynamic: keep this code of --like, draw the other.")
+        Literal["static", "dynamic"] | None, typer.Option(help="Keep this code of --like, draw the other.")
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Sequence file whose codes are kept.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("generated.h5"),
@@ -41,7 +41,7 @@ def generate(
         )  # fmt: skip
     else:
         path = rt.resample_file(
-            like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,  # type: ignore[arg-type]
+            like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,
             reporter=reporter(),
         )  # fmt: skip
     say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.gif')}")

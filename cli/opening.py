@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 from sdkit.cli.screen import say
 
 if TYPE_CHECKING:
+    from sdkit.runtime.manifest import GraphFormat
     from sdkit.runtime.runtime import Runtime
 
 
-def open_runtime(bundle: Path | None, device: str, backend: str, threads: int | None, batch_size: int) -> "Runtime":
+def open_runtime(
+    bundle: Path | None, device: str, backend: "GraphFormat", threads: int | None, batch_size: int
+) -> "Runtime":
     """Open the bundle and say what it is and where it really runs."""
     from sdkit.runtime.runtime import Runtime
 
-    rt = Runtime.open(bundle, device=device, backend=backend, threads=threads, batch_size=batch_size)  # type: ignore[arg-type]
+    rt = Runtime.open(bundle, device=device, backend=backend, threads=threads, batch_size=batch_size)
     say(f"{rt.bundle.path}: {rt.backend.name} on {rt.device}")
     return rt

@@ -1,7 +1,7 @@
 """`sdkit train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ def train(
     data: Annotated[Path | None, typer.Argument(help="Sequence file; the built-in puppets by default.")] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from: sprites, mug or puppets.")] = None,
     variant: Annotated[
-        str, typer.Option(help="paper (the printed model) or release (the published code's).")
+        Literal["paper", "release"], typer.Option(help="paper: the printed model; release: the published code's.")
     ] = "paper",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")

@@ -153,9 +153,10 @@ class Verbs:
             return codes
         static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, codes.static.shape)
         dynamic_noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, codes.dynamic.shape)
-        drawn_static: Floats = codes.static + static["static_std"] * static_noise
-        drawn_dynamic: Floats = codes.dynamic + dynamic["dynamic_std"] * dynamic_noise
-        return Codes(drawn_static, drawn_dynamic)
+        return Codes(
+            np.asarray(codes.static + static["static_std"] * static_noise, np.float32),
+            np.asarray(codes.dynamic + dynamic["dynamic_std"] * dynamic_noise, np.float32),
+        )
 
     def _decode(self, codes: Codes) -> Floats:
         return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})["x"]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from sdkit.export.bundle import export_bundle as export_bundle
     from sdkit.export.verification import verify as verify
     from sdkit.figures.render import render as render
+    from sdkit.health import doctor as doctor
     from sdkit.runtime.bundle import Bundle as Bundle
-    from sdkit.runtime.doctor import doctor as doctor
     from sdkit.runtime.runtime import Runtime as Runtime
     from sdkit.runtime.sequences import SequenceFile as SequenceFile
     from sdkit.training.run import Run as Run
@@ -27,7 +27,7 @@ _PUBLIC = {
     "Run": "sdkit.training.run",
     "Runtime": "sdkit.runtime.runtime",
     "SequenceFile": "sdkit.runtime.sequences",
-    "doctor": "sdkit.runtime.doctor",
+    "doctor": "sdkit.health",
     "export_bundle": "sdkit.export.bundle",
     "find_run": "sdkit.training.run",
     "make_dataset": "sdkit.data",
