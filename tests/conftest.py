@@ -1,0 +1,54 @@
+"""Data, runs and bundles that tests share; each is made once a session."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdkit.data import puppets
+from sdkit.runtime.bundle import Bundle
+from sdkit.training.run import Run
+from tests.tiny import TINY_64
+
+
+@pytest.fixture(scope="session")
+def puppets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small file of puppets with all three splits."""
+    return puppets.make(tmp_path_factory.mktemp("data") / "puppets.h5", count=66)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, puppets_file: Path) -> Callable[[str], Run]:
+    """Return a function that trains a tiny run of a variant, once a session."""
+    from sdkit.training.loop import CollapseWarning
+    from sdkit.training.train import train
+
+    folder = tmp_path_factory.mktemp("session")
+    runs: dict[str, Run] = {}
+
+    def make(variant: str = "paper") -> Run:
+        if variant not in runs:
+            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+                warnings.simplefilter("ignore", CollapseWarning)  # two epochs of a tiny model may well collapse
+                patch.chdir(folder)
+                run = train(puppets_file, variant=variant, name=variant, epochs=2, batch_size=16, **TINY_64)
+            runs[variant] = Run(folder / run.path)
+        return runs[variant]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Callable[[str], Run]) -> Callable[[str], Bundle]:
+    """Return a function that exports a tiny run of a variant in both formats, once a session."""
+    from sdkit.export import export_bundle
+
+    bundles: dict[str, Bundle] = {}
+
+    def make(variant: str = "paper") -> Bundle:
+        if variant not in bundles:
+            bundles[variant] = export_bundle(trained(variant), format="all")
+        return bundles[variant]
+
+    return make
