@@ -1,0 +1,1 @@
+"""Scripts that measure, side by side in one run, and print tables."""
