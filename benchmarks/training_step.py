@@ -20,7 +20,7 @@ from sdkit.models.losses import objective
 from sdkit.models.model import SplitModel
 from sdkit.runtime.element import Element
 from sdkit.training.config import settings
-from sdkit.training.loop import bf16_available
+from sdkit.training.device import bf16_available
 
 VARIANTS = {
     "float32": (False, False),

@@ -4,25 +4,19 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
-import sdkit
 from sdkit.figures.curves import draw_curves
-from sdkit.models.config import ModelConfig
 from sdkit.models.losses import Terms, objective
 from sdkit.models.model import SplitModel
 from sdkit.runtime.errors import ConfigError, DeviceError
-from sdkit.runtime.output import remove
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SequenceFile
 from sdkit.training import checkpoint
-from sdkit.training.config import TrainConfig
-from sdkit.training.data import Batches, split_indices
-from sdkit.training.run import DataInfo, Run, RunConfig
+from sdkit.training.data import Batches
+from sdkit.training.device import bf16_available
+from sdkit.training.run import Run, RunConfig
 from sdkit.training.swaps import draw_swaps
 from sdkit.training.units import active_units
 
@@ -31,33 +25,6 @@ TERMS = ("loss", "nll", "nll_anchor", "kl_static", "kl_dynamic")
 
 class CollapseWarning(UserWarning):
     """A code that carries nothing."""
-
-
-def accelerator(device: str) -> Any:
-    """Return an Accelerator on `auto`, `cpu` or `cuda[:N]`.
-
-    Raises:
-        DeviceError: CUDA was asked for and is not there.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise DeviceError(f"device {device} was asked for, but this PyTorch sees no CUDA device; use auto or cpu")
-        torch.cuda.set_device(device if ":" in device else "cuda:0")
-    elif device not in ("auto", "cpu"):
-        raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
-    # Accelerate keeps one state a process; a second training in it may ask for another device.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu")
-
-
-def bf16_available(device: torch.device) -> bool:
-    """Return whether bf16 convolutions run at the machine's full speed."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass
@@ -119,6 +86,8 @@ class Trainer:
             shown = dict(zip(TERMS, values.tolist(), strict=True))
             self.reporter.advance(1, **{k: v for k, v in shown.items() if k != "loss"})
         self.reporter.finish()
+        # Every process saw its share of each batch; the record is of all.
+        sums = self.accelerator.reduce(sums.to(self.accelerator.device)).cpu() / self.accelerator.num_processes
         return dict(zip(TERMS, (sums / count).tolist(), strict=True))
 
     def step(self, batch: torch.Tensor) -> Terms:
@@ -173,11 +142,11 @@ class Trainer:
         every = self.config.train.swap_every
         if every and (self.epoch % every == 0 or self.epoch in (1, self.config.train.epochs)):
             draw_swaps(self.model, self.val_batches or self.train_batches, self.run.path / "swaps", self.epoch)
-        # State first: whatever else is interrupted, the state and the metrics up to its epoch agree.
+        # The state comes last: a run interrupted in between resumes from the epoch before and writes all of this again.
         lines = "".join(json.dumps(m) + "\n" for m in self.metrics)
         checkpoint.write_text(self.run.path / "metrics.jsonl", lines)
-        checkpoint.save(self.run, self.model, self.optimizer, epoch=self.epoch, best=self.best, improved=improved)
         draw_curves(self.metrics, self.run.path / "curves.png")
+        checkpoint.save(self.run, self.model, self.optimizer, epoch=self.epoch, best=self.best, improved=improved)
 
     def _warn_of_collapse(self, record: dict[str, Any]) -> None:
         for code in ("static", "dynamic"):
@@ -193,85 +162,3 @@ class Trainer:
             self.reporter.note(f"warning: {message}")
             if isinstance(self.reporter, Quiet):
                 warnings.warn(message, CollapseWarning, stacklevel=2)
-
-
-def start(
-    file: SequenceFile,
-    path: Path,
-    model: ModelConfig,
-    train: TrainConfig,
-    *,
-    preset: str,
-    device: str,
-    reporter: Reporter,
-) -> Run:
-    """Train a new model on a file and return its run.
-
-    The folder is removed if training ends before its first epoch does.
-    """
-    chosen = accelerator(device)
-    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
-    info = DataInfo(
-        str(file.path.absolute()),
-        file.meta.name,
-        len(train_index),
-        len(val_index),
-        file.steps,
-        file.meta.source,
-        file.meta.licence,
-    )
-    config = RunConfig(model, train, info, preset, sdkit.__version__, str(torch.__version__), checkpoint.commit())
-    torch.manual_seed(train.seed)
-    module = SplitModel(config.model)
-    path.mkdir(parents=True)
-    try:
-        checkpoint.write_text(path / "config.json", msgspec.json.format(msgspec.json.encode(config)).decode() + "\n")
-        _trainer(Run(path), config, module, file, chosen, reporter).fit()
-    except BaseException:
-        if not (path / "state.pt").exists():
-            remove(path)
-        raise
-    return Run(path)
-
-
-def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, reporter: Reporter) -> Run:
-    """Continue a run to `epochs` epochs in all (its own number when None) and return it.
-
-    Raises:
-        ConfigError: it has more epochs already.
-        MissingFileError: the run's data or state is not there.
-    """
-    config = run.config
-    wanted = epochs or config.train.epochs
-    done = len(run.metrics())
-    if wanted < done:
-        raise ConfigError(f"{run.path} has {done} epochs already; --epochs {wanted} cannot undo any")
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=wanted))
-    file = SequenceFile(data or config.data.path)
-    trainer = _trainer(run, config, SplitModel(config.model), file, accelerator(device), reporter)
-    trainer.resume()
-    checkpoint.write_text(run.path / "config.json", msgspec.json.format(msgspec.json.encode(config)).decode() + "\n")
-    trainer.fit()
-    return run
-
-
-def _trainer(
-    run: Run, config: RunConfig, model: SplitModel, file: SequenceFile, chosen: Any, reporter: Reporter
-) -> Trainer:
-    train = config.train
-    if file.element != config.model.element:
-        raise ConfigError(
-            f"{file.path} holds {file.element.describe()}; the model was made for {config.model.element.describe()}"
-        )
-    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
-    budget = train.resident_gb * 1e9
-
-    def batches(index: Any) -> Batches:
-        return Batches(file, index, train.batch_size, resident_bytes=budget, device=chosen.device, reporter=reporter)
-
-    reporter.note(
-        f"{run.path}: {len(train_index)} training and {len(val_index)} validation sequences on {chosen.device}"
-    )
-    return Trainer(
-        run, config, reporter, chosen, model, batches(train_index), batches(val_index) if len(val_index) else None
-    )

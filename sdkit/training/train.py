@@ -10,9 +10,9 @@ from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.training.config import presets, settings
-from sdkit.training.loop import resume as resume_run
-from sdkit.training.loop import start
-from sdkit.training.run import Run, find_run, new_run_path
+from sdkit.training.launch import resume as resume_run
+from sdkit.training.launch import start
+from sdkit.training.run import Run, find_run
 
 BUILT_IN = "puppets"
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
@@ -60,8 +60,7 @@ def train(
     kind = file.meta.name
     chosen = preset or (kind if kind in presets() else None)
     model, config = settings(file.element, preset_name=chosen, variant=variant, overrides=overrides)
-    path = new_run_path(name, kind or file.path.stem)
-    return start(file, path, model, config, preset=chosen or "", device=device, reporter=reporter)
+    return start(file, model, config, name=name, preset=chosen or "", device=device, reporter=reporter)
 
 
 def built_in(reporter: Reporter) -> Path:

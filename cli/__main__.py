@@ -1,0 +1,6 @@
+"""`python -m sdkit.cli`, which launchers of several processes need: torchrun --nproc-per-node 4 -m sdkit.cli train x.h5."""
+
+from sdkit.cli.main import main
+
+if __name__ == "__main__":
+    main()

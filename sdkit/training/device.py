@@ -1,0 +1,34 @@
+"""Where training runs, and what that device is fast at."""
+
+from typing import Any
+
+import torch
+
+from sdkit.runtime.errors import ConfigError, DeviceError
+
+
+def accelerator(device: str) -> Any:
+    """Return an Accelerator on `auto`, `cpu` or `cuda[:N]`.
+
+    Raises:
+        DeviceError: CUDA was asked for and is not there.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise DeviceError(f"device {device} was asked for, but this PyTorch sees no CUDA device; use auto or cpu")
+        torch.cuda.set_device(device if ":" in device else "cuda:0")
+    elif device not in ("auto", "cpu"):
+        raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+    # Accelerate keeps one state a process; a second training in it may ask for another device.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu")
+
+
+def bf16_available(device: torch.device) -> bool:
+    """Return whether bf16 convolutions run at the machine's full speed."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,123 @@
+"""Starting and resuming a run, in one process or, under `accelerate launch` or `torchrun`, in several."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+import sdkit
+from sdkit.models.config import ModelConfig
+from sdkit.models.model import SplitModel
+from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.output import remove
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.training import checkpoint
+from sdkit.training.config import TrainConfig
+from sdkit.training.data import Batches, split_indices
+from sdkit.training.device import accelerator
+from sdkit.training.loop import Trainer
+from sdkit.training.run import DataInfo, Run, RunConfig, new_run_path
+
+
+def start(
+    file: SequenceFile,
+    model: ModelConfig,
+    train: TrainConfig,
+    *,
+    name: str | None,
+    preset: str,
+    device: str,
+    reporter: Reporter,
+) -> Run:
+    """Train a new model on a file and return its run.
+
+    Its folder is removed if training ends before its first epoch does.
+    """
+    chosen = accelerator(device)
+    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
+    info = DataInfo(
+        str(file.path.absolute()),
+        file.meta.name,
+        len(train_index),
+        len(val_index),
+        file.steps,
+        file.meta.source,
+        file.meta.licence,
+    )
+    config = RunConfig(model, train, info, preset, sdkit.__version__, str(torch.__version__), checkpoint.commit())
+    torch.manual_seed(train.seed)
+    module = SplitModel(config.model)
+    run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
+    try:
+        _write_config(chosen, run, config)
+        _trainer(run, config, module, file, chosen, reporter).fit()
+    except BaseException:
+        if chosen.is_main_process and not (run.path / "state.pt").exists():
+            remove(run.path)
+        raise
+    return run
+
+
+def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, reporter: Reporter) -> Run:
+    """Continue a run to `epochs` epochs in all (its own number when None) and return it.
+
+    Raises:
+        ConfigError: it has more epochs already.
+        MissingFileError: the run's data or state is not there.
+    """
+    config = run.config
+    wanted, done = epochs or config.train.epochs, len(run.metrics())
+    if wanted < done:
+        raise ConfigError(f"{run.path} has {done} epochs already; --epochs {wanted} cannot undo any")
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=wanted))
+    chosen = accelerator(device)
+    file = SequenceFile(data or config.data.path)
+    trainer = _trainer(run, config, SplitModel(config.model), file, chosen, reporter)
+    trainer.resume()
+    _write_config(chosen, run, config)
+    trainer.fit()
+    return run
+
+
+def _new_folder(chosen: Any, name: str | None, base: str) -> Path:
+    """Make the run's folder in one process and tell the others which it is."""
+    from accelerate.utils import broadcast_object_list
+
+    shared = [""]
+    if chosen.is_main_process:
+        path = new_run_path(name, base)
+        path.mkdir(parents=True)
+        shared = [str(path)]
+    broadcast_object_list(shared)
+    return Path(shared[0])
+
+
+def _write_config(chosen: Any, run: Run, config: RunConfig) -> None:
+    if chosen.is_main_process:
+        text = msgspec.json.format(msgspec.json.encode(config)).decode()
+        checkpoint.write_text(run.path / "config.json", text + "\n")
+
+
+def _trainer(
+    run: Run, config: RunConfig, model: SplitModel, file: SequenceFile, chosen: Any, reporter: Reporter
+) -> Trainer:
+    train = config.train
+    if file.element != config.model.element:
+        raise ConfigError(
+            f"{file.path} holds {file.element.describe()}; the model was made for {config.model.element.describe()}"
+        )
+    if not chosen.is_main_process:
+        reporter = Quiet()
+    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
+
+    def batches(index: Indices) -> Batches:
+        budget = train.resident_gb * 1e9
+        return Batches(file, index, train.batch_size, resident_bytes=budget, device=chosen.device, reporter=reporter)
+
+    reporter.note(
+        f"{run.path}: {len(train_index)} training and {len(val_index)} validation sequences on {chosen.device}"
+    )
+    validation = batches(val_index) if len(val_index) else None
+    return Trainer(run, config, reporter, chosen, model, batches(train_index), validation)
