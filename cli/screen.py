@@ -1,6 +1,7 @@
 """What the command line puts on the screen: progress, tables, errors. Figures go to stdout, all else to stderr."""
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """Print a line about the work, to stderr."""
-    err.print(message, markup=False)
+    """Print a line about the work, to stderr; of several training processes only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        err.print(message, markup=False)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,7 @@
 """HDF5 plumbing shared by sequence and code files: a growing writer, a lazy reader, compression by name."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -115,17 +116,21 @@ class GrowingFile:
 
     def __init__(self, path: str | Path, *, compression: str = "gzip", force: bool = False) -> None:
         self._options = compression_options(compression)
+        self._attributes: dict[str, Any] = {}
         self._replacing = replacing(path, force=force)
 
     def __enter__(self) -> Self:
-        self._file = h5py.File(self._replacing.__enter__(), "w")
+        # A stack, so that nothing is left either when opening or when closing fails.
+        with ExitStack() as stack:
+            self._file = stack.enter_context(h5py.File(stack.enter_context(self._replacing), "w"))
+            self.attributes(self._attributes)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._replacing.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     def append(self, **arrays: Array) -> None:
         """Append (B, ...) arrays to the data sets of these names, which are created on first use."""

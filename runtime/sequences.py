@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -280,11 +280,7 @@ class SequenceWriter(GrowingFile):
     def __init__(self, path: str | Path, meta: SequenceMeta, *, compression: str = "gzip", force: bool = False) -> None:
         super().__init__(path, compression=compression, force=force)
         self.path, self.meta, self.count = Path(path), meta, 0
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.attributes(self.meta.attributes())
-        return self
+        self._attributes = meta.attributes()
 
     def write(self, x: Array, *, labels: Array | None = None, **others: Array) -> None:
         """Append (B, T, *element) sequences with their (B, L) labels and further (B, ...) data sets."""

@@ -24,7 +24,9 @@ def accelerator(device: str) -> Any:
         raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
     # Accelerate keeps one state a process; a second training in it may ask for another device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu")
+    # Told so, Accelerate joins several processes on a machine without accelerators, too.
+    none = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return Accelerator(cpu=device == "cpu" or none)
 
 
 def bf16_available(device: torch.device) -> bool:

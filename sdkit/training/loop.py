@@ -71,7 +71,9 @@ class Trainer:
             self.metrics.append(record)
             if self.accelerator.is_main_process:
                 self._save(record)
-            self._warn_of_collapse(record)
+                self._warn_of_collapse(record)
+            self.accelerator.wait_for_everyone()  # nobody reads the run before it is written
+        self.accelerator.end_training()
 
     def _train_epoch(self) -> dict[str, float]:
         config = self.config.train

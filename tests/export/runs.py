@@ -1,0 +1,64 @@
+"""Runs and bundles of tiny models that were never trained: what export and runtime do depends on no training."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from safetensors.torch import save_file
+
+from sdkit.export import bundle as bundle_module
+from sdkit.export.verification import verify
+from sdkit.models.model import SplitModel
+from sdkit.runtime.bundle import Bundle, file_spec
+from sdkit.runtime.manifest import Manifest
+from sdkit.training.config import TrainConfig
+from sdkit.training.run import DataInfo, Run, RunConfig
+
+
+def write_run(folder: Path, model: SplitModel, steps: int = 5) -> Run:
+    """Write a run folder of a model, as training leaves it after an epoch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("best", "last"):
+        save_file(model.state_dict(), folder / f"{name}.safetensors")
+    config = RunConfig(
+        model.config, TrainConfig(), DataInfo("none.h5", "blocks", steps=steps), "", "0.1.0", "2.13", "c0ffee"
+    )
+    (folder / "config.json").write_bytes(msgspec.json.encode(config))
+    (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    return Run(folder)
+
+
+def quick_export(run: Run, path: Path | None = None, **options: Any) -> Bundle:
+    """Export a run and prove it in this process, which is several times faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_module, "prove", lambda folder, source: verify(folder, run=source))
+        return bundle_module.export_bundle(run, path, **options)
+
+
+def copy(bundle: Bundle, folder: Path) -> Bundle:
+    """Return a copy of a bundle, far from its run."""
+    shutil.copytree(bundle.path, folder)
+    return Bundle(folder, bundle.manifest)
+
+
+def reseal(bundle: Bundle, **changes: Any) -> None:
+    """Write a changed manifest with a digest that fits."""
+    write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, **changes))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a manifest, sealed."""
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+
+
+def swap_graph_file(bundle: Bundle, graph: str, source: Path) -> Bundle:
+    """Put another ONNX file in a graph's place, with a manifest that vouches for it."""
+    name = bundle.manifest.graphs[graph].files["onnx"].path
+    shutil.copyfile(source, bundle.path / name)
+    old = bundle.manifest.graphs[graph]
+    spec = msgspec.structs.replace(old, files={**old.files, "onnx": file_spec(bundle.path, name)})
+    manifest = msgspec.structs.replace(bundle.manifest, graphs={**bundle.manifest.graphs, graph: spec})
+    write_manifest(bundle.path, manifest)
+    return Bundle(bundle.path, manifest)
