@@ -97,10 +97,11 @@ class SequenceFile(LazyFile):
             self.meta,
             name=str(self._attribute("name") or ""),
             factors=self._factors(),
-            rate=self._attribute("rate"),
+            rate=self._rate(),
             source=str(self._attribute("source") or ""),
             licence=str(self._attribute("licence") or ""),
         )
+        self._lengths = self._whole_numbers("lengths", 1)
         self._check_parts()
 
     @property
@@ -125,11 +126,11 @@ class SequenceFile(LazyFile):
 
     def labels(self) -> Indices | None:
         """Return (N, L) class indices, or None."""
-        return np.asarray(self.handle["labels"][:], np.int64) if "labels" in self.handle else None
+        return self._whole_numbers("labels", 2)
 
     def lengths(self) -> Indices | None:
         """Return (N,) numbers of valid elements, or None when every sequence has T."""
-        return np.asarray(self.handle["lengths"][:], np.int64) if "lengths" in self.handle else None
+        return self._lengths
 
     def targets(self) -> Array | None:
         """Return (N, T, K) targets, or None."""
@@ -137,8 +138,8 @@ class SequenceFile(LazyFile):
 
     def split(self, name: str) -> Indices | None:
         """Return the sorted indices of `train`, `val` or `test`, or None when the file has no such split."""
-        key = f"{name}_indices"
-        return np.sort(np.asarray(self.handle[key][:], np.int64)) if key in self.handle else None
+        index = self._whole_numbers(f"{name}_indices", 1)
+        return None if index is None else np.sort(index)
 
     def select(self, split: str | None) -> Indices:
         """Return the indices of a split, or of all sequences for None or `all`.
@@ -192,6 +193,29 @@ class SequenceFile(LazyFile):
         for start in range(0, self.count, 256):
             self.read(slice(start, start + 256))
 
+    def _whole_numbers(self, name: str, axes: int) -> Indices | None:
+        if name not in self.handle:
+            return None
+        data = self.dataset(name, f"of whole numbers, of {axes} axes")
+        if data.ndim != axes:
+            raise FileFormatError(f"{self.path}: data set '{name}' has shape {data.shape}; expected {axes} axes")
+        values = np.asarray(data[:])
+        if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
+            raise FileFormatError(f"{self.path}: data set '{name}' holds {values.dtype}; expected whole numbers")
+        return values.astype(np.int64)
+
+    def _rate(self) -> float | None:
+        rate = self._attribute("rate")
+        if rate is not None and not isinstance(rate, int | float | np.number):
+            raise FileFormatError(f"{self.path}: attribute 'rate' is {rate!r}; expected a number of elements a second")
+        return None if rate is None else float(rate)
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        texts = self._json(name, ())
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            raise FileFormatError(f"{self.path}: attribute '{name}' is {texts!r}; expected a JSON list of texts")
+        return tuple(texts)
+
     def _attribute(self, name: str) -> Any:
         value = self.handle.attrs.get(name)
         return value.decode() if isinstance(value, bytes) else value
@@ -220,17 +244,26 @@ class SequenceFile(LazyFile):
             raise FileFormatError(
                 f"{self.path}: data set 'data' has shape {shape}, channels last; expected (N, T, C, H, W)"
             )
-        units, names = self._json("units", ()), self._json("feature_names", ())
-        return Element(kind, tuple(map(int, shape[2:])), dtype, tuple(units), tuple(names))  # type: ignore[arg-type]
+        units, names = self._texts("units"), self._texts("feature_names")
+        try:
+            return Element(kind, tuple(map(int, shape[2:])), dtype, units, names)  # type: ignore[arg-type]
+        except ConfigError as error:
+            raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}: {error}") from error
 
     def _factors(self) -> tuple[Factor, ...]:
         classes = self._json("classes", {})
         try:
             ordered = sorted(classes.items(), key=lambda item: int(item[1]["index"]))
-            return tuple(Factor(name, c["type"], _class_names(c)) for name, c in ordered)
+            columns = [int(c["index"]) for _, c in ordered]
+            factors = tuple(Factor(name, c["type"], _class_names(c)) for name, c in ordered)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             wanted = "{factor: {index, type, n_classes, values}}"
             raise FileFormatError(f"{self.path}: attribute 'classes' is not {wanted}: {error!r}") from error
+        if columns != list(range(len(columns))):
+            raise FileFormatError(
+                f"{self.path}: attribute 'classes' has the indices {columns}; expected the columns 0 to L - 1 of labels"
+            )
+        return factors
 
     def _check_parts(self) -> None:
         for name, axes in (("labels", 2), ("lengths", 1), ("targets", 3)):
@@ -240,6 +273,12 @@ class SequenceFile(LazyFile):
                     raise FileFormatError(
                         f"{self.path}: data set '{name}' has shape {shape}; expected N = {self.count} rows"
                     )
+        labels = self.labels()
+        if labels is not None and labels.shape[1] < len(self.factors):
+            raise FileFormatError(
+                f"{self.path}: data set 'labels' has shape {labels.shape}; expected a column for each of "
+                f"{len(self.factors)} factors"
+            )
         lengths = self.lengths()
         if lengths is not None and (lengths.min() < 2 or lengths.max() > self.steps):
             raise FileFormatError(f"{self.path}: data set 'lengths' must lie in 2..{self.steps}")

@@ -11,6 +11,16 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half(path: Path, error: type[BaseException], *, folder: bool = False, force: bool = False) -> None:
+    with replacing(path, force=force) as temporary:
+        if folder:
+            temporary.mkdir()
+            (temporary / "part").write_text("half")
+        else:
+            temporary.write_text("half")
+        raise error
+
+
 def test_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None:
     with replacing(tmp_path / "out.h5") as temporary:
         temporary.write_text("new")
@@ -23,22 +33,16 @@ def test_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("folder", [False, True])
 def test_nothing_is_left_of_an_output_that_failed(tmp_path: Path, error: type[BaseException], folder: bool) -> None:
-    with pytest.raises(error), replacing(tmp_path / "out") as temporary:
-        if folder:
-            temporary.mkdir()
-            (temporary / "part").write_text("half")
-        else:
-            temporary.write_text("half")
-        raise error
+    with pytest.raises(error):
+        write_half(tmp_path / "out", error, folder=folder)
     assert names(tmp_path) == []
 
 
 def test_a_failed_replacement_leaves_the_old_output(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(path, force=True) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_half(path, KeyboardInterrupt, force=True)
     assert names(tmp_path) == ["out"]
     assert path.read_text() == "old"
 

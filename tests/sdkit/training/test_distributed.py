@@ -1,0 +1,23 @@
+"""Two processes train one run, as `torchrun` starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sdkit.data import puppets
+
+
+def test_two_processes_make_one_run(tmp_path: Path) -> None:
+    puppets.make(tmp_path / "p.h5", count=44)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    widths = ["--set", "encoder_widths=[4,4,4,4,4]", "--set", "decoder_widths=[4,4,4,4]", "--set", "batch_size=16"]
+    command = [*launcher, "-m", "sdkit.cli", "train", "p.h5", "--epochs", "1", "--device", "cpu", *widths]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["puppets"]
+    (record,) = (tmp_path / "runs" / "puppets" / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(record)["train"]["nll"] > 0
+    assert (tmp_path / "runs" / "puppets" / "state.pt").is_file()
