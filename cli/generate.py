@@ -11,8 +11,12 @@ from sdkit.runtime.errors import ConfigError
 
 
 def generate(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sequences to generate.")] = 64,
-    steps: Annotated[int | None, typer.Option(help="Elements a sequence; as in training by default.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="Sequences: 64 by default, with --like all of it.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Elements a sequence; as in training by default. Not with --like.")
+    ] = None,
     keep: Annotated[
         Literal["static", "dynamic"] | None, typer.Option(help="Keep this code of --like, draw the other.")
     ] = None,
@@ -32,12 +36,14 @@ def generate(
     from sdkit.cli.opening import open_runtime
 
     if (keep is None) != (like is None):
-        raise ConfigError("--keep and --like go together: which code to keep, and of which file")
+        raise ConfigError("--keep and --like go together: which code to keep, and of which sequence file")
+    if steps is not None and like is not None:
+        raise ConfigError(f"--steps {steps}: with --like, sequences are as long as those of {like}; leave --steps out")
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     if keep is None or like is None:
         path = rt.generate_file(
-            output, count=count, steps=steps or rt.manifest.steps, seed=seed, compression=compression, force=force,
-            reporter=reporter(),
+            output, count=64 if count is None else count, steps=rt.manifest.steps if steps is None else steps,
+            seed=seed, compression=compression, force=force, reporter=reporter(),
         )  # fmt: skip
     else:
         path = rt.resample_file(

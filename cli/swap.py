@@ -27,12 +27,15 @@ def swap(
     """Join the static code of each sequence with the dynamic codes of another, both ways."""
     from sdkit.cli.opening import open_runtime
     from sdkit.figures.render import render_swap
+    from sdkit.runtime.errors import ConfigError
     from sdkit.runtime.output import check_output
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     target = picture or output.with_suffix(".png")
     draw = not no_picture and rt.element.kind == "image"
     if draw:
+        if target.suffix.lower() != ".png" or target == output:
+            raise ConfigError(f"--picture {target}: the picture is another file than {output} and ends in .png")
         check_output(target, force=force)
     path = rt.swap_file(a, b, output, count=count, compression=compression, force=force, reporter=reporter())
     say(f"wrote {path}")

@@ -7,6 +7,10 @@ import typer
 
 from sdkit.cli.options import Json
 from sdkit.cli.screen import out, print_json, reporter, say
+from sdkit.runtime.errors import ConfigError
+
+OPTIONS = ("data", "preset", "variant", "name", "device", "resume", "reporter")
+"""Arguments of `sdkit.train` that are no settings."""
 
 
 def train(
@@ -35,6 +39,9 @@ def train(
             out.print(setting, markup=False)
         return
     overrides = dict(parse_override(text) for text in set_ or [])
+    for key in OPTIONS:
+        if key in overrides:
+            raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit train --help` and --list-settings")
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     run = sdkit.train(
         data,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.element import Element
-from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError
+from sdkit.runtime.errors import FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
 
@@ -197,7 +197,7 @@ def _strip(stream: BinaryIO, name: str) -> "Image":
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FileFormatError(f"the sheet {name} is not an image that can be read: {error}") from error
     if sheet.size != (COLUMNS * CELL, ROWS * CELL):
-        raise DataError(
+        raise FileFormatError(
             f"the sheet {name} has {sheet.size} pixels; expected {(COLUMNS * CELL, ROWS * CELL)} (13x21 cells of 64)"
         )
     strip = Image.new("RGBA", (CELL * len(CELLS), CELL))

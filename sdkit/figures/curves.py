@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sdkit.runtime.output import replacing
 
 # Okabe and Ito's colours, told apart by colour-blind readers as well.
@@ -40,6 +42,8 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    likelihood.set_yscale("log")
+    drawn = [value for line in likelihood.lines for value in np.asarray(line.get_ydata(), np.float64)]
+    if min(drawn) > 0:  # that of a density, as of series, may be negative
+        likelihood.set_yscale("log")
     with replacing(path, force=True) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

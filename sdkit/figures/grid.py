@@ -92,14 +92,15 @@ def tiles(sequences: Array, element: Element, *, scale: int = 1, columns: int | 
     """Return one picture a step, each showing all sequences (P, T, C, H, W) as tiles: the frames of an animation."""
     from PIL import Image
 
+    clips = [frames(sequence, element) for sequence in sequences]
     count, steps = sequences.shape[:2]
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     _, height, width = element.shape
     sheets = np.full((steps, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for i, sequence in enumerate(sequences):
+    for i, clip in enumerate(clips):
         y, x = i // columns * (height + GAP), i % columns * (width + GAP)
-        sheets[:, y : y + height, x : x + width] = frames(sequence, element)
+        sheets[:, y : y + height, x : x + width] = clip
     size = (sheets.shape[2] * scale, sheets.shape[1] * scale)
     return [Image.fromarray(sheet).resize(size, Image.Resampling.NEAREST) for sheet in sheets]
 

@@ -39,7 +39,7 @@ def render(
         force: replace an existing picture.
 
     Raises:
-        ConfigError: another ending, or nothing to draw.
+        ConfigError: another ending, a rate that no GIF has, or nothing to draw.
         DataError: elements that are not images.
         FileFormatError, MissingFileError: a file that holds no sequences.
         OutputExistsError: `target` exists and `force` is off.
@@ -49,6 +49,8 @@ def render(
         raise ConfigError(f"{target}: a picture ends in .png or .gif")
     if count < 1 or first < 0 or scale < 1:
         raise ConfigError(f"count = {count}, first = {first}, scale = {scale}: count and scale start at 1, first at 0")
+    if rate is not None and not 0 < rate <= 100:
+        raise ConfigError(f"rate = {rate:g}: a GIF shows more than 0 and at most 100 frames a second")
     check_output(target, force=force)
     names, sequences, element, own_rate = _load(Path(source), split, first, count)
     if target.suffix.lower() == ".gif":

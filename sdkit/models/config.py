@@ -1,6 +1,7 @@
 """Shape of the model: element, widths and the switches of the dynamic path."""
 
-from typing import Any, Literal
+import math
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -55,8 +56,11 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("encoder_widths", "decoder_widths"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected one or more positive widths")
-        if self.pixel_scale <= 0:
+        if not 0 < self.pixel_scale < math.inf:
             raise ConfigError(f"pixel_scale = {self.pixel_scale}; it must be positive")
+        for name, choices in (("subtract", Subtract), ("anchor_dynamic", AnchorDynamic), ("anchor", Anchor)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}; choose one of {', '.join(get_args(choices))}")
 
     @property
     def causal(self) -> bool:

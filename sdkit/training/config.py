@@ -1,16 +1,19 @@
 """How a model is trained, and where settings come from: defaults, then a preset, then a variant, then overrides."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from sdkit.models.config import VARIANTS, ModelConfig
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
+
+Precision = Literal["auto", "bf16", "float32"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +34,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     val_fraction: float = 0.05
     """Share of the training split held out by static labels (else at random) where the file has no validation split."""
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: Precision = "auto"
     """Of the convolutions; auto takes bf16 where the machine has the instructions. LSTMs and losses stay in float32."""
     channels_last: bool = True
     """Memory layout of the convolutions; several times faster on CPUs and GPUs alike."""
@@ -41,6 +44,10 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Epochs between two pictures of swapped sequences; 0 draws none."""
 
     def __post_init__(self) -> None:
+        for name in TrainConfig.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name} = {value}; it must be finite")
         at_least = {"batch_size": 2, "epochs": 1, "seed": 0, "swap_every": 0, "alpha": 0, "beta": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
@@ -53,6 +60,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"learning_rate = {self.learning_rate}; it must be positive")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction = {self.val_fraction}; it must lie in [0, 1)")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision = {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
 
     @property
     def betas(self) -> tuple[float, float]:

@@ -115,7 +115,14 @@ class Batches:
         if rng is not None:
             blocks = [blocks[i] for i in rng.permutation(len(blocks))]
         each = max(1, self.window // BLOCK)
-        return [np.sort(np.concatenate(blocks[i : i + each])) for i in range(0, len(blocks), each)]
+        windows: list[Order] = []
+        for i in range(0, len(blocks), each):
+            window = np.concatenate(blocks[i : i + each])
+            if windows and min(len(window), len(windows[-1])) < self.size / 2:
+                windows[-1] = np.concatenate([windows[-1], window])  # too few for a batch of their own
+            else:
+                windows.append(window)
+        return [np.sort(window) for window in windows]
 
     def _cut(self, rows: Order, rng: np.random.Generator | None, window: Order | None = None) -> list[Order]:
         if rng is not None:

@@ -96,9 +96,10 @@ class Trainer:
         """Take one optimiser step on a batch (B, T, *element) and return its terms."""
         terms = self._terms(batch[self.accelerator.process_index :: self.accelerator.num_processes])
         if not torch.isfinite(terms.loss):
+            kept = f" (the epochs before are kept in {self.run.path})" if self.epoch else ""
             raise ConfigError(
-                f"the loss became {terms.loss.item()} in epoch {self.epoch + 1}; lower learning_rate or raise beta "
-                f"(the last complete epoch is kept in {self.run.path})"
+                f"the loss became {terms.loss.item()} in epoch {self.epoch + 1}; lower learning_rate or raise beta"
+                + kept
             )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(terms.loss)

@@ -115,11 +115,12 @@ def new_run_path(name: str | None, base: str) -> Path:
         ConfigError: the name is taken, or is no plain name.
     """
     if name is not None:
-        if Path(name).name != name or name.startswith("."):
+        if not name or Path(name).name != name or name.startswith("."):
             raise ConfigError(f"--name {name}: expected a plain folder name, made under {RUNS}/")
         if (RUNS / name).exists():
             raise ConfigError(f"{RUNS / name} exists already; choose another --name, or --resume it")
         return RUNS / name
+    base = Path(base).name.lstrip(".") or "run"  # a file may call its data what it likes
     number = 1
     while (path := RUNS / (base if number == 1 else f"{base}-{number}")).exists():
         number += 1

@@ -48,7 +48,8 @@ def train(
     """
     reporter = reporter or Quiet()
     if resume:
-        others = [key for key in overrides if key != "epochs"] + (["preset"] if preset else [])
+        others = [key for key in overrides if key != "epochs"]
+        others += [key for key, given in (("preset", preset), ("variant", variant != "paper"), ("name", name)) if given]
         if others:
             raise ConfigError(f"a resumed run keeps its settings; only epochs may change, not {', '.join(others)}")
         run = find_run(None if resume is True else resume)

@@ -73,8 +73,8 @@ def test_cast_rounds_and_clips_to_the_element() -> None:
     x = np.array([-3.0, 0.5, 1.5, 1.6, 254.6, 300.0], np.float32)
     assert BYTES.cast(x).tolist() == [0, 0, 2, 2, 255, 255]
     assert BYTES.cast(x).dtype == np.uint8
-    np.testing.assert_array_equal(FLOATS.cast(np.array([-1, 0.25, 2], np.float32)), np.float32([0, 0.25, 1]))
-    np.testing.assert_array_equal(SERIES.cast(np.array([-1, 300], np.float32)), np.float32([-1, 300]))
+    np.testing.assert_array_equal(FLOATS.cast(np.array([-1, 0.25, 2], np.float32)), np.array([0, 0.25, 1], np.float32))
+    np.testing.assert_array_equal(SERIES.cast(np.array([-1, 300], np.float32)), np.array([-1, 300], np.float32))
 
 
 def test_high() -> None:

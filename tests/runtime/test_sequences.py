@@ -290,26 +290,28 @@ def test_values_are_checked_as_they_are_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file.read(slice(0, 4)), x[:4])
         for read in (lambda: file.read([5, 4]), file.check):
             with pytest.raises(DataError, match=r"x\.h5: data set 'data' holds NaN or infinite pixels"):
-                read()  # type: ignore[no-untyped-call]
-    with SequenceFile(plain(tmp_path / "y.h5", values(FLOATS) * 255)) as file:
-        with pytest.raises(
-            DataError, match=r"y\.h5: data set 'data' holds pixels from .* float32 images lie in \[0, 1\]"
-        ):
-            file.check()
+                read()
+    bright = SequenceFile(plain(tmp_path / "y.h5", values(FLOATS) * 255))
+    with pytest.raises(DataError, match=r"y\.h5: data set 'data' holds pixels from .* images lie in \[0, 1\]"):
+        bright.check()
 
 
 def test_writer_refuses_other_batches_and_leaves_nothing(tmp_path: Path) -> None:
     x = values(IMAGE)
-    meta = SequenceMeta(IMAGE, factors=FACTORS)
+
+    def write_two(bad: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        with SequenceWriter(tmp_path / "x.h5", SequenceMeta(IMAGE, factors=FACTORS)) as writer:
+            writer.write(x)
+            writer.write(bad, labels=labels)
+
     for bad, labels, words in (
         (x.astype(np.float32), None, "is float32; expected"),
         (x[:, :, :1], None, "has shape"),
         (x, np.zeros((6, 1), int), r"labels have shape \(6, 1\); expected \(6, 2\)"),
         (x, np.zeros((5, 2), int), r"labels have shape \(5, 2\); expected \(6, 2\)"),
     ):
-        with pytest.raises(DataError, match=words), SequenceWriter(tmp_path / "x.h5", meta) as writer:
-            writer.write(x)
-            writer.write(bad, labels=labels)
+        with pytest.raises(DataError, match=words):
+            write_two(bad, labels)
         assert list(tmp_path.iterdir()) == []
 
 

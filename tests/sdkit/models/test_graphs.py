@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ CONTRACT = {
 
 
 def test_names_are_the_contract() -> None:
-    found = {name: (graph.inputs, graph.outputs) for name, graph in graphs(tiny_model()).items()}
+    found: dict[str, Any] = {name: (graph.inputs, graph.outputs) for name, graph in graphs(tiny_model()).items()}
     assert found == CONTRACT
     assert list(found) == list(CONTRACT)
 
@@ -43,7 +45,9 @@ def test_backend_returns_named_outputs_of_the_contract_shapes(variant: str) -> N
         "dynamic": (3, 5, 4),
         "x": (3, 5, 3, 16, 16),
     }
-    assert {v.dtype for part in (features, static, dynamic, prior, decoded) for v in part.values()} == {np.float32}
+    assert {v.dtype for part in (features, static, dynamic, prior, decoded) for v in part.values()} == {
+        np.dtype(np.float32)
+    }
 
 
 @pytest.mark.parametrize("variant", ["paper", "release"])

@@ -63,7 +63,8 @@ def test_divergences_raise_the_loss() -> None:
         static=standard(OUTPUT.static.mean.clone().requires_grad_()),
         dynamic=standard(OUTPUT.dynamic.mean.clone().requires_grad_()),
     )
-    objective(output, tiny_config(), alpha=0.0, beta_static=0.1, beta_dynamic=0.1).loss.backward()
+    loss = objective(output, tiny_config(), alpha=0.0, beta_static=0.1, beta_dynamic=0.1).loss
+    torch.autograd.backward(loss)
     # The sign that regularises: a step downhill brings the posterior to the prior.
     torch.testing.assert_close(output.static.mean.grad, 0.05 * OUTPUT.static.mean)
     torch.testing.assert_close(output.dynamic.mean.grad, 0.05 * (OUTPUT.dynamic.mean - OUTPUT.prior.mean))

@@ -10,14 +10,15 @@ from sdkit.models.model import Output, SplitModel
 from sdkit.models.paths import all_steps
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.verbs import Codes
 from tests.tiny import sequences, tiny_config, tiny_model
 
 VARIANTS = ("paper", "release")
 GOLDEN = {
-    "paper": [0.0] * 5,
-    "release": [0.0] * 5,
+    "paper": [0.301744, 0.299593, 0.168872, 0.639961, 0.607624],
+    "release": [0.301744, 0.299593, 0.327758, -0.313966, 0.674600],
 }
-"""First values of the static mean, of the last dynamic mean (two each) and of the last frame, in grey levels / 255."""
+"""Two values of the static mean, two of the last dynamic mean, and a pixel of the last frame, in [0, 1]."""
 
 
 def loss(model: SplitModel, x: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -28,8 +29,9 @@ def loss(model: SplitModel, x: np.ndarray[Any, Any]) -> torch.Tensor:
 def test_golden_numbers(variant: str) -> None:
     model, x = tiny_model(variant), sequences(2, 4)
     codes = verbs(model).encode(x)
-    frame = verbs(model).decode(codes)[1, -1] / 255.0
-    found = [*codes.static[1, :2], *codes.dynamic[1, -1, :2], frame[0, 0, 0]]
+    # Thirty times the codes, since an untrained decoder hardly hears them.
+    frame = verbs(model).decode(Codes(30 * codes.static, 30 * codes.dynamic))[1, -1] / 255.0
+    found = [*codes.static[1, :2], *codes.dynamic[1, -1, :2], frame[1, 9, 4]]
     np.testing.assert_allclose(found, GOLDEN[variant], atol=1e-4)
 
 
@@ -63,7 +65,7 @@ def test_forward_draws_then_decodes_and_gives_the_prior_what_it_drew(variant: st
 def test_gradient_reaches_every_parameter(variant: str) -> None:
     model = tiny_model(variant)
     torch.manual_seed(0)
-    loss(model, sequences(3, 4)).backward()
+    torch.autograd.backward(loss(model, sequences(3, 4)))
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -73,23 +75,24 @@ def test_gradient_reaches_every_parameter(variant: str) -> None:
 def test_the_anchor_passes_no_gradient_to_the_zero_code() -> None:
     model = tiny_model()
     output = model(torch.from_numpy(sequences(2, 3)))
-    output.nll[:, 0].sum().backward()
-    assert all(p.grad is None for p in model.dynamic_path.parameters())
+    torch.autograd.backward(output.nll[:, 0].sum())
+    assert all(p.grad is None or not p.grad.any() for p in model.dynamic_path.parameters())
     assert model.static_path.head.mean.weight.grad.abs().max() > 0  # type: ignore[union-attr]
 
 
 def test_learning_lowers_the_loss() -> None:
     torch.manual_seed(0)
-    model, x = tiny_model().train(), sequences(4, 4)
+    model, x = tiny_model().train(), np.empty((4, 4, 3, 16, 16), np.uint8)
+    x[:] = np.arange(0, 256, 16).reshape(4, 4, 1, 1, 1)  # one grey level a frame
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
     for _ in range(25):
         value = loss(model, x)
         optimizer.zero_grad()
-        value.backward()
+        torch.autograd.backward(value)
         optimizer.step()
         losses.append(value.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize(

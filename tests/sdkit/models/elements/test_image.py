@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_the_appendix_on_64x64() -> None:
     encoder, decoder = Encoder(config), Decoder(config)
     assert encoder.features == 512
     channels = (3, 32, 64, 128, 256, 128)
-    assert convolutions(encoder) == [(a, b, (4, 4), (2, 2)) for a, b in zip(channels, channels[1:], strict=False)]
+    assert convolutions(encoder) == [(a, b, (4, 4), (2, 2)) for a, b in pairwise(channels)]
     assert convolutions(decoder) == [
         (512, 256, (4, 4), (1, 1)),
         (256, 128, (4, 4), (2, 2)),
