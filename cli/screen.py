@@ -19,8 +19,12 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def say(message: str) -> None:
     """Print a line about the work, to stderr; of several training processes only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    if _first():
         err.print(message, markup=False)
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_json(value: Any) -> None:
@@ -29,7 +33,11 @@ def print_json(value: Any) -> None:
 
 
 def reporter() -> "Reporter":
-    """Return a progress bar on a terminal, plain lines elsewhere."""
+    """Return a progress bar on a terminal, plain lines elsewhere; of several processes only the first shows any."""
+    if not _first():
+        from sdkit.runtime.progress import Quiet
+
+        return Quiet()
     return Bar() if err.is_terminal else Lines()
 
 
@@ -43,6 +51,7 @@ class Lines:
         self.what, self.total, self.done = what, total, 0
         self.started = self.told = time.monotonic()
         self.fields: dict[str, float] = {}
+        say(self._line())
 
     def advance(self, count: int = 1, **fields: float) -> None:
         """Tell of progress."""

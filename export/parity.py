@@ -83,7 +83,14 @@ class Report(msgspec.Struct):
 
     def summary(self) -> dict[str, Any]:
         """Return the report as plain values."""
-        lines = [line._asdict() for line in self.lines()]
+        # JSON has no infinity: what could not be compared has no difference.
+        lines = [
+            {
+                key: None if isinstance(value, float) and not np.isfinite(value) else value
+                for key, value in items.items()
+            }
+            for items in (line._asdict() for line in self.lines())
+        ]
         return {"ok": self.ok, "reference": self.reference, "results": lines, "versions": self.versions}
 
     def require(self) -> None:
@@ -120,16 +127,15 @@ def tolerance(result: str, element: Element) -> Tolerance:
 
 
 def compare(candidate: str, results: Mapping[str, Array], expected: Mapping[str, Array], element: Element) -> list[Row]:
-    """Return one row a result; a missing result, another shape or dtype counts as infinitely far."""
+    """Return one row a result; a missing result, another shape or dtype or NaN counts as infinitely far."""
     batch, steps = expected["encode()/dynamic"].shape[:2]
     rows = []
     for name, want in expected.items():
         allowed, got = tolerance(name, element), results.get(name)
-        if got is None or got.shape != want.shape or got.dtype != want.dtype:
-            max_abs, ok = float("inf"), False
-        else:
+        max_abs, ok = float("inf"), False
+        if got is not None and got.shape == want.shape and got.dtype == want.dtype and np.isfinite(got - want).all():
             max_abs = float(np.abs(got - want).max())
-            ok = bool(np.isfinite(got).all() and np.allclose(got, want, rtol=allowed.rtol, atol=allowed.atol))
+            ok = bool(np.allclose(got, want, rtol=allowed.rtol, atol=allowed.atol))
         scale = float(np.abs(want).max()) or 1.0
         rows.append(Row(candidate, name, batch, steps, max_abs, max_abs / scale, allowed.atol, allowed.rtol, ok))
     return rows

@@ -19,15 +19,20 @@ def prove(bundle: Path, run: Path) -> Report:
     """Verify a bundle against its run in a new process.
 
     Raises:
-        ParityError: the process died, or could not compare.
+        ParityError: a result differs, or the process died or could not compare.
     """
     command = [sys.executable, "-W", "ignore", "-m", "sdkit.export.prove", str(bundle), str(run)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         tail = (result.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+        if result.returncode == USER_ERROR:
+            raise ParityError(tail)
         died = f"was killed by signal {-result.returncode}" if result.returncode < 0 else "failed"
         raise ParityError(f"the process that compares the graphs {died}: {tail}")
-    return msgspec.json.decode(result.stdout.splitlines()[-1], type=Report)
+    try:
+        return msgspec.json.decode((result.stdout.splitlines() or [""])[-1], type=Report)
+    except msgspec.MsgspecError as error:
+        raise ParityError(f"the process that compares the graphs printed no report: {error}") from error
 
 
 def main(bundle: str, run: str) -> int:
@@ -39,6 +44,7 @@ def main(bundle: str, run: str) -> int:
     try:
         check_onnx_files(Bundle.open(bundle))
         report = verify(bundle, run=run)
+        report.require()
     except SdkitError as error:
         print(error, file=sys.stderr)
         return USER_ERROR

@@ -5,11 +5,13 @@ is; else against the golden vectors that every bundle holds.
 """
 
 import importlib.util
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sdkit.export.cases import Arrays
 from sdkit.export.parity import Report, against_golden, against_model, versions
 from sdkit.runtime.bundle import Bundle, sha256
 from sdkit.runtime.errors import BundleError, MissingExtraError, MissingFileError
@@ -47,9 +49,17 @@ def verify(path: str | Path | None = None, *, run: str | Path | None = None, dev
         report.rows = against_model(scripts[0], others)
     else:
         report.reference = "the golden vectors"
-    with np.load(bundle.file("golden"), allow_pickle=False) as arrays:
-        report.rows += against_golden(dict(arrays), runtimes)
+    report.rows += against_golden(_golden(bundle), runtimes)
     return report
+
+
+def _golden(bundle: Bundle) -> Arrays:
+    file = bundle.file("golden")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{file} holds no golden vectors: {error}") from error
 
 
 def _runtimes(bundle: Bundle, device: str) -> list[Runtime]:

@@ -31,6 +31,10 @@ class CodeFile(LazyFile):
                 f"{self.path}: static has shape {static.shape} and dynamic {dynamic.shape}; "
                 "expected (N, S) and (N, T, D), N > 0"
             )
+        if static.dtype != np.float32 or dynamic.dtype != np.float32:
+            raise FileFormatError(
+                f"{self.path}: static is {static.dtype} and dynamic {dynamic.dtype}; expected float32"
+            )
         self.count, self.steps = len(static), int(dynamic.shape[1])
         self.letters = Letters(int(static.shape[1]), int(dynamic.shape[2]))
         self.model = str(self.handle.attrs.get("model", ""))

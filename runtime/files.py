@@ -83,7 +83,7 @@ class FileVerbs(Verbs):
             raise DataError(
                 f"{codes.path} holds codes of another model (its weights differ); encode again with this one"
             )
-        check_output(target, force=force)
+        _check_target(target, codes.path, force)
         lengths = codes.lengths()
         meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}")
         with SequenceWriter(target, meta, compression=compression, force=force) as writer:
@@ -106,7 +106,7 @@ class FileVerbs(Verbs):
     ) -> Path:
         """Write decode(encode(x)) of a sequence file, with its labels and lengths."""
         return self._changed(
-            "reconstructing", source, target, lambda codes, first: codes, split, None, compression, force, reporter
+            "reconstructing", source, target, lambda codes, *_: codes, split, None, compression, force, reporter
         )
 
     def resample_file(
@@ -136,13 +136,18 @@ class FileVerbs(Verbs):
         """
         if keep == "dynamic":
 
-            def change(codes: Codes, first: int) -> Codes:
+            def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
                 return Codes(self._static(len(codes), seed, first), codes.dynamic)
 
         elif keep == "static":
 
-            def change(codes: Codes, first: int) -> Codes:
-                return Codes(codes.static, self._dynamic(len(codes), codes.dynamic.shape[1], seed, first))
+            def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
+                if lengths is None:
+                    return Codes(codes.static, self._dynamic(len(codes), codes.dynamic.shape[1], seed, first))
+                dynamic = np.zeros_like(codes.dynamic)
+                for position, steps in _groups(lengths, each=True):
+                    dynamic[position, :steps] = self._dynamic(1, steps, seed, first + int(position[0]))
+                return Codes(codes.static, dynamic)
 
         else:
             raise ConfigError(f"unknown keep '{keep}'; choose static or dynamic")
@@ -222,7 +227,7 @@ class FileVerbs(Verbs):
         what: str,
         source: str | Path,
         target: str | Path,
-        change: Callable[[Codes, int], Codes],
+        change: Callable[[Codes, int, Indices | None], Codes],
         split: str | None,
         count: int | None,
         compression: str,
@@ -239,8 +244,9 @@ class FileVerbs(Verbs):
         )
         with SequenceWriter(target, meta, compression=compression, force=force) as writer:
             for start, rows in self._progress(what, index, reporter):
-                decoded = self.decode(change(self._encode_rows(file, rows), start))
-                writer.write(self._cast(decoded, None if lengths is None else lengths[rows]))
+                steps = None if lengths is None else lengths[rows]
+                decoded = self.decode(change(self._encode_rows(file, rows), start, steps))
+                writer.write(self._cast(decoded, steps))
             _copy_rows(file, index, writer, whole=len(index) == file.count)
         return Path(target)
 
@@ -251,9 +257,7 @@ class FileVerbs(Verbs):
         mine, theirs = self.element, file.element
         if (theirs.kind, theirs.shape, theirs.dtype) != (mine.kind, mine.shape, mine.dtype):
             raise DataError(f"{file.path} holds {theirs.describe()}; the model takes {mine.describe()}")
-        check_output(target, force=force)
-        if Path(target).exists() and Path(target).samefile(file.path):
-            raise ConfigError(f"{target} is both input and output; choose another output")
+        _check_target(target, file.path, force)
         index = file.select(split)
         if len(index) == 0:
             raise DataError(f"{file.path}: split '{split}' is empty")
@@ -305,6 +309,12 @@ def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole
     for name in file.handle:
         if name.endswith("_indices") and name != "source_indices":
             writer.put(name, np.asarray(file.handle[name][:]))
+
+
+def _check_target(target: str | Path, source: Path, force: bool) -> None:
+    check_output(target, force=force)
+    if Path(target).exists() and Path(target).samefile(source):
+        raise ConfigError(f"{target} is both input and output; choose another output")
 
 
 def _check_count(count: int, available: int, where: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sdkit.runtime.backend import GRAPHS
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleVersionError, ManifestError
 
@@ -122,11 +123,11 @@ def parse(text: bytes, where: str) -> Manifest:
 
     Raises:
         BundleVersionError: of a version that this sdkit does not read.
-        ManifestError: not JSON, unknown or missing keys, or changed since it was sealed.
+        ManifestError: not JSON, unknown or missing keys or graphs, or changed since it was sealed.
     """
     try:
         header = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"{where} is not JSON: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ManifestError(f"{where} is not the manifest of an sdkit bundle: it has no format '{FORMAT}'")
@@ -136,6 +137,8 @@ def parse(text: bytes, where: str) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.ValidationError, ValueError) as error:
         raise ManifestError(f"{where} does not follow the manifest's schema: {error}") from error
+    if set(manifest.graphs) != set(GRAPHS):
+        raise ManifestError(f"{where} names the graphs {', '.join(manifest.graphs)}; expected {', '.join(GRAPHS)}")
     if manifest.sealed().digest != manifest.digest:
         raise ManifestError(
             f"{where} was changed after it was written: its digest does not fit; export the bundle again"

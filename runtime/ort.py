@@ -47,7 +47,7 @@ class OnnxBackend:
 
     def _choose(self, device: str) -> str:
         kind, _, number = device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
             raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
         if kind == "cpu":
             return "cpu"
@@ -117,7 +117,7 @@ class OnnxBackend:
 
 
 def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _onnxruntime() -> Any:

@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
@@ -39,7 +41,9 @@ class TorchScriptBackend:
         spec, torch = self.bundle.manifest.graphs[graph], self._torch
         module = self._module(graph)
         with torch.inference_mode():
-            results = module(*(torch.from_numpy(inputs[t.name]).to(self.device) for t in spec.inputs))
+            # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
+            arrays = (np.require(inputs[t.name], requirements=["C", "W"]) for t in spec.inputs)
+            results = module(*(torch.from_numpy(array).to(self.device) for array in arrays))
         results = results if isinstance(results, tuple) else (results,)
         return {t.name: r.cpu().numpy() for t, r in zip(spec.outputs, results, strict=True)}
 
@@ -53,7 +57,7 @@ class TorchScriptBackend:
 
     def _choose(self, device: str) -> str:
         kind, _, number = device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
             raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
         available = kind != "cpu" and self._torch.cuda.is_available()
         if kind == "cuda" and not (available and int(number or 0) < self._torch.cuda.device_count()):

@@ -6,6 +6,7 @@ A graph holds no random operation and no hidden unit: noise is an input, data go
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -155,7 +156,9 @@ class TorchBackend:
         self.model.eval()
         try:
             with torch.inference_mode():
-                tensors = (torch.from_numpy(inputs[name]).to(self._device) for name in module.inputs)  # type: ignore[union-attr]
+                # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
+                arrays = (np.require(inputs[name], requirements=["C", "W"]) for name in module.inputs)  # type: ignore[union-attr]
+                tensors = (torch.from_numpy(array).to(self._device) for array in arrays)
                 results = module(*tensors)
         finally:
             self.model.train(training)

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +72,16 @@ class Case:
     prepare: Prepare = lambda bench: None
 
 
-def _with_bundle(*prepare: Prepare, dtype: str = "uint8") -> Prepare:
-    def both(bench: Bench) -> None:
-        bench.bundle(dtype)
+def _all(*prepare: Prepare) -> Prepare:
+    def run(bench: Bench) -> None:
         for step in prepare:
             step(bench)
 
-    return both
+    return run
+
+
+def _with_bundle(*prepare: Prepare, dtype: str = "uint8") -> Prepare:
+    return _all(lambda bench: bench.bundle(dtype), *prepare)
 
 
 def _good(bench: Bench) -> None:
@@ -89,10 +93,15 @@ def _not_hdf5(bench: Bench) -> None:
     bench.text("in.h5")
 
 
+def _no_byte(bench: Bench) -> None:
+    (bench.folder / "in.h5").touch()
+
+
 def _nan(bench: Bench) -> None:
     x = sequences(4, 5, FLOAT)
     x[2, 1, 0, 3, 4] = np.nan
     bench.write("in.h5", x)
+    (bench.folder / "runs").mkdir()
 
 
 def _array(*shape: int, dtype: Any = np.uint8) -> Prepare:
@@ -132,7 +141,7 @@ def _files(*names: str) -> Prepare:
 
 
 def _missing(module: str) -> Prepare:
-    return lambda bench: bench.patch.setitem(__import__("sys").modules, module, None)
+    return lambda bench: bench.patch.setitem(sys.modules, module, None)
 
 
 def _no_cuda(bench: Bench) -> None:
@@ -147,6 +156,7 @@ def _unfinished_run(bench: Bench) -> None:
 CASES = [
     # Files that are not what they should be.
     Case("no such file", "train in.h5", ("in.h5 does not exist",)),
+    Case("no byte", "encode in.h5", ("in.h5 is not an HDF5 file",), _with_bundle(_no_byte)),
     Case("not HDF5, train", "train in.h5", ("in.h5 is not an HDF5 file",), _not_hdf5),
     Case("not HDF5, encode", "encode in.h5", ("in.h5 is not an HDF5 file",), _with_bundle(_not_hdf5)),
     Case("not HDF5, data info", "data info in.h5", ("in.h5 is not an HDF5 file",), _not_hdf5),
@@ -184,7 +194,7 @@ CASES = [
         "no CUDA, train",
         "train in.h5 --device cuda",
         ("device cuda", "no CUDA device", "auto or cpu"),
-        lambda bench: (_good(bench), _no_cuda(bench)),
+        _all(_good, _no_cuda),
     ),
     Case(
         "no CUDA, torchscript",
@@ -228,13 +238,11 @@ CASES = [
             ("swap in.h5 in.h5", "swap.png", _with_bundle(_good, _files("swap.png"))),
             ("generate", "generated.h5", _with_bundle(_files("generated.h5"))),
             ("generate --keep static --like in.h5", "generated.h5", _with_bundle(_good, _files("generated.h5"))),
-            ("render in.h5", "in.png", lambda bench: (_good(bench), bench.text("in.png"))),
+            ("render in.h5", "in.png", _all(_good, _files("in.png"))),
         ]
     ),
-    Case("a run", f"train in.h5 --name blocks {SMALL}", ("runs/blocks", "--resume"), lambda b: (_good(b), b.run())),
-    Case(
-        "onto itself", "reconstruct in.h5 -o in.h5 --force", ("in.h5", "both input and output"), _with_bundle(_good)
-    ),
+    Case("a run", f"train in.h5 --name blocks {SMALL}", ("runs/blocks", "--resume"), _all(_good, Bench.run)),
+    Case("onto itself", "reconstruct in.h5 -o in.h5 --force", ("in.h5", "both input and output"), _with_bundle(_good)),
     # Bundles and runs.
     *(Case(f"no bundle, {line}", line, ("sdkit train", "sdkit export"), _good) for line in BOUND),
     Case("no run, export", "export", ("runs", "sdkit train")),
@@ -248,11 +256,11 @@ CASES = [
         "no such format",
         "encode in.h5 --backend torchscript -b model",
         ("torchscript", "sdkit export --format"),
-        lambda bench: (_good(bench), bench.bundle("float32")),
+        _all(_good, lambda bench: bench.bundle("float32")),
     ),
     # Extras that are not installed.
-    Case("no torch", "train in.h5", ("torch", "pip install 'sdkit[train]'"), lambda b: (_good(b), _missing("torch")(b))),
-    Case("no onnx", "export", ("onnx", "pip install 'sdkit[train]'"), lambda b: (b.run(), _missing("onnx")(b))),
+    Case("no torch", "train in.h5", ("torch", "pip install 'sdkit[train]'"), _all(_good, _missing("torch"))),
+    Case("no onnx", "export", ("onnx", "pip install 'sdkit[train]'"), _all(Bench.run, _missing("onnx"))),
     Case(
         "no onnxruntime",
         "swap in.h5 in.h5",

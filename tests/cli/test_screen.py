@@ -23,10 +23,11 @@ def _work(told: Reporter) -> None:
     told.finish()
 
 
-def test_lines_tell_a_stage_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_tell_start_and_end(capsys: pytest.CaptureFixture[str]) -> None:
     _work(Lines())
     printed = capsys.readouterr()
-    note, end = printed.err.splitlines()
+    start, note, end = printed.err.splitlines()
+    assert start == "epoch 1/2: 0/3"
     assert note == "a word [between]"
     assert end.startswith("epoch 1/2: 3/3  nll 11  KL static 0.25, ")
     assert end.endswith(" s")
@@ -42,7 +43,8 @@ def test_lines_tell_how_a_long_stage_goes(capsys: pytest.CaptureFixture[str], mo
         now += 1.0
         lines.advance(4)
     lines.finish()
-    assert capsys.readouterr().err.splitlines() == ["encoding: 40/100", "encoding: 80/100", "encoding: 100/100, 25.0 s"]
+    told = ["encoding: 0/100", "encoding: 40/100", "encoding: 80/100", "encoding: 100/100, 25.0 s"]
+    assert capsys.readouterr().err.splitlines() == told
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

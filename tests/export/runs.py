@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from sdkit.export import bundle as bundle_module
@@ -15,6 +16,18 @@ from sdkit.runtime.bundle import Bundle, file_spec
 from sdkit.runtime.manifest import Manifest
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import DataInfo, Run, RunConfig
+from tests.tiny import tiny_model
+
+
+def lively_model(variant: str = "paper", **changes: Any) -> SplitModel:
+    """Return a tiny model whose pictures of different codes differ by many grey levels, so that a wrong one is seen."""
+    model = tiny_model(variant, **changes)
+    with torch.no_grad():
+        for part in (model.encoder, model.decoder):
+            for value in part.parameters():
+                if value.ndim > 1:
+                    value.mul_(2.5)
+    return model
 
 
 def write_run(folder: Path, model: SplitModel, steps: int = 5) -> Run:

@@ -10,8 +10,8 @@ import pytest
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
-from tests.export.runs import quick_export, write_run
-from tests.tiny import IMAGE, sequences, tiny_model
+from tests.export.runs import lively_model, quick_export, write_run
+from tests.tiny import IMAGE, sequences
 
 FACTORS = (Factor("colour", "static", ("red", "green", "blue")), Factor("motion", "dynamic", ("walk", "wave")))
 
@@ -19,7 +19,7 @@ FACTORS = (Factor("colour", "static", ("red", "green", "blue")), Factor("motion"
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Return a bundle in both formats of a tiny model of 16x16 images."""
-    return quick_export(write_run(tmp_path_factory.mktemp("mini") / "run", tiny_model()), format="all")
+    return quick_export(write_run(tmp_path_factory.mktemp("mini") / "run", lively_model()), format="all")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.noise import Purpose, standard_normal
@@ -105,7 +106,7 @@ def test_seeds_purposes_and_numbers_have_streams_of_their_own() -> None:
         for purpose in Purpose
         for number in (0, 1)
     ]
-    correlation = np.corrcoef(np.stack(streams))
+    correlation = np.asarray(np.corrcoef(np.stack(streams)))
     assert np.abs(correlation[~np.eye(len(streams), dtype=bool)]).max() < 0.6
     assert len({stream.tobytes() for stream in streams}) == len(streams)
 
@@ -116,6 +117,23 @@ def test_moments() -> None:
     assert (np.abs(moments - [0, 1, 0, 3]) < 5 * np.sqrt(np.array([1, 2, 15, 96]) / z.size)).all()
     assert abs((z[:, 0::2] * z[:, 1::2]).mean()) < 5 / np.sqrt(z.size / 2)
     assert (np.abs(z) < 1).mean() == pytest.approx(0.6827, abs=0.005)
+
+
+@pytest.mark.parametrize(("word", "value"), [(0, 8.571674), (MASK, 0.0)])
+def test_the_rarest_words_give_finite_numbers(monkeypatch: pytest.MonkeyPatch, word: int, value: float) -> None:
+    """u is never 0, so the largest value is sqrt(2 * 53 ln 2); where u is 1 the value is 0."""
+
+    class Constant:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def random_raw(self, size: int) -> NDArray[np.uint64]:
+            return np.full(size, word, np.uint64)
+
+    monkeypatch.setattr(np.random, "Philox", Constant)
+    noise = standard_normal(0, Purpose.STATIC_PRIOR, 0, (2, 4))
+    np.testing.assert_allclose(noise[:, 0::2], value, rtol=1e-6)
+    np.testing.assert_allclose(noise[:, 1::2], 0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

@@ -1,0 +1,186 @@
+"""Devices of ONNX Runtime: what is asked for is what runs, or an error says why not."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sdkit.runtime import ort
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
+from sdkit.runtime.runtime import Runtime
+from tests.tiny import sequences
+
+
+class Fake:
+    """An onnxruntime that lists CUDA; how its sessions behave is up to a test.
+
+    Args:
+        session: called instead of `InferenceSession` when CUDA is asked for; sessions on the CPU are real.
+    """
+
+    SessionOptions = onnxruntime.SessionOptions
+    __version__ = onnxruntime.__version__
+
+    def __init__(self, session: Callable[..., Any]) -> None:
+        self.session, self.asked, self.preloaded = session, list[Any](), 0
+
+    def get_available_providers(self) -> list[str]:
+        return [ort.CUDA, ort.CPU]
+
+    def preload_dlls(self) -> None:
+        self.preloaded += 1
+        print("Failed to load libcudnn.so.9")
+
+    def InferenceSession(self, path: str, options: Any, providers: list[Any]) -> Any:  # noqa: N802
+        self.asked.append(providers)
+        if providers == [ort.CPU]:
+            return onnxruntime.InferenceSession(path, options, providers=providers)
+        return self.session(path, options)
+
+
+def falls_back(path: str, options: Any) -> Any:
+    """Do as onnxruntime does when a CUDA library is missing: run on the CPU and say nothing."""
+    return onnxruntime.InferenceSession(path, options, providers=[ort.CPU])
+
+
+def fails(path: str, options: Any) -> Any:
+    raise RuntimeError("CUDA failure 35: driver too old\nstack trace\nof many lines")
+
+
+class OnCuda:
+    """A session that says it runs on CUDA."""
+
+    def __init__(self, path: str, options: Any) -> None:
+        self._session = falls_back(path, options)
+
+    def get_providers(self) -> list[str]:
+        return [ort.CUDA, ort.CPU]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, session: Callable[..., Any]) -> Fake:
+    fake = Fake(session)
+    monkeypatch.setattr(ort, "_onnxruntime", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", ort.CPU])
+
+
+@pytest.mark.usefixtures("without_cuda")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_without_cuda_auto_is_the_cpu(mini: Bundle, device: str) -> None:
+    rt = Runtime.open(mini.path, device=device)
+    assert (rt.device, rt.backend.name) == ("cpu", "onnx")
+
+
+@pytest.mark.usefixtures("without_cuda")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_asked_of_a_cpu_build_is_an_error_that_lists_what_there_is(mini: Bundle, device: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        Runtime.open(mini.path, device=device)
+    assert str(caught.value) == (
+        f"device {device} was asked for, but this onnxruntime has no CUDA provider "
+        "(it has: AzureExecutionProvider, CPUExecutionProvider); "
+        "pip uninstall onnxruntime, then pip install 'sdkit[gpu]'"
+    )
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "CUDA", "cuda:x", "cuda:-1", "cpu:0", "auto:1", "mps"])
+@pytest.mark.parametrize("backend", ["onnx", "torchscript"])
+def test_unknown_devices(mini: Bundle, device: str, backend: Any) -> None:
+    with pytest.raises(ConfigError, match=f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N"):
+        Runtime.open(mini.path, device=device, backend=backend)
+
+
+def test_unknown_backend(mini: Bundle) -> None:
+    with pytest.raises(ConfigError, match="unknown backend 'tensorrt'; choose onnx or torchscript"):
+        Runtime.open(mini.path, backend="tensorrt")  # type: ignore[arg-type]
+
+
+def test_silent_fall_back_to_the_cpu_is_an_error_where_cuda_was_asked_for(
+    mini: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake = use(monkeypatch, falls_back)
+    with pytest.raises(DeviceError, match="onnxruntime fell back to CPUExecutionProvider: a CUDA or cuDNN library is"):
+        Runtime.open(mini.path, device="cuda:1")
+    assert fake.asked == [[(ort.CUDA, {"device_id": 1}), ort.CPU]]
+    assert fake.preloaded == 1
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("session", [falls_back, fails], ids=["falls back", "fails"])
+def test_auto_takes_the_cpu_where_cuda_does_not_work(
+    mini: Bundle, monkeypatch: pytest.MonkeyPatch, session: Callable[..., Any]
+) -> None:
+    fake = use(monkeypatch, session)
+    rt = Runtime.open(mini.path)
+    assert rt.device == "cpu"
+    assert rt.encode(sequences(2)).static.shape == (2, 5)
+    assert all(providers == [ort.CPU] for providers in fake.asked[1:])
+
+
+def test_a_session_that_cannot_be_made_is_an_error_of_one_line(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, fails)
+    with pytest.raises(DeviceError) as caught:
+        Runtime.open(mini.path, device="cuda")
+    assert str(caught.value) == "device cuda:0 cannot be used: CUDA failure 35: driver too old"
+
+
+@pytest.mark.parametrize(("device", "really"), [("auto", "cuda:0"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")])
+def test_where_cuda_works_every_graph_runs_there(
+    mini: Bundle, monkeypatch: pytest.MonkeyPatch, device: str, really: str
+) -> None:
+    fake = use(monkeypatch, OnCuda)
+    rt = Runtime.open(mini.path, device=device)
+    rt.reconstruct(sequences(2))
+    assert rt.device == really
+    number = int(really.removeprefix("cuda:"))
+    assert all(providers == [(ort.CUDA, {"device_id": number}), ort.CPU] for providers in fake.asked)
+    assert len(fake.asked) == 5  # one to see whether CUDA works, then encoder, static, dynamic, decoder
+
+
+def test_sessions_open_when_first_used_and_once(mini: Bundle) -> None:
+    rt = Runtime.open(mini.path, device="cpu")
+    backend = rt.backend
+    assert isinstance(backend, ort.OnnxBackend)
+    assert list(backend._sessions) == ["static"]
+    rt.encode(sequences(2))
+    sessions = dict(backend._sessions)
+    assert set(sessions) == {"encoder", "static", "dynamic"}
+    rt.encode(sequences(3))
+    assert backend._sessions == sessions
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_threads(mini: Bundle, threads: int | None) -> None:
+    backend = ort.OnnxBackend(mini, "cpu", threads)
+    options = backend._session("static").get_session_options()
+    assert options.intra_op_num_threads == (threads or len(os.sched_getaffinity(0)))
+    assert options.inter_op_num_threads == 1
+
+
+def test_missing_onnxruntime(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed; pip install 'sdkit\[cpu\]'"):
+        Runtime.open(mini.path)
+
+
+def test_arrays_of_any_layout(mini: Bundle, rt: Runtime) -> None:
+    x = sequences(4)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(rt.encode(frozen).dynamic, rt.encode(x).dynamic)
+    backwards = x[:, ::-1]
+    np.testing.assert_array_equal(rt.encode(backwards).dynamic, rt.encode(backwards.copy()).dynamic)
+    strided = np.concatenate([x, x], 1)[::2, ::2]
+    np.testing.assert_array_equal(rt.encode(strided).dynamic, rt.encode(strided.copy()).dynamic)
