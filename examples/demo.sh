@@ -5,7 +5,7 @@ set -eu
 sdkit data make puppets --split test --count 24 --seed 1 -o a.h5
 sdkit data make puppets --split test --count 24 --seed 2 -o b.h5
 
-sdkit train --epochs 10
+sdkit train --epochs 12
 sdkit export --format all
 sdkit verify
 
