@@ -34,8 +34,10 @@ def swap(
     target = picture or output.with_suffix(".png")
     draw = not no_picture and rt.element.kind == "image"
     if draw:
-        if target.suffix.lower() != ".png" or target == output:
-            raise ConfigError(f"--picture {target}: the picture is another file than {output} and ends in .png")
+        if target.suffix.lower() != ".png":
+            raise ConfigError(f"--picture {target}: a picture ends in .png")
+        if target == output:
+            raise ConfigError(f"{output} is both output and picture; end the output in .h5, or pass --no-picture")
         check_output(target, force=force)
     path = rt.swap_file(a, b, output, count=count, compression=compression, force=force, reporter=reporter())
     say(f"wrote {path}")

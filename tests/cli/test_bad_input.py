@@ -218,7 +218,12 @@ CASES = [
     Case("picture of codes", "render codes.h5", ("codes.h5", "sdkit decode codes.h5"), _codes),
     Case("nothing to draw", "render in.h5 --first 4", ("in.h5", "4"), _good),
     Case("swap picture", "swap in.h5 in.h5 --picture a.jpg", ("a.jpg", ".png"), _with_bundle(_good)),
-    Case("swap into its picture", "swap in.h5 in.h5 -o a.png", ("a.png", "another file"), _with_bundle(_good)),
+    Case(
+        "swap into its picture",
+        "swap in.h5 in.h5 -o a.png",
+        ("a.png", "both output and picture", "--no-picture"),
+        _with_bundle(_good),
+    ),
     # Data sets.
     Case("data set", "data make puppet", ("'puppet'", "did you mean 'puppets'?")),
     Case("no source", "data make sprites", ("'sprites'", "folder or zip")),
