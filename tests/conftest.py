@@ -1,10 +1,14 @@
 """Data, runs and bundles that tests share; each is made once a session."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Tiny models gain nothing from threads, and threads that wait for each other on a busy machine cost a lot.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from sdkit.data import puppets
 from sdkit.runtime.bundle import Bundle

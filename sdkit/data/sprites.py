@@ -194,7 +194,7 @@ def _strip(stream: BinaryIO, name: str) -> "Image":
 
     try:
         sheet = Image.open(stream).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"the sheet {name} is not an image that can be read: {error}") from error
     if sheet.size != (COLUMNS * CELL, ROWS * CELL):
         raise FileFormatError(

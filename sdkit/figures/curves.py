@@ -43,7 +43,7 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
         axes.legend(fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     drawn = [value for line in likelihood.lines for value in np.asarray(line.get_ydata(), np.float64)]
-    if min(drawn) > 0:  # that of a density, as of series, may be negative
+    if not any(value <= 0 for value in drawn):  # that of a density, as of series, may be negative
         likelihood.set_yscale("log")
     with replacing(path, force=True) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

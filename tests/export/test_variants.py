@@ -33,13 +33,15 @@ class Exported:
         contract = signatures(model.config, letters(model), ("x",))
         self.onnx, self.scripts = dict[str, Any](), dict[str, Any]()
         self.contract: dict[str, Signature] = contract
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
         for name in names:
             module = self.torch.graphs[name].eval()
             module = compile_loop(module) if name == "prior" else module
             graph, script = folder / f"{name}.onnx", folder / f"{name}.ts.pt"
             write_onnx(module, contract[name], graph, opset=opset, metadata={})
             write_torchscript(module, contract[name], script, metadata={})
-            self.onnx[name] = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+            self.onnx[name] = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
             self.scripts[name] = torch.jit.load(str(script))  # type: ignore[no-untyped-call]
 
     def check(self, name: str, inputs: dict[str, Array], atol: float = 1e-5) -> dict[str, Array]:

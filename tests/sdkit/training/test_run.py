@@ -92,7 +92,7 @@ def test_weights_and_model() -> None:
     model = tiny_model("release", seed=4)
     save_file(model.state_dict(), run.path / "last.safetensors")
     assert run.weights("last") == run.path / "last.safetensors"
-    loaded = run.load_model("last").train(False)
+    loaded = run.load_model("last")
     assert not loaded.training
     found = loaded.state_dict()
     assert all((found[name] == value).all() for name, value in model.state_dict().items())
