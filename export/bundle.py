@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-import sdkit
 from sdkit.export.card import model_card
 from sdkit.export.cases import golden
 from sdkit.export.contract import Signature, signatures
@@ -21,6 +20,7 @@ from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.manifest import SUFFIXES, FileSpec, GraphFormat, GraphSpec, Manifest, Provenance
 from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _metadata(graph: str, signature: Signature, config: RunConfig, weights: Path
         "anchor_dynamic": config.model.anchor_dynamic,
     }
     return {
-        "sdkit.version": sdkit.__version__,
+        "sdkit.version": __version__,
         "sdkit.contract": json.dumps(contract),
         "sdkit.weights_sha256": sha256(weights),
     }
@@ -161,7 +161,7 @@ def _metadata(graph: str, signature: Signature, config: RunConfig, weights: Path
 
 def _provenance(run: Run, config: RunConfig, weights: Path, which: str) -> Provenance:
     return Provenance(
-        sdkit_version=sdkit.__version__,
+        sdkit_version=__version__,
         torch_version=config.torch_version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         run=run.name,

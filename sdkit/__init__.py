@@ -7,6 +7,8 @@ talks. What the command line does, these functions do in one call; each is impor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sdkit.runtime.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sdkit.data import make_dataset as make_dataset
     from sdkit.export.bundle import export_bundle as export_bundle
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from sdkit.training.run import Run as Run
     from sdkit.training.run import find_run as find_run
     from sdkit.training.train import train as train
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "Bundle": "sdkit.runtime.bundle",

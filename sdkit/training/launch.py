@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import torch
 
-import sdkit
 from sdkit.models.config import ModelConfig
 from sdkit.models.model import SplitModel
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.output import remove
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.version import __version__
 from sdkit.training import checkpoint
 from sdkit.training.config import TrainConfig
 from sdkit.training.data import Batches, split_indices
@@ -46,7 +46,7 @@ def start(
         file.meta.source,
         file.meta.licence,
     )
-    config = RunConfig(model, train, info, preset, sdkit.__version__, str(torch.__version__), checkpoint.commit())
+    config = RunConfig(model, train, info, preset, __version__, str(torch.__version__), checkpoint.commit())
     torch.manual_seed(train.seed)
     module = SplitModel(config.model)
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
