@@ -1,5 +1,6 @@
 """Starting and resuming a run, in one process or, under `accelerate launch` or `torchrun`, in several."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def start(
     except BaseException:
         if chosen.is_main_process and not (run.path / "state.pt").exists():
             remove(run.path)
+            with contextlib.suppress(OSError):  # other runs are there
+                run.path.parent.rmdir()
         raise
     return run
 
