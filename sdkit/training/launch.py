@@ -10,6 +10,7 @@ import torch
 from sdkit.models.config import ModelConfig
 from sdkit.models.model import SplitModel
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.locate import RUNS
 from sdkit.runtime.output import remove
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
@@ -50,6 +51,7 @@ def start(
     config = RunConfig(model, train, info, preset, __version__, str(torch.__version__), checkpoint.commit())
     torch.manual_seed(train.seed)
     module = SplitModel(config.model)
+    first = not RUNS.exists()
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
     try:
         _write_config(chosen, run, config)
@@ -57,8 +59,9 @@ def start(
     except BaseException:
         if chosen.is_main_process and not (run.path / "state.pt").exists():
             remove(run.path)
-            with contextlib.suppress(OSError):  # other runs are there
-                run.path.parent.rmdir()
+            if first:
+                with contextlib.suppress(OSError):  # something else came to lie there
+                    run.path.parent.rmdir()
         raise
     return run
 
