@@ -18,8 +18,7 @@ import torch
 
 from sdkit.models.losses import objective
 from sdkit.models.model import SplitModel
-from sdkit.runtime.element import Element
-from sdkit.training.config import settings
+from sdkit.training.config import ANY_IMAGE, settings
 from sdkit.training.device import bf16_available
 
 VARIANTS = {
@@ -32,7 +31,7 @@ VARIANTS = {
 
 def step_function(bf16: bool, channels_last: bool, x: torch.Tensor) -> Callable[[], None]:
     """Return a function that takes one optimiser step of the sprites preset."""
-    model_config, train = settings(Element("image", (3, 64, 64), "uint8"), preset_name="sprites")
+    model_config, train = settings(ANY_IMAGE, preset_name="sprites")
     torch.manual_seed(0)
     model = SplitModel(model_config)
     if channels_last:

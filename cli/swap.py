@@ -32,7 +32,7 @@ def swap(
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     target = picture or output.with_suffix(".png")
-    draw = not no_picture and rt.element.kind == "image" and rt.element.shape[0] in (1, 3)
+    draw = not no_picture and rt.element.drawable
     if draw:
         if target.suffix.lower() != ".png":
             raise ConfigError(f"--picture {target}: a picture ends in .png")

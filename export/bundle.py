@@ -4,7 +4,7 @@ import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,9 +22,6 @@ from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
-
-if TYPE_CHECKING:
-    pass
 
 Formats = Literal["onnx", "torchscript", "all"]
 Weights = Literal["best", "last"]
@@ -108,11 +105,11 @@ def _write(
     np.savez_compressed(golden_file, **golden(verbs(model)))  # type: ignore[arg-type]
     modules["prior"] = compile_loop(modules["prior"].eval())
     specs: dict[str, GraphSpec] = {}
+    provenance = _provenance(run, config, weights, which)
     reporter.start("exporting graphs", len(modules) * len(formats))
     for name, module in modules.items():
-        files = {}
+        files, metadata = {}, _metadata(name, contract[name], config, provenance)
         for format_ in formats:
-            metadata = _metadata(name, contract[name], config, weights)
             files[format_] = _write_graph(format_, module.eval(), contract[name], folder / name, opset, metadata)
             reporter.advance()
         specs[name] = GraphSpec(*contract[name], files)
@@ -128,7 +125,7 @@ def _write(
         variant=config.model.variant,
         model=msgspec.to_builtins(config.model),
         files={"golden": file_spec(folder, golden_file.name)},
-        provenance=_provenance(run, config, weights, which),
+        provenance=provenance,
     )
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return manifest
@@ -143,7 +140,7 @@ def _write_graph(
     return write_torchscript(module, signature, path, metadata=metadata)
 
 
-def _metadata(graph: str, signature: Signature, config: RunConfig, weights: Path) -> dict[str, str]:
+def _metadata(graph: str, signature: Signature, config: RunConfig, provenance: Provenance) -> dict[str, str]:
     contract = {
         "graph": graph,
         "element": msgspec.to_builtins(config.model.element),
@@ -155,7 +152,7 @@ def _metadata(graph: str, signature: Signature, config: RunConfig, weights: Path
     return {
         "sdkit.version": __version__,
         "sdkit.contract": json.dumps(contract),
-        "sdkit.weights_sha256": sha256(weights),
+        "sdkit.weights_sha256": provenance.weights_sha256,
     }
 
 

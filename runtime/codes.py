@@ -46,7 +46,7 @@ class CodeFile(LazyFile):
 
     def lengths(self) -> Indices | None:
         """Return (N,) numbers of valid steps, or None."""
-        return np.asarray(self.handle["lengths"][:], np.int64) if "lengths" in self.handle else None
+        return self.whole_numbers("lengths", 1)
 
 
 def code_attributes(model: str, source: str, classes: str | None) -> dict[str, str | int]:

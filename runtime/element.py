@@ -38,6 +38,11 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Largest value of an image in its own units: 255 for uint8, 1 for float32."""
         return 255.0 if self.dtype == "uint8" else 1.0
 
+    @property
+    def drawable(self) -> bool:
+        """Whether an element is a picture: an image of one or three channels."""
+        return self.kind == "image" and self.shape[0] in (1, 3)
+
     def describe(self) -> str:
         """Return text such as `image (3, 64, 64) uint8`."""
         return f"{self.kind} {self.shape} {self.dtype}"

@@ -63,3 +63,8 @@ class DigestError(BundleError):
 
 class ParityError(SdkitError, ArithmeticError):
     """Exported graphs that do not compute what the training model computes."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its class where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

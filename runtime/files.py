@@ -4,6 +4,7 @@ Outputs are whole or absent. Sequences of different lengths are computed at thei
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from sdkit.runtime.sequences import Indices, SequenceFile, SequenceMeta, Sequenc
 from sdkit.runtime.verbs import Codes, Floats, Verbs
 
 Keep = Literal["static", "dynamic"]
+SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
+"""The two data sets of a swap file."""
 
 
 class FileVerbs(Verbs):
@@ -191,10 +194,11 @@ class FileVerbs(Verbs):
                 codes_a, codes_b = self._encode_rows(file_a, rows), self._encode_rows(file_b, rows)
                 ab = self.decode(Codes(codes_a.static, codes_b.dynamic))
                 ba = self.decode(Codes(codes_b.static, codes_a.dynamic))
-                writer.append(
-                    static_a_dynamic_b=self._cast(ab, None if lengths_b is None else lengths_b[rows]),
-                    static_b_dynamic_a=self._cast(ba, None if lengths_a is None else lengths_a[rows]),
+                mixed = (
+                    self._cast(ab, None if lengths_b is None else lengths_b[rows]),
+                    self._cast(ba, None if lengths_a is None else lengths_a[rows]),
                 )
+                writer.append(**dict(zip(SWAPPED, mixed, strict=True)))
         return Path(target)
 
     def generate_file(
@@ -239,9 +243,7 @@ class FileVerbs(Verbs):
             _check_count(count, len(index), str(file.path))
             index = index[:count]
         lengths = file.lengths()
-        meta = SequenceMeta(
-            self.element, file.meta.name, file.factors, file.meta.rate, file.meta.source, file.meta.licence
-        )
+        meta = replace(file.meta, element=self.element)
         with SequenceWriter(target, meta, compression=compression, force=force) as writer:
             for start, rows in self._progress(what, index, reporter):
                 steps = None if lengths is None else lengths[rows]

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.output import replacing
 
 CHUNK_BYTES = 1 << 20
@@ -72,6 +73,22 @@ class LazyFile:
             raise FileFormatError(f"{self.path}: '{name}' is a group; expected the data set {expected}")
         return found
 
+    def whole_numbers(self, name: str, axes: int) -> NDArray[np.int64] | None:
+        """Return a data set of whole numbers, or None when the file has none of this name.
+
+        Raises:
+            FileFormatError: other axes, or numbers that are not whole.
+        """
+        if name not in self.handle:
+            return None
+        data = self.dataset(name, f"of whole numbers, of {axes} axes")
+        if data.ndim != axes:
+            raise FileFormatError(f"{self.path}: data set '{name}' has shape {data.shape}; expected {axes} axes")
+        values = np.asarray(data[:])
+        if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
+            raise FileFormatError(f"{self.path}: data set '{name}' holds {values.dtype}; expected whole numbers")
+        return values.astype(np.int64)
+
     def close(self) -> None:
         """Close the handle of this process; the next use opens it again."""
         if self._handle is not None and self._owner == os.getpid():
@@ -98,11 +115,7 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise FileFormatError(f"{path} is not an HDF5 file ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileFormatError(f"{path} is not an HDF5 file ({first_line(error)})") from error
 
 
 class GrowingFile:

@@ -2,13 +2,13 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.device import parse_device, usable_processors
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import BundleError, ConfigError, DeviceError, ManifestError, MissingExtraError
+from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, MissingExtraError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ERRORS_ONLY = 3
@@ -46,9 +46,7 @@ class OnnxBackend:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     def _choose(self, device: str) -> str:
-        kind, _, number = device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-            raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+        kind, number = parse_device(device)
         if kind == "cpu":
             return "cpu"
         self._preload()
@@ -60,14 +58,14 @@ class OnnxBackend:
                 f"device {device} was asked for, but this onnxruntime has no CUDA provider (it has: {have}); "
                 "pip uninstall onnxruntime, then pip install 'sdkit[gpu]'"
             )
-        chosen = f"cuda:{number or 0}"
+        self.device = f"cuda:{number}"
         try:
-            self._open("static", chosen)
+            self._session("static")
         except DeviceError:
             if kind == "cuda":
                 raise
             return "cpu"
-        return chosen
+        return self.device
 
     def _preload(self) -> None:
         # The CUDA libraries of pip packages are found only this way; what is missing is printed, not raised.
@@ -86,7 +84,7 @@ class OnnxBackend:
     def _open(self, graph: str, device: str) -> Any:
         options = self._ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY if device == "cpu" else ERRORS_ONLY + 1
-        options.intra_op_num_threads = self._threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = self._threads or usable_processors()
         options.inter_op_num_threads = 1
         providers: list[Any] = [CPU]
         if device != "cpu":
@@ -96,9 +94,9 @@ class OnnxBackend:
             session = self._ort.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             if device != "cpu":
-                raise DeviceError(f"device {device} cannot be used: {_line(error)}") from error
+                raise DeviceError(f"device {device} cannot be used: {first_line(error)}") from error
             raise BundleError(
-                f"{file} cannot be loaded by onnxruntime {self._ort.__version__}: {_line(error)}"
+                f"{file} cannot be loaded by onnxruntime {self._ort.__version__}: {first_line(error)}"
             ) from error
         if device != "cpu" and CUDA not in session.get_providers():
             raise DeviceError(
@@ -114,10 +112,6 @@ class OnnxBackend:
             raise ManifestError(
                 f"{self.bundle.path}: graph '{graph}' has other inputs or outputs than the manifest says"
             )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _onnxruntime() -> Any:

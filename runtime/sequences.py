@@ -101,7 +101,7 @@ class SequenceFile(LazyFile):
             source=str(self._attribute("source") or ""),
             licence=str(self._attribute("licence") or ""),
         )
-        self._lengths = self._whole_numbers("lengths", 1)
+        self._lengths = self.whole_numbers("lengths", 1)
         self._check_parts()
 
     @property
@@ -126,7 +126,7 @@ class SequenceFile(LazyFile):
 
     def labels(self) -> Indices | None:
         """Return (N, L) class indices, or None."""
-        return self._whole_numbers("labels", 2)
+        return self.whole_numbers("labels", 2)
 
     def lengths(self) -> Indices | None:
         """Return (N,) numbers of valid elements, or None when every sequence has T."""
@@ -138,7 +138,7 @@ class SequenceFile(LazyFile):
 
     def split(self, name: str) -> Indices | None:
         """Return the sorted indices of `train`, `val` or `test`, or None when the file has no such split."""
-        index = self._whole_numbers(f"{name}_indices", 1)
+        index = self.whole_numbers(f"{name}_indices", 1)
         return None if index is None else np.sort(index)
 
     def select(self, split: str | None) -> Indices:
@@ -192,17 +192,6 @@ class SequenceFile(LazyFile):
         """
         for start in range(0, self.count, 256):
             self.read(slice(start, start + 256))
-
-    def _whole_numbers(self, name: str, axes: int) -> Indices | None:
-        if name not in self.handle:
-            return None
-        data = self.dataset(name, f"of whole numbers, of {axes} axes")
-        if data.ndim != axes:
-            raise FileFormatError(f"{self.path}: data set '{name}' has shape {data.shape}; expected {axes} axes")
-        values = np.asarray(data[:])
-        if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
-            raise FileFormatError(f"{self.path}: data set '{name}' holds {values.dtype}; expected whole numbers")
-        return values.astype(np.int64)
 
     def _rate(self) -> float | None:
         rate = self._attribute("rate")

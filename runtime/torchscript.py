@@ -1,14 +1,15 @@
 """TorchScript behind the `Backend` protocol. The one module of the runtime that may import torch."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.device import parse_device
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
+from sdkit.runtime.errors import DeviceError, MissingExtraError
 
 
 class TorchScriptBackend:
@@ -38,14 +39,9 @@ class TorchScriptBackend:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on numpy arrays."""
-        spec, torch = self.bundle.manifest.graphs[graph], self._torch
-        module = self._module(graph)
-        with torch.inference_mode():
-            # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
-            arrays = (np.require(inputs[t.name], requirements=["C", "W"]) for t in spec.inputs)
-            results = module(*(torch.from_numpy(array).to(self.device) for array in arrays))
-        results = results if isinstance(results, tuple) else (results,)
-        return {t.name: r.cpu().numpy() for t, r in zip(spec.outputs, results, strict=True)}
+        spec = self.bundle.manifest.graphs[graph]
+        arrays = [inputs[tensor.name] for tensor in spec.inputs]
+        return call_module(self._module(graph), arrays, [tensor.name for tensor in spec.outputs], self.device)
 
     def _module(self, graph: str) -> Any:
         if graph not in self._modules:
@@ -56,13 +52,23 @@ class TorchScriptBackend:
         return self._modules[graph]
 
     def _choose(self, device: str) -> str:
-        kind, _, number = device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-            raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+        kind, number = parse_device(device)
         available = kind != "cpu" and self._torch.cuda.is_available()
-        if kind == "cuda" and not (available and int(number or 0) < self._torch.cuda.device_count()):
+        if kind == "cuda" and not (available and number < self._torch.cuda.device_count()):
             raise DeviceError(f"device {device} was asked for, but this PyTorch does not see it; use auto or cpu")
-        return f"cuda:{number or 0}" if available else "cpu"
+        return f"cuda:{number}" if available else "cpu"
+
+
+def call_module(module: Any, arrays: Iterable[Array], outputs: Iterable[str], device: str) -> dict[str, Array]:
+    """Call a module of tensors on numpy arrays and return its outputs, one or a tuple, by name."""
+    import torch
+
+    with torch.inference_mode():
+        # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
+        ready = (np.require(array, requirements=["C", "W"]) for array in arrays)
+        results = module(*(torch.from_numpy(array).to(device) for array in ready))
+    results = results if isinstance(results, tuple) else (results,)
+    return {name: result.cpu().numpy() for name, result in zip(outputs, results, strict=True)}
 
 
 def _torch() -> Any:

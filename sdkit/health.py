@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Literal
 
+from sdkit.runtime.device import usable_processors
+
 Status = Literal["ok", "note", "problem"]
 
 
@@ -25,7 +27,7 @@ class Finding:
 def doctor() -> list[Finding]:
     """Look at Python, the packages of every extra, ONNX Runtime's providers and PyTorch's devices."""
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
-    findings.append(Finding("processors", "ok", f"{len(_affinity())} usable of {os.cpu_count()}"))
+    findings.append(Finding("processors", "ok", f"{usable_processors()} usable of {os.cpu_count()}"))
     findings += [_package(name, extra) for name, extra in _PACKAGES]
     findings += [*_onnxruntime(), *_torch()]
     return findings
@@ -41,10 +43,6 @@ _PACKAGES = (
     ("onnx", "train"),
     ("matplotlib", "train"),
 )
-
-
-def _affinity() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _package(name: str, extra: str) -> Finding:

@@ -32,7 +32,7 @@ def strip(sequence: Array, element: Element) -> Pixels:
 
 def frames(sequence: Array, element: Element) -> Pixels:
     """Return the frames of one sequence (T, C, H, W), in data units, as (T, H, W, 3) uint8."""
-    if element.kind != "image" or element.shape[0] not in (1, 3):
+    if not element.drawable:
         raise DataError(f"pictures are drawn of images with 1 or 3 channels, not of {element.describe()}")
     pixels = np.clip(np.rint(sequence.astype(np.float32) * (255.0 / element.high)), 0, 255).astype(np.uint8)
     pixels = pixels.transpose(0, 2, 3, 1)

@@ -7,11 +7,11 @@ import numpy as np
 from sdkit.figures.grid import rows_grid, save, swap_grid, tiles
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
+from sdkit.runtime.files import SWAPPED
 from sdkit.runtime.hdf5 import LazyFile
 from sdkit.runtime.output import check_output
 from sdkit.runtime.sequences import SequenceFile
 
-SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
 ENDINGS = (".png", ".gif")
 
 

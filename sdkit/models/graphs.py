@@ -6,7 +6,6 @@ A graph holds no random operation and no hidden unit: noise is an input, data go
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from sdkit.models.model import SplitModel, join
 from sdkit.models.paths import all_steps
 from sdkit.runtime.element import Array
 from sdkit.runtime.manifest import Letters
+from sdkit.runtime.torchscript import call_module
 from sdkit.runtime.verbs import Verbs
 
 
@@ -146,24 +146,17 @@ class TorchBackend:
 
     def __init__(self, model: SplitModel) -> None:
         self.model, self.graphs = model, graphs(model)
-        self._device = next(model.parameters()).device
-        self.device = str(self._device)
+        self.device = str(next(model.parameters()).device)
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on numpy arrays."""
-        module = self.graphs[graph]
-        training = self.model.training
+        module, training = self.graphs[graph], self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
-                # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
-                arrays = (np.require(inputs[name], requirements=["C", "W"]) for name in module.inputs)  # type: ignore[union-attr]
-                tensors = (torch.from_numpy(array).to(self._device) for array in arrays)
-                results = module(*tensors)
+            arrays = [inputs[name] for name in module.inputs]  # type: ignore[union-attr]
+            return call_module(module, arrays, module.outputs, self.device)  # type: ignore[arg-type]
         finally:
             self.model.train(training)
-        results = results if isinstance(results, tuple) else (results,)
-        return {name: r.cpu().numpy() for name, r in zip(module.outputs, results, strict=True)}  # type: ignore[arg-type]
 
 
 def verbs(model: SplitModel) -> Verbs:

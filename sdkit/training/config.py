@@ -73,6 +73,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 MODEL_KEYS = tuple(name for name in ModelConfig.__struct_fields__ if name != "element")
 TRAIN_KEYS = TrainConfig.__struct_fields__
+ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
+"""Stands in where settings are looked at before any data are."""
 
 
 def presets() -> list[str]:
@@ -123,8 +125,7 @@ def settings(
 
 def describe_settings(preset_name: str | None = None) -> list[str]:
     """Return one line a setting: its name and its value before any override."""
-    image = Element("image", (3, 64, 64), "uint8")
-    model, train = settings(image, preset_name=preset_name)
+    model, train = settings(ANY_IMAGE, preset_name=preset_name)
     values = {**msgspec.to_builtins(model), **msgspec.to_builtins(train)}
     return [f"{name} = {values[name]}" for name in (*MODEL_KEYS, *TRAIN_KEYS)]
 

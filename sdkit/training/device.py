@@ -4,29 +4,30 @@ from typing import Any
 
 import torch
 
-from sdkit.runtime.errors import ConfigError, DeviceError
+from sdkit.runtime.device import parse_device
+from sdkit.runtime.errors import DeviceError
 
 
 def accelerator(device: str) -> Any:
     """Return an Accelerator on `auto`, `cpu` or `cuda[:N]`.
 
     Raises:
+        ConfigError: another name.
         DeviceError: CUDA was asked for and is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    if device.startswith("cuda"):
+    kind, number = parse_device(device)
+    if kind == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(f"device {device} was asked for, but this PyTorch sees no CUDA device; use auto or cpu")
-        torch.cuda.set_device(device if ":" in device else "cuda:0")
-    elif device not in ("auto", "cpu"):
-        raise ConfigError(f"unknown device '{device}'; choose auto, cpu, cuda or cuda:N")
+        torch.cuda.set_device(number)
     # Accelerate keeps one state a process; a second training in it may ask for another device.
     AcceleratorState._reset_state(reset_partial_state=True)
     # Told so, Accelerate joins several processes on a machine without accelerators, too.
     none = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    return Accelerator(cpu=device == "cpu" or none)
+    return Accelerator(cpu=kind == "cpu" or none)
 
 
 def bf16_available(device: torch.device) -> bool:

@@ -38,12 +38,12 @@ def start(
     Its folder is removed if training ends before its first epoch does.
     """
     chosen = accelerator(device)
-    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
+    split = split_indices(file, train.val_fraction, train.seed)
     info = DataInfo(
         str(file.path.absolute()),
         file.meta.name,
-        len(train_index),
-        len(val_index),
+        len(split[0]),
+        len(split[1]),
         file.steps,
         file.meta.source,
         file.meta.licence,
@@ -55,7 +55,7 @@ def start(
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
     try:
         _write_config(chosen, run, config)
-        _trainer(run, config, module, file, chosen, reporter).fit()
+        _trainer(run, config, module, file, split, chosen, reporter).fit()
     except BaseException:
         if chosen.is_main_process and not (run.path / "state.pt").exists():
             remove(run.path)
@@ -70,7 +70,7 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     """Continue a run to `epochs` epochs in all (its own number when None) and return it.
 
     Raises:
-        ConfigError: it has more epochs already.
+        ConfigError: it has more epochs already, or the data are not of the model's element.
         MissingFileError: the run's data or state is not there.
     """
     config = run.config
@@ -80,7 +80,12 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=wanted))
     chosen = accelerator(device)
     file = SequenceFile(data or config.data.path)
-    trainer = _trainer(run, config, SplitModel(config.model), file, chosen, reporter)
+    if file.element != config.model.element:
+        raise ConfigError(
+            f"{file.path} holds {file.element.describe()}; the model was made for {config.model.element.describe()}"
+        )
+    split = split_indices(file, config.train.val_fraction, config.train.seed)
+    trainer = _trainer(run, config, SplitModel(config.model), file, split, chosen, reporter)
     trainer.resume()
     _write_config(chosen, run, config)
     trainer.fit()
@@ -107,16 +112,17 @@ def _write_config(chosen: Any, run: Run, config: RunConfig) -> None:
 
 
 def _trainer(
-    run: Run, config: RunConfig, model: SplitModel, file: SequenceFile, chosen: Any, reporter: Reporter
+    run: Run,
+    config: RunConfig,
+    model: SplitModel,
+    file: SequenceFile,
+    split: tuple[Indices, Indices],
+    chosen: Any,
+    reporter: Reporter,
 ) -> Trainer:
-    train = config.train
-    if file.element != config.model.element:
-        raise ConfigError(
-            f"{file.path} holds {file.element.describe()}; the model was made for {config.model.element.describe()}"
-        )
+    train, (train_index, val_index) = config.train, split
     if not chosen.is_main_process:
         reporter = Quiet()
-    train_index, val_index = split_indices(file, train.val_fraction, train.seed)
 
     def batches(index: Indices) -> Batches:
         budget = train.resident_gb * 1e9

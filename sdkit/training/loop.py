@@ -10,7 +10,7 @@ import torch
 
 from sdkit.figures.curves import draw_curves
 from sdkit.models.losses import Terms, objective
-from sdkit.models.model import SplitModel
+from sdkit.models.model import Output, SplitModel
 from sdkit.runtime.errors import ConfigError, DeviceError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
@@ -94,7 +94,7 @@ class Trainer:
 
     def step(self, batch: torch.Tensor) -> Terms:
         """Take one optimiser step on a batch (B, T, *element) and return its terms."""
-        terms = self._terms(batch[self.accelerator.process_index :: self.accelerator.num_processes])
+        _, terms = self._forward(batch[self.accelerator.process_index :: self.accelerator.num_processes])
         if not torch.isfinite(terms.loss):
             kept = f" (the epochs before are kept in {self.run.path})" if self.epoch else ""
             raise ConfigError(
@@ -106,12 +106,12 @@ class Trainer:
         self.optimizer.step()
         return terms
 
-    def _terms(self, x: torch.Tensor) -> Terms:
+    def _forward(self, x: torch.Tensor) -> tuple[Output, Terms]:
         config = self.config.train
         beta_static, beta_dynamic = config.betas
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.wrapped(x)
-        return objective(
+        return output, objective(
             output, self.config.model, alpha=config.alpha, beta_static=beta_static, beta_dynamic=beta_dynamic
         )
 
@@ -124,10 +124,9 @@ class Trainer:
             for i, batch in enumerate(batches.epoch(0, 0, shuffle=False)):
                 if self.val_batches is None and i >= 4:
                     break  # without a validation split a few training batches tell the active units
-                values = torch.stack(list(self._terms(batch))).cpu()
-                sums, count = sums + values * len(batch), count + len(batch)
-                static, dynamic = self.model.posterior(batch)
-                means.append((static.mean.cpu(), dynamic.mean.flatten(0, 1).cpu()))
+                output, terms = self._forward(batch)
+                sums, count = sums + torch.stack(list(terms)).cpu() * len(batch), count + len(batch)
+                means.append((output.static.mean.cpu(), output.dynamic.mean.flatten(0, 1).cpu()))
         active = {
             "active_static": active_units(torch.cat([m[0] for m in means])),
             "active_dynamic": active_units(torch.cat([m[1] for m in means])),

@@ -15,7 +15,7 @@ PAIRS = 4
 def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) -> None:
     """Write folder/epoch-NNNN.png: the same few pairs every time. Only images are drawn."""
     element = model.config.element
-    if element.kind != "image" or element.shape[0] not in (1, 3):
+    if not element.drawable:
         return
     folder.mkdir(exist_ok=True)
     # Evenly spaced over the split, so that the pairs differ whatever the file's order.

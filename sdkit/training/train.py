@@ -4,18 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from sdkit.data import make_dataset
-from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import SequenceFile
-from sdkit.training.config import presets, settings
+from sdkit.training.config import ANY_IMAGE, presets, settings
 from sdkit.training.launch import resume as resume_run
 from sdkit.training.launch import start
 from sdkit.training.run import Run, find_run
 
 BUILT_IN = "puppets"
-ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
 
 
 def train(
