@@ -1,0 +1,1 @@
+"""Experiments: reproductions of the paper's tables, and the search for settings."""
