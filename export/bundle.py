@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from sdkit.export.card import model_card
-from sdkit.export.cases import golden
+from sdkit.export.cases import golden, scale_of
 from sdkit.export.contract import Signature, signatures
 from sdkit.export.parity import Report
 from sdkit.export.prove import prove
@@ -102,7 +102,7 @@ def _write(
     widths, modules = letters(model), graphs(model)
     contract = signatures(config.model, widths, model.decoder.outputs)  # type: ignore[arg-type]
     golden_file = folder / "golden.npz"
-    np.savez_compressed(golden_file, **golden(verbs(model)))  # type: ignore[arg-type]
+    np.savez_compressed(golden_file, **golden(verbs(model), scale_of(msgspec.to_builtins(config.model))))  # type: ignore[arg-type]
     modules["prior"] = compile_loop(modules["prior"].eval())
     specs: dict[str, GraphSpec] = {}
     provenance = _provenance(run, config, weights, which)

@@ -1,6 +1,7 @@
 """Inputs and results that prove a bundle: the same numbers through every graph and every verb."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +26,28 @@ GRAPH_INPUTS = {
 }
 
 
-def sample(element: Element, batch: int, steps: int, seed: int) -> Array:
-    """Return sequences of an element, (B, T, *element): blocks of chance values under a little noise."""
+class Scale(NamedTuple):
+    """Mean and standard deviation of each feature (F,) of a series or spectrum, in data units."""
+
+    mean: Array
+    std: Array
+
+
+def scale_of(model: Mapping[str, Any]) -> Scale | None:
+    """Return the scale of a model's config, as a manifest holds it; None where it has none."""
+    if not model.get("feature_std"):
+        return None
+    return Scale(*(np.asarray(model[name], np.float32) for name in ("feature_mean", "feature_std")))
+
+
+def sample(element: Element, batch: int, steps: int, seed: int, scale: Scale | None = None) -> Array:
+    """Return sequences of an element, (B, T, *element), in data units: chance values, images in blocks under noise."""
     rng = np.random.Generator(np.random.Philox(key=[seed, batch * 1000 + steps]))
     shape = (batch, steps, *element.shape)
     if element.kind != "image":
         x = rng.standard_normal(shape, np.float32)
-        return np.where(rng.random(shape) < 0.1, np.float32(np.nan), x) if element.kind == "series" else np.abs(x)
+        x = x if scale is None else scale.mean + scale.std * x
+        return np.where(rng.random(shape) < 0.1, np.float32(np.nan), x) if element.kind == "series" else x
     block = 8
     coarse = rng.random((batch, steps, element.shape[0], -(-element.shape[1] // block), -(-element.shape[2] // block)))
     fine = coarse.repeat(block, -2).repeat(block, -1)[..., : element.shape[1], : element.shape[2]]
@@ -39,9 +55,9 @@ def sample(element: Element, batch: int, steps: int, seed: int) -> Array:
     return (pixels * 255).astype(np.uint8) if element.dtype == "uint8" else pixels.astype(np.float32)
 
 
-def graph_inputs(reference: Verbs, batch: int, steps: int) -> Arrays:
+def graph_inputs(reference: Verbs, batch: int, steps: int, scale: Scale | None = None) -> Arrays:
     """Return inputs of every graph; inner ones are what the reference computes, so that errors do not add up."""
-    x = sample(reference.element, batch, steps, SEED)
+    x = sample(reference.element, batch, steps, SEED, scale)
     features = reference.backend.run("encoder", {"x": x})["features"]
     static = reference.backend.run("static", {"features": features})
     hidden = static["static_hidden"]
@@ -49,7 +65,7 @@ def graph_inputs(reference: Verbs, batch: int, steps: int) -> Arrays:
     noise = standard_normal(SEED, Purpose.DYNAMIC_PRIOR, 0, dynamic["dynamic_mean"].shape)
     return {
         "x": x,
-        "other": sample(reference.element, batch, steps + 1, SEED + 1),
+        "other": sample(reference.element, batch, steps + 1, SEED + 1, scale),
         "features": features,
         "static_hidden": hidden,
         "static": static["static_mean"],
@@ -93,9 +109,9 @@ def run_all(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
     return {**run_graphs(verbs.backend, inputs), **run_verbs(verbs, inputs)}
 
 
-def golden(reference: Verbs) -> Arrays:
+def golden(reference: Verbs, scale: Scale | None = None) -> Arrays:
     """Return what a bundle keeps to prove itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
-    inputs = graph_inputs(reference, *GOLDEN_SIZE)
+    inputs = graph_inputs(reference, *GOLDEN_SIZE, scale)
     return {**_prefixed("in:", inputs), **_prefixed("out:", run_all(reference, inputs))}
 
 

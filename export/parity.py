@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from sdkit.export.cases import SIZES, graph_inputs, run_all, split_golden
+from sdkit.export.cases import SIZES, Scale, graph_inputs, run_all, split_golden
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ParityError
@@ -108,6 +108,10 @@ class Report(msgspec.Struct):
         )
 
 
+DECODED = ("x", "x_std", "a_with_b", "b_with_a")
+"""Results in data units, by name."""
+
+
 def read_report(bundle: Bundle) -> Report:
     """Return the report that a bundle was exported with."""
     return msgspec.json.decode(bundle.file("parity").read_bytes(), type=Report)
@@ -116,48 +120,57 @@ def read_report(bundle: Bundle) -> Report:
 def tolerance(result: str, element: Element) -> Tolerance:
     """Return the float32 tolerance of a result: of codes absolute, of decoded data relative to their range.
 
-    A verb chains up to four graphs, so its decoded data may differ ten times as much as one decoder's.
+    A verb chains up to four graphs, so its decoded data may differ ten times as much as one decoder's. Decoded series
+    and spectra are compared in standard deviations of their features.
     """
     subject, _, name = result.partition("/")
     if subject == "decoder":
         return Tolerance(1e-5 * element.high, 1e-4)
-    if name in ("x", "a_with_b", "b_with_a"):
+    if name in DECODED:
         return Tolerance(1e-4 * element.high, 1e-4)
     return Tolerance(1e-5, 1e-4)
 
 
-def compare(candidate: str, results: Mapping[str, Array], expected: Mapping[str, Array], element: Element) -> list[Row]:
+def compare(
+    candidate: str,
+    results: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    element: Element,
+    scale: Scale | None = None,
+) -> list[Row]:
     """Return one row a result; a missing result, another shape or dtype or NaN counts as infinitely far."""
     batch, steps = expected["encode()/dynamic"].shape[:2]
     rows = []
     for name, want in expected.items():
         allowed, got = tolerance(name, element), results.get(name)
         max_abs, ok = float("inf"), False
+        if scale is not None and name.partition("/")[2] in DECODED:
+            got, want = None if got is None else got / scale.std, want / scale.std
         if got is not None and got.shape == want.shape and got.dtype == want.dtype and np.isfinite(got - want).all():
             max_abs = float(np.abs(got - want).max())
             ok = bool(np.allclose(got, want, rtol=allowed.rtol, atol=allowed.atol))
-        scale = float(np.abs(want).max()) or 1.0
-        rows.append(Row(candidate, name, batch, steps, max_abs, max_abs / scale, allowed.atol, allowed.rtol, ok))
+        largest = float(np.abs(want).max()) or 1.0
+        rows.append(Row(candidate, name, batch, steps, max_abs, max_abs / largest, allowed.atol, allowed.rtol, ok))
     return rows
 
 
-def against_model(reference: Verbs, candidates: Iterable[Verbs]) -> list[Row]:
+def against_model(reference: Verbs, candidates: Iterable[Verbs], scale: Scale | None = None) -> list[Row]:
     """Compare candidates with a model over every case, graph and verb."""
-    cases = [graph_inputs(reference, *size) for size in SIZES]
+    cases = [graph_inputs(reference, *size, scale) for size in SIZES]
     rows = []
     expected = [run_all(reference, inputs) for inputs in cases]
     for candidate in candidates:
         for inputs, want in zip(cases, expected, strict=True):
-            rows += compare(label(candidate), run_all(candidate, inputs), want, reference.element)
+            rows += compare(label(candidate), run_all(candidate, inputs), want, reference.element, scale)
     return rows
 
 
-def against_golden(arrays: Mapping[str, Array], candidates: Iterable[Verbs]) -> list[Row]:
+def against_golden(arrays: Mapping[str, Array], candidates: Iterable[Verbs], scale: Scale | None = None) -> list[Row]:
     """Compare candidates with the golden vectors of their bundle."""
     inputs, expected = split_golden(arrays)
     rows = []
     for candidate in candidates:
-        rows += compare(label(candidate), run_all(candidate, inputs), expected, candidate.element)
+        rows += compare(label(candidate), run_all(candidate, inputs), expected, candidate.element, scale)
     return rows
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sdkit.export.cases import Arrays
+from sdkit.export.cases import Arrays, scale_of
 from sdkit.export.parity import Report, against_golden, against_model, versions
 from sdkit.runtime.bundle import Bundle, sha256
 from sdkit.runtime.errors import BundleError, MissingExtraError, MissingFileError
@@ -37,19 +37,19 @@ def verify(path: str | Path | None = None, *, run: str | Path | None = None, dev
     bundle = Bundle.open(path)
     runtimes = _runtimes(bundle, device)
     report = Report("", versions=versions())
-    model = _model(bundle, run)
+    model, scale = _model(bundle, run), scale_of(bundle.manifest.model)
     if model is not None:
         report.reference = "the weights in PyTorch"
-        report.rows = against_model(model, runtimes)
+        report.rows = against_model(model, runtimes, scale)
         return report
     scripts = [rt for rt in runtimes if rt.backend.name == "torchscript"]
     others = [rt for rt in runtimes if rt.backend.name != "torchscript"]
     if scripts and others:
         report.reference = "the TorchScript graphs and the golden vectors"
-        report.rows = against_model(scripts[0], others)
+        report.rows = against_model(scripts[0], others, scale)
     else:
         report.reference = "the golden vectors"
-    report.rows += against_golden(_golden(bundle), runtimes)
+    report.rows += against_golden(_golden(bundle), runtimes, scale)
     return report
 
 

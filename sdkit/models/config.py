@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from sdkit.runtime.element import Element
+from sdkit.runtime.element import Element, Kind
 from sdkit.runtime.errors import ConfigError
 
 Subtract = Literal["hidden", "features", "none"]
@@ -17,6 +17,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "release": {"subtract": "features", "anchor_dynamic": "inferred", "bidirectional": True, "layers": 2},
 }
 """Named points in the space of switches: the model as printed, and the one whose code was published with it."""
+
+WIDTHS: dict[Kind, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "image": ((32, 64, 128, 256, 128), (256, 128, 64, 32)),
+    "series": ((32, 64, 32), (32, 64, 32)),
+    "spectrum": ((256, 256), (256, 256)),
+}
+"""Widths of encoder and decoder by kind of element: appendix A.4, which gives none for spectra."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,10 +39,14 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prior_hidden_size: int = 256
     """Width of the two stacked LSTM layers of the prior."""
     prior_layers: int = 2
-    encoder_widths: tuple[int, ...] = (32, 64, 128, 256, 128)
-    """Channels (images) or features (series, spectra) of the encoder's layers, appendix A.4."""
-    decoder_widths: tuple[int, ...] = (256, 128, 64, 32)
+    encoder_widths: tuple[int, ...] = ()
+    """Channels (images) or features (series, spectra) of the encoder's layers; `WIDTHS` of the kind when not given."""
+    decoder_widths: tuple[int, ...] = ()
     """The same of the decoder's hidden layers."""
+    feature_mean: tuple[float, ...] = ()
+    """Of each feature of a series or spectrum (F,) over the training data, in data units; 0 when not given."""
+    feature_std: tuple[float, ...] = ()
+    """The same: standard deviation, 1 when not given. Measured when training starts, not set by hand."""
     pixel_scale: float = 255.0
     """uint8 pixels are divided by this; the Sprites benchmark divides by 256."""
     subtract: Subtract = "hidden"
@@ -50,12 +61,18 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The element that the static code is read from."""
 
     def __post_init__(self) -> None:
+        for name, widths in zip(("encoder_widths", "decoder_widths"), WIDTHS[self.element.kind], strict=True):
+            if not getattr(self, name):
+                msgspec.structs.force_setattr(self, name, widths)
         for name in ("static_size", "dynamic_size", "hidden_size", "prior_hidden_size", "prior_layers", "layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; it must be at least 1")
         for name in ("encoder_widths", "decoder_widths"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
+            if min(getattr(self, name)) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected one or more positive widths")
+        for name in ("feature_mean", "feature_std"):
+            if getattr(self, name) and len(getattr(self, name)) != self.element.shape[-1]:
+                raise ConfigError(f"{name} has {len(getattr(self, name))} values for {self.element.shape[-1]} features")
         if not 0 < self.pixel_scale < math.inf:
             raise ConfigError(f"pixel_scale = {self.pixel_scale}; it must be positive")
         for name, choices in (("subtract", Subtract), ("anchor_dynamic", AnchorDynamic), ("anchor", Anchor)):

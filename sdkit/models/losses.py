@@ -1,8 +1,10 @@
 """The objective (paper Eqs. 5 to 7), minimised.
 
 One convention throughout: likelihood and divergences are summed over an element's values, over code dimensions and over
-steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. The
-paper prints a plus sign before beta KL in a maximum (Eq. 7); the sign here is the one that regularises.
+steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. Table 5
+states the time series' beta for a likelihood that is averaged over the observed values; `per_value` divides by their
+number, the only place where the two differ. The paper prints a plus sign before beta KL in a maximum (Eq. 7); the sign
+here is the one that regularises.
 """
 
 from typing import NamedTuple
@@ -25,12 +27,20 @@ class Terms(NamedTuple):
     kl_dynamic: Tensor
 
 
-def objective(output: Output, config: ModelConfig, *, alpha: float, beta_static: float, beta_dynamic: float) -> Terms:
+def objective(
+    output: Output,
+    config: ModelConfig,
+    *,
+    alpha: float,
+    beta_static: float,
+    beta_dynamic: float,
+    per_value: bool = False,
+) -> Terms:
     """Return the loss and its terms.
 
     loss = sum_{t != a} NLL(x_t) + w NLL(x_a) + beta_s KL_s + beta_d KL_d, with w = alpha where d_a = 0 (Eq. 5). Where
     the anchor's code is inferred the anchor is a step like any other and alpha adds to it, w = 1 + alpha, as in the
-    published code.
+    published code. With `per_value` the likelihood is divided by the mean number of observed values a sequence.
     """
     anchor = config.anchor_index(output.nll.shape[1])
     nll_anchor = output.nll[:, anchor].mean()
@@ -38,5 +48,6 @@ def objective(output: Output, config: ModelConfig, *, alpha: float, beta_static:
     kl_static = kl_to_standard(output.static).mean()
     kl_dynamic = kl(output.dynamic, output.prior).sum(1).mean()
     weight = alpha if config.anchor_dynamic == "zero" else 1.0 + alpha
-    loss = nll + weight * nll_anchor + beta_static * kl_static + beta_dynamic * kl_dynamic
+    values = output.values.sum(1).float().mean().clamp_min(1.0) if per_value else 1.0
+    loss = (nll + weight * nll_anchor) / values + beta_static * kl_static + beta_dynamic * kl_dynamic
     return Terms(loss, nll, nll_anchor, kl_static, kl_dynamic)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sdkit.models import elements
 from sdkit.models.config import ModelConfig
+from sdkit.models.elements.standard import observed
 from sdkit.models.gaussian import Gaussian
 from sdkit.models.paths import DynamicPath, Prior, StaticPath, all_steps
 
@@ -16,6 +17,8 @@ class Output(NamedTuple):
 
     nll: Tensor
     """(B, T) nats."""
+    values: Tensor
+    """(B, T) observed values of each element."""
     static: Gaussian
     """q(s | x_a), (B, S)."""
     dynamic: Gaussian
@@ -53,7 +56,8 @@ class SplitModel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             prior = self.prior(d)
         codes = join(s, all_steps(self.config, d))
-        return Output(self.decoder.nll(self.decoder(codes), x), static, dynamic, prior)  # type: ignore[operator]
+        nll = self.decoder.nll(self.decoder(codes), x)  # type: ignore[operator]
+        return Output(nll, observed(x).flatten(2).sum(2), static, dynamic, prior)
 
 
 def join(static: Tensor, dynamic: Tensor) -> Tensor:

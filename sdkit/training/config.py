@@ -14,6 +14,7 @@ from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 
 Precision = Literal["auto", "bf16", "float32"]
+Likelihood = Literal["sum", "mean"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +28,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weight of the static code's divergence, where it is not `beta`."""
     beta_dynamic: float | None = None
     """Weight of the dynamic codes' divergence, where it is not `beta`."""
+    likelihood: Likelihood = "sum"
+    """What alpha and beta are relative to: the likelihood summed over a sequence's observed values (images and audio in
+    Table 5) or averaged over them (its time series)."""
     learning_rate: float = 1e-3
     """Of Adam; constant."""
     batch_size: int = 128
@@ -60,8 +64,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"learning_rate = {self.learning_rate}; it must be positive")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction = {self.val_fraction}; it must lie in [0, 1)")
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision = {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
+        for name, choices in (("precision", Precision), ("likelihood", Likelihood)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}; choose one of {', '.join(get_args(choices))}")
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -71,7 +76,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return static, dynamic
 
 
-MODEL_KEYS = tuple(name for name in ModelConfig.__struct_fields__ if name != "element")
+OF_THE_DATA = ("element", "feature_mean", "feature_std")
+MODEL_KEYS = tuple(name for name in ModelConfig.__struct_fields__ if name not in OF_THE_DATA)
 TRAIN_KEYS = TrainConfig.__struct_fields__
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
 """Stands in where settings are looked at before any data are."""

@@ -19,8 +19,9 @@ from sdkit.training import checkpoint
 from sdkit.training.config import TrainConfig
 from sdkit.training.data import Batches, split_indices
 from sdkit.training.device import accelerator
-from sdkit.training.loop import Trainer
+from sdkit.training.loop import EpochHook, Trainer
 from sdkit.training.run import DataInfo, Run, RunConfig, new_run_path
+from sdkit.training.statistics import feature_statistics
 
 
 def start(
@@ -32,6 +33,7 @@ def start(
     preset: str,
     device: str,
     reporter: Reporter,
+    on_epoch: EpochHook | None = None,
 ) -> Run:
     """Train a new model on a file and return its run.
 
@@ -48,14 +50,17 @@ def start(
         file.meta.source,
         file.meta.licence,
     )
+    if file.element.kind != "image":  # pixels have a scale of their own
+        mean, std = feature_statistics(file, split[0])
+        model = msgspec.structs.replace(model, feature_mean=tuple(mean.tolist()), feature_std=tuple(std.tolist()))
     config = RunConfig(model, train, info, preset, __version__, str(torch.__version__), checkpoint.commit())
     torch.manual_seed(train.seed)
-    module = SplitModel(config.model)
+    module = SplitModel(model)
     first = not RUNS.exists()
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
     try:
         _write_config(chosen, run, config)
-        _trainer(run, config, module, file, split, chosen, reporter).fit()
+        _trainer(run, config, module, file, split, chosen, reporter, on_epoch).fit()
     except BaseException:
         if chosen.is_main_process and not (run.path / "state.pt").exists():
             remove(run.path)
@@ -119,6 +124,7 @@ def _trainer(
     split: tuple[Indices, Indices],
     chosen: Any,
     reporter: Reporter,
+    on_epoch: EpochHook | None = None,
 ) -> Trainer:
     train, (train_index, val_index) = config.train, split
     if not chosen.is_main_process:
@@ -132,4 +138,4 @@ def _trainer(
         f"{run.path}: {len(train_index)} training and {len(val_index)} validation sequences on {chosen.device}"
     )
     validation = batches(val_index) if len(val_index) else None
-    return Trainer(run, config, reporter, chosen, model, batches(train_index), validation)
+    return Trainer(run, config, reporter, chosen, model, batches(train_index), validation, on_epoch)

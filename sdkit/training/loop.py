@@ -1,8 +1,10 @@
 """The training loop: plain, on Hugging Face Accelerate, and resumable to the bit."""
 
 import json
+import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ from sdkit.training.run import Run, RunConfig
 from sdkit.training.swaps import draw_swaps
 from sdkit.training.units import active_units
 
+EpochHook = Callable[[dict[str, Any]], None]
+SECONDS_BETWEEN_CURVES = 10.0
 TERMS = ("loss", "nll", "nll_anchor", "kl_static", "kl_dynamic")
 
 
@@ -38,6 +42,8 @@ class Trainer:
     model: SplitModel
     train_batches: Batches
     val_batches: Batches | None
+    on_epoch: EpochHook | None = None
+    """Called with each epoch's record once it is saved; may raise to end the run there."""
 
     def __post_init__(self) -> None:
         train, device = self.config.train, self.accelerator.device
@@ -51,6 +57,7 @@ class Trainer:
         self.epoch, self.best = 0, float("inf")
         self.metrics: list[dict[str, Any]] = []
         self.warned: set[str] = set()
+        self.drawn = -math.inf
 
     def resume(self) -> None:
         """Take up the state of the last complete epoch."""
@@ -72,6 +79,8 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self._save(record)
                 self._warn_of_collapse(record)
+                if self.on_epoch is not None:
+                    self.on_epoch(record)
             self.accelerator.wait_for_everyone()  # nobody reads the run before it is written
         self.accelerator.end_training()
 
@@ -112,7 +121,12 @@ class Trainer:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.wrapped(x)
         return output, objective(
-            output, self.config.model, alpha=config.alpha, beta_static=beta_static, beta_dynamic=beta_dynamic
+            output,
+            self.config.model,
+            alpha=config.alpha,
+            beta_static=beta_static,
+            beta_dynamic=beta_dynamic,
+            per_value=config.likelihood == "mean",
         )
 
     def _validate(self) -> dict[str, Any]:
@@ -147,7 +161,10 @@ class Trainer:
         # The state comes last: a run interrupted in between resumes from the epoch before and writes all of this again.
         lines = "".join(json.dumps(m) + "\n" for m in self.metrics)
         checkpoint.write_text(self.run.path / "metrics.jsonl", lines)
-        draw_curves(self.metrics, self.run.path / "curves.png")
+        # Epochs of small data sets take less time than a picture does.
+        if self.epoch == self.config.train.epochs or time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES:
+            draw_curves(self.metrics, self.run.path / "curves.png")
+            self.drawn = time.monotonic()
         checkpoint.save(self.run, self.model, self.optimizer, epoch=self.epoch, best=self.best, improved=improved)
 
     def _warn_of_collapse(self, record: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def train(
 
     Args:
         data: a sequence file; the built-in puppets when None, made on first use.
-        preset: settings to start from; that of the data set's name when there is one.
+        preset: settings to start from; that of the data set's name, or of its kind of element, when there is one.
         variant: `paper` (the printed model) or `release` (the published code's): the switches of the dynamic path.
         name: of the run; the data set's by default, with a number when it is taken.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -56,10 +56,14 @@ def train(
     # Settings do not depend on the data's shape: a wrong name is told before any data are made or read.
     settings(ANY_IMAGE, preset_name=preset, variant=variant, overrides=overrides)
     file = SequenceFile(built_in(reporter) if data is None else data)
-    kind = file.meta.name
-    chosen = preset or (kind if kind in presets() else None)
+    chosen = preset or default_preset(file)
     model, config = settings(file.element, preset_name=chosen, variant=variant, overrides=overrides)
     return start(file, model, config, name=name, preset=chosen or "", device=device, reporter=reporter)
+
+
+def default_preset(file: SequenceFile) -> str | None:
+    """Return the preset named after the data set, else after its kind of element, else None."""
+    return next((name for name in (file.meta.name, file.element.kind) if name in presets()), None)
 
 
 def built_in(reporter: Reporter) -> Path:
