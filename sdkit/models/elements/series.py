@@ -66,10 +66,8 @@ class Decoder(nn.Module):
         zeros = torch.zeros_like(state).unsqueeze(1).repeat(1, self.steps, 1)
         hidden, _ = self.lstm(zeros, (state.unsqueeze(0), state.unsqueeze(0)))
         hidden = self.layers(hidden)
-        size = (codes.shape[0], codes.shape[1])
-        mean: Tensor = self.mean(hidden)
-        std: Tensor = LARGEST_STD * torch.sigmoid(self.std(hidden))
-        return mean.unflatten(0, size), std.unflatten(0, size)
+        size = (codes.shape[0], codes.shape[1], *hidden.shape[1:-1], -1)
+        return self.mean(hidden).reshape(size), (LARGEST_STD * torch.sigmoid(self.std(hidden))).reshape(size)
 
     def in_units(self, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return mean and standard deviation in data units."""

@@ -48,7 +48,6 @@ def test_anchor_index(anchor: str, positions: list[int]) -> None:
         *((name, 0) for name in ("static_size", "dynamic_size", "hidden_size", "prior_hidden_size")),
         ("prior_layers", 0),
         ("layers", -1),
-        ("encoder_widths", ()),
         ("decoder_widths", (8, 0)),
         ("pixel_scale", 0.0),
         ("pixel_scale", float("nan")),

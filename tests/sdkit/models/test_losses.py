@@ -16,8 +16,11 @@ def standard(mean: Tensor) -> Gaussian:
     return Gaussian(mean, torch.zeros_like(mean))
 
 
+VALUES = torch.tensor([[4, 4, 4], [4, 2, 0]])
+
 OUTPUT = Output(
     NLL,
+    VALUES,
     # KL = mean^2 / 2 summed over the code: 0.5 and 4.5 + 2, so 3.5 in the mean.
     standard(torch.tensor([[1.0, 0.0], [3.0, 2.0]])),
     # Likewise by step: 0.5, 2 and 0, 0, so 1.25 in the mean of the sums.
@@ -46,6 +49,12 @@ def test_alpha_is_the_weight_of_a_zero_anchor_and_an_extra_of_an_inferred_one(
 ) -> None:
     assert terms(alpha).loss.item() == pytest.approx(zero)
     assert terms(alpha, anchor_dynamic="inferred").loss.item() == pytest.approx(inferred)
+
+
+def test_the_likelihood_can_be_averaged_over_the_observed_values() -> None:
+    found = objective(OUTPUT, tiny_config(), alpha=0.5, beta_static=0.1, beta_dynamic=0.01, per_value=True)
+    assert found.loss.item() == pytest.approx((27.0 + 0.5 * 4.5) / 9 + 0.35 + 0.0125)
+    assert found[1:] == terms(0.5, 0.1, 0.01)[1:]  # the terms stay nats a sequence
 
 
 def test_divergences_have_weights_of_their_own() -> None:
