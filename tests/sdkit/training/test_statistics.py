@@ -10,7 +10,7 @@ from sdkit.training.statistics import feature_statistics
 ELEMENT = Element("series", (4, 3), "float32")
 
 
-def write(path: Path, x: np.ndarray) -> SequenceFile:
+def write(path: Path, x: Array) -> SequenceFile:
     with SequenceWriter(path, SequenceMeta(ELEMENT)) as writer:
         writer.write(x.astype(np.float32))
     return SequenceFile(path)

@@ -1,0 +1,69 @@
+"""Runs of an experiment: trained once, resumed where cut off, shared by every table that needs them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.locate import RUN_FILE, RUNS
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.sequences import SequenceFile
+from sdkit.training.config import TrainConfig, settings
+from sdkit.training.launch import resume, start
+from sdkit.training.run import Run
+from sdkit.training.train import default_preset
+
+
+def ensure_run(
+    file: SequenceFile,
+    row: str,
+    *,
+    variant: str,
+    overrides: dict[str, Any],
+    device: str,
+    reporter: Reporter,
+) -> Run:
+    """Return the run of a row of a table: found complete, resumed, or trained.
+
+    Its folder is runs/DATA-ROW-DIGEST-sSEED, where the digest is of all settings but epochs and seed, so that tables
+    share runs and no run is taken for one of other settings.
+
+    Args:
+        file: training data.
+        row: name of the row, such as `no-sub`.
+        variant: `paper`, `release`, ...
+        overrides: settings changed, with `seed` and perhaps `epochs`.
+        device: as in `train`.
+        reporter: is told how it goes.
+
+    Raises:
+        ConfigError: the folder holds more epochs than are asked for, or a run of other data.
+    """
+    preset = default_preset(file)
+    model, train = settings(file.element, preset_name=preset, variant=variant, overrides=overrides)
+    name = run_name(file, row, msgspec.to_builtins((model, _shared(train))), train.seed)
+    folder = RUNS / name
+    if not (folder / RUN_FILE).is_file():
+        return start(file, model, train, name=name, preset=preset or "", device=device, reporter=reporter)
+    run = Run(folder)
+    done = len(run.metrics())
+    if done > train.epochs:
+        raise ConfigError(f"{folder} has {done} epochs already; ask for as many, or move it away")
+    if Path(run.config.data.path).name != file.path.name:
+        raise ConfigError(f"{folder} was trained on {run.config.data.path}, not on {file.path}; move one of them away")
+    if done == train.epochs:
+        reporter.note(f"{folder}: complete, {done} epochs")
+        return run
+    return resume(run, train.epochs, data=file.path, device=device, reporter=reporter)
+
+
+def run_name(file: SequenceFile, row: str, config: Any, seed: int) -> str:
+    """Return DATA-ROW-DIGEST-sSEED."""
+    digest = hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:6]
+    return f"{file.meta.name or file.path.stem}-{row}-{digest}-s{seed}"
+
+
+def _shared(train: TrainConfig) -> TrainConfig:
+    return msgspec.structs.replace(train, epochs=1, seed=0, swap_every=0)
