@@ -7,15 +7,26 @@ import typer
 
 from sdkit.cli.options import Compression, Force, Json
 from sdkit.cli.screen import out, print_json, reporter, say
+from sdkit.data import MAKERS, SHARED, maker_options
+from sdkit.runtime.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
 
+LIST = "\n\n".join(f"{name}: {source or 'drawn by sdkit, no source'}." for name, source in MAKERS.items())
 
-@app.command()
+
+@app.command(help=f"Make a data set, by name and from a source:\n\n{LIST}")
 def make(
-    name: Annotated[str, typer.Argument(help="puppets (drawn by sdkit) or sprites (from the LPC sheets).")],
-    source: Annotated[Path | None, typer.Argument(help="Folder or zip that the data set is made from.")] = None,
+    name: Annotated[str, typer.Argument(help=f"{', '.join(MAKERS)}.")],
+    source: Annotated[Path | None, typer.Argument(help="File or folder that the data set is made from.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; NAME.h5 by default.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the data set, such as validation=year; may be repeated."),
+    ] = None,
+    list_options: Annotated[
+        bool, typer.Option("--list-options", help="List the options of the data set and their defaults.")
+    ] = False,
     count: Annotated[int | None, typer.Option(help="Puppets: so many sequences.")] = None,
     split: Annotated[str | None, typer.Option(help="Puppets: characters of this split only.")] = None,
     seed: Annotated[int | None, typer.Option(help="Puppets: which characters, in which order.")] = None,
@@ -24,9 +35,17 @@ def make(
 ) -> None:
     """Make a data set."""
     import sdkit
+    from sdkit.training.config import parse_override
 
-    options: dict[str, Any] = {"count": count, "split": split, "seed": seed}
-    options = {key: value for key, value in options.items() if value is not None}
+    if list_options:
+        for option, default in maker_options(name).items():
+            out.print(f"{option} = {default!r}", markup=False)
+        return
+    options: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+    for key in ("source", *SHARED):
+        if key in options:
+            raise ConfigError(f"--set {key}: '{key}' is no option of a data set; see `sdkit data make --help`")
+    options |= {key: value for key, value in (("count", count), ("split", split), ("seed", seed)) if value is not None}
     path = output or Path(f"{name}.h5")
     made = sdkit.make_dataset(
         name, path, source=source, compression=compression, force=force, reporter=reporter(), **options

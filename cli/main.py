@@ -5,7 +5,23 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sdkit.cli import data, decode, doctor, encode, export, generate, info, reconstruct, render, swap, train, verify
+from sdkit.cli import (
+    data,
+    decode,
+    doctor,
+    encode,
+    evaluate,
+    export,
+    generate,
+    info,
+    reconstruct,
+    render,
+    reproduce,
+    swap,
+    train,
+    tune,
+    verify,
+)
 from sdkit.cli.screen import err
 from sdkit.runtime.errors import SdkitError
 
@@ -34,7 +50,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data", help="Make and inspect data sets.")
-for module in (train, export, verify, encode, decode, reconstruct, swap, generate, render, info, doctor):
+for module in (
+    *(train, tune, export, verify),
+    *(encode, decode, reconstruct, swap, generate, render),
+    *(evaluate, reproduce, info, doctor),
+):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 

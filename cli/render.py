@@ -15,11 +15,13 @@ def render(
     split: Split = "all",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sequences to draw.")] = 8,
     first: Annotated[int, typer.Option(min=0, help="Skip so many.")] = 0,
-    scale: Annotated[int, typer.Option(min=1, max=16, help="Pixels of the picture a pixel of the data.")] = 1,
+    scale: Annotated[
+        int, typer.Option(min=1, max=16, help="Pixels of the picture a pixel of the data; images only.")
+    ] = 1,
     rate: Annotated[float | None, typer.Option(help="Frames a second of a GIF; the file's own, else 8.")] = None,
     force: Force = False,
 ) -> None:
-    """Draw sequences: a PNG with one a row, or a GIF in which all play at once."""
+    """Draw sequences: a captioned PNG of images, series or spectra, or a GIF in which all images play at once."""
     import sdkit
 
     target = output or source.with_suffix(".png")

@@ -26,13 +26,22 @@ def swap(
 ) -> None:
     """Join the static code of each sequence with the dynamic codes of another, both ways."""
     from sdkit.cli.opening import open_runtime
+    from sdkit.figures.draw import check_drawable
     from sdkit.figures.render import render_swap
-    from sdkit.runtime.errors import ConfigError
+    from sdkit.runtime.errors import ConfigError, SdkitError
     from sdkit.runtime.output import check_output
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     target = picture or output.with_suffix(".png")
-    draw = not no_picture and rt.element.drawable
+    draw = not no_picture
+    if draw:
+        try:
+            check_drawable(rt.element)
+        except SdkitError as error:
+            if picture is not None:
+                raise
+            draw = False  # nobody asked for this picture, so that its want is no reason not to swap
+            say(f"no picture: {error}")
     if draw:
         if target.suffix.lower() != ".png":
             raise ConfigError(f"--picture {target}: a picture ends in .png")

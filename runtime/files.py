@@ -22,6 +22,10 @@ from sdkit.runtime.verbs import Codes, Floats, Verbs
 Keep = Literal["static", "dynamic"]
 SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
 """The two data sets of a swap file."""
+SWAPPED_LENGTHS = tuple(f"{name}_lengths" for name in SWAPPED)
+"""Their valid elements, where the sequences that gave the dynamic codes have lengths."""
+SCALES = ("step", "bin_spacing")
+"""Attributes of a sequence file that tell what a step and a bin are; what is decoded from it keeps them."""
 
 
 class FileVerbs(Verbs):
@@ -167,7 +171,7 @@ class FileVerbs(Verbs):
         force: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
-        """Write `static_a_dynamic_b` and `static_b_dynamic_a` of two files, paired by position.
+        """Write `static_a_dynamic_b` and `static_b_dynamic_a` of two files, paired by position, with their lengths.
 
         Args:
             a, b: sequence files with the same N, which may differ in T.
@@ -186,7 +190,12 @@ class FileVerbs(Verbs):
             )
         count = file_a.count if count is None else count
         _check_count(count, min(file_a.count, file_b.count), f"{file_a.path} and {file_b.path}")
-        meta = SequenceMeta(self.element, source=f"swapped: a = {file_a.path.name}, b = {file_b.path.name}")
+        meta = SequenceMeta(
+            self.element,
+            rate=file_a.meta.rate if file_a.meta.rate == file_b.meta.rate else None,
+            source=f"swapped: a = {file_a.path.name}, b = {file_b.path.name}",
+            extra=_scales(file_a),
+        )
         lengths_a, lengths_b = file_a.lengths(), file_b.lengths()
         with GrowingFile(target, compression=compression, force=force) as writer:
             writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
@@ -199,6 +208,9 @@ class FileVerbs(Verbs):
                     self._cast(ba, None if lengths_a is None else lengths_a[rows]),
                 )
                 writer.append(**dict(zip(SWAPPED, mixed, strict=True)))
+            for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
+                if lengths is not None:
+                    writer.put(name, lengths[index_a[:count]])
         return Path(target)
 
     def generate_file(
@@ -243,7 +255,7 @@ class FileVerbs(Verbs):
             _check_count(count, len(index), str(file.path))
             index = index[:count]
         lengths = file.lengths()
-        meta = replace(file.meta, element=self.element)
+        meta = replace(file.meta, element=self.element, extra=_scales(file))
         with SequenceWriter(target, meta, compression=compression, force=force) as writer:
             for start, rows in self._progress(what, index, reporter):
                 steps = None if lengths is None else lengths[rows]
@@ -299,6 +311,10 @@ def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
     if each:
         return [(np.array([i]), int(length)) for i, length in enumerate(lengths)]
     return [(np.flatnonzero(lengths == length), int(length)) for length in np.unique(lengths)]
+
+
+def _scales(file: SequenceFile) -> dict[str, str]:
+    return {name: str(file.handle.attrs[name]) for name in SCALES if name in file.handle.attrs}
 
 
 def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole: bool) -> None:

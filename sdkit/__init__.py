@@ -11,6 +11,9 @@ from sdkit.runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sdkit.data import make_dataset as make_dataset
+    from sdkit.experiments.tune import tune as tune
+    from sdkit.evaluation.evaluate import evaluate as evaluate
+    from sdkit.experiments.reproduce import reproduce as reproduce
     from sdkit.export.bundle import export_bundle as export_bundle
     from sdkit.export.verification import verify as verify
     from sdkit.figures.render import render as render
@@ -28,15 +31,21 @@ _PUBLIC = {
     "Runtime": "sdkit.runtime.runtime",
     "SequenceFile": "sdkit.runtime.sequences",
     "doctor": "sdkit.health",
+    "evaluate": "sdkit.evaluation.evaluate",
     "export_bundle": "sdkit.export.bundle",
     "find_run": "sdkit.training.run",
     "make_dataset": "sdkit.data",
     "render": "sdkit.figures.render",
+    "reproduce": "sdkit.experiments.reproduce",
     "train": "sdkit.training.train",
+    "tune": "sdkit.experiments.tune",
     "verify": "sdkit.export.verification",
 }
 _NEEDS = {
+    "evaluate": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),
+    "reproduce": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),
     "train": ("torch", "accelerate", "safetensors", "matplotlib"),
+    "tune": ("torch", "accelerate", "safetensors", "matplotlib"),
     "export_bundle": ("torch", "safetensors", "onnx"),
 }
 

@@ -1,20 +1,37 @@
-"""Data sets: each maker composes or converts one benchmark into a sequence file."""
+"""Data sets: each maker composes or converts one benchmark, or data of one's own, into a sequence file."""
 
 import importlib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Reporter
 
-MAKERS = {"puppets": None, "sprites": "sheets"}
-"""Makers by name, a module each, and what they are made from (None: drawn by our own code)."""
+MAKERS: dict[str, str | None] = {
+    "puppets": None,
+    "sprites": "a folder or zip of the LPC sheets (body, bottomwear, topwear, hair, shoes)",
+    "physionet": "a folder with set-a/ or set-a.tar.gz, and Outcomes-a.txt",
+    "air-quality": "UCI's zip, or a folder of PRSA_Data_*.csv",
+    "etth1": "ETTh1.csv, or the folder that holds it",
+    "timit": "the folder of the TIMIT corpus (LDC93S1)",
+    "speech": "a folder with a folder of recordings for each speaker",
+    "mug": "the folder of the MUG database",
+    "arrays": "a .npz with an array 'data', or a .npy",
+}
+"""Makers by name, a module each (its hyphens are underscores), and what they are made from (None: our own drawings)."""
+
+SHARED = ("compression", "force", "reporter")
+"""Options of every maker."""
 
 
 def make_dataset(
     name: str,
     path: str | Path,
+    /,
     *,
     source: str | Path | None = None,
     compression: str = "gzip",
@@ -25,34 +42,57 @@ def make_dataset(
     """Make a data set and return the path of its sequence file.
 
     Args:
-        name: `puppets` or `sprites`.
+        name: one of MAKERS.
         path: the file to write.
-        source: the folder or zip that the data set is made from; none for puppets.
+        source: what the data set is made from, as MAKERS says; none for puppets.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
-        **options: further options of the maker: puppets take `count`, `split` and `seed`.
+        reporter: is told how it goes, what is kept and what is dropped.
+        **options: further options of the maker, described at its function `make`; `maker_options` lists them.
 
     Raises:
-        ConfigError: an unknown data set, a source that is missing or not wanted, or an unknown option.
+        ConfigError: an unknown data set, a source that is missing or not wanted, or an option that cannot be.
         MissingFileError, FileFormatError, DataError: a source that cannot be used.
         OutputExistsError: `path` exists and `force` is off.
     """
-    if name not in MAKERS:
-        close = get_close_matches(name, MAKERS, n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ConfigError(f"unknown data set '{name}'{hint}; there are: {', '.join(MAKERS)}")
+    known = maker_options(name)
     wanted = MAKERS[name]
     if (wanted is None) != (source is None):
         raise ConfigError(
             f"data set '{name}' is drawn by sdkit and takes no source"
             if wanted is None
-            else f"data set '{name}' is made from {wanted}; give the folder or zip that holds them"
+            else f"data set '{name}' needs a source: {wanted}"
         )
-    make = importlib.import_module(f"{__name__}.{name}").make
-    unknown = set(options) - set(make.__kwdefaults__)
-    if unknown:
-        raise ConfigError(f"data set '{name}' has no option {', '.join(sorted(unknown))}")
+    chosen = {option: _option(name, option, value, known) for option, value in options.items()}
     sources = () if source is None else (source,)
-    made: Path = make(*sources, path, compression=compression, force=force, reporter=reporter, **options)
+    make = _module(name).make
+    made: Path = make(*sources, path, compression=compression, force=force, reporter=reporter, **chosen)
     return made
+
+
+def maker_options(name: str) -> dict[str, Any]:
+    """Return the options that only this maker has, with their defaults.
+
+    Raises:
+        ConfigError: an unknown data set.
+    """
+    if name not in MAKERS:
+        close = get_close_matches(name, MAKERS, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise ConfigError(f"unknown data set '{name}'{hint}; there are: {', '.join(MAKERS)}")
+    return {option: value for option, value in _module(name).make.__kwdefaults__.items() if option not in SHARED}
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def _option(name: str, option: str, value: Any, known: Mapping[str, Any]) -> Any:
+    """Return the value of an option in the type that its maker declares."""
+    if option not in known:
+        there = f"it has: {', '.join(known)}" if known else "it has none"
+        raise ConfigError(f"data set '{name}' has no option '{option}'; {there}")
+    try:
+        return msgspec.convert(value, get_type_hints(_module(name).make)[option])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"data set '{name}': option {option} = {value!r}: {error}") from error

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdkit.runtime.output import replacing
+from sdkit.figures.style import BLUE, GREEN, PURPLE, SMALL_SIZE, VERMILION, caption, new_figure, save, tidy
 
-# Okabe and Ito's colours, told apart by colour-blind readers as well.
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
@@ -19,9 +19,12 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
         metrics: records of metrics.jsonl.
         path: the picture to write; an existing one is replaced.
     """
-    from matplotlib.figure import Figure
+    save(curves(metrics), path)
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+
+def curves(metrics: Sequence[dict[str, Any]]) -> "Figure":
+    """Return the figure of `draw_curves`."""
+    figure = new_figure(12, 3.6)
     likelihood, divergence, units = figure.subplots(1, 3)
     epochs = [m["epoch"] for m in metrics]
     for part, style in (("train", "-"), ("val", "--")):
@@ -29,7 +32,7 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
             continue
         values = [m.get(part, {}) for m in metrics]
         likelihood.plot(epochs, [v.get("nll") for v in values], style, color=BLUE, label=f"other steps, {part}")
-        likelihood.plot(epochs, [v.get("nll_anchor") for v in values], style, color=ORANGE, label=f"anchor, {part}")
+        likelihood.plot(epochs, [v.get("nll_anchor") for v in values], style, color=VERMILION, label=f"anchor, {part}")
         divergence.plot(epochs, [v.get("kl_static") for v in values], style, color=GREEN, label=f"static, {part}")
         divergence.plot(epochs, [v.get("kl_dynamic") for v in values], style, color=PURPLE, label=f"dynamic, {part}")
     units.plot(epochs, [m["active_static"] for m in metrics], color=GREEN, label="static")
@@ -40,10 +43,13 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=SMALL_SIZE)
+        tidy(axes)
     drawn = [value for line in likelihood.lines for value in np.asarray(line.get_ydata(), np.float64)]
     if not any(value <= 0 for value in drawn):  # that of a density, as of series, may be negative
         likelihood.set_yscale("log")
-    with replacing(path, force=True) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    return caption(
+        figure,
+        f"Terms of the objective over {len(metrics)} {'epoch' if len(metrics) == 1 else 'epochs'}, means over the "
+        "sequences; solid: training, dashed: validation. An active unit is one whose mean code varies over the data.",
+    )

@@ -1,15 +1,14 @@
 """Pictures of image sequences: strips of frames in labelled rows, and animations."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.figures.style import INK, PAPER
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import DataError
-from sdkit.runtime.output import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +17,11 @@ Pixels = NDArray[np.uint8]
 GAP = 4
 MARGIN = 8
 FONT_SIZE = 15
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+CAPTION_SIZE = 13
+NARROWEST = 420
+"""Pixels that a picture with a caption has at least, so that the caption has room."""
+SWAP_NAMES = ("a", "b", "static of a,\ndynamic of b", "static of b,\ndynamic of a")
+"""The four sequences of a swapped pair."""
 
 
 def strip(sequence: Array, element: Element) -> Pixels:
@@ -40,41 +43,53 @@ def frames(sequence: Array, element: Element) -> Pixels:
 
 
 def swap_grid(
-    a: Array, b: Array, static_a_dynamic_b: Array, static_b_dynamic_a: Array, element: Element, *, scale: int = 1
+    a: Iterable[Array],
+    b: Iterable[Array],
+    static_a_dynamic_b: Iterable[Array],
+    static_b_dynamic_a: Iterable[Array],
+    element: Element,
+    *,
+    scale: int = 1,
+    caption: str = "",
 ) -> "Image":
-    """Return a picture of swapped pairs, a block of four rows a pair.
+    """Return a picture of swapped pairs, a block of four rows a pair (paper figs. 3, 11, 12).
 
     Args:
-        a, b: (P, T, C, H, W) pairs.
-        static_a_dynamic_b, static_b_dynamic_a: (P, T, C, H, W) decoded.
+        a, b: the pairs, each (T, C, H, W); T may differ.
+        static_a_dynamic_b, static_b_dynamic_a: the mixtures, each (T, C, H, W).
         element: of all four.
         scale: pixels of the picture a pixel of the data.
+        caption: text below.
     """
-    names = ("a", "b", "static of a,\ndynamic of b", "static of b,\ndynamic of a")
     blocks = [
-        [(name, strip(row, element)) for name, row in zip(names, rows, strict=True)]
+        [(name, strip(row, element)) for name, row in zip(SWAP_NAMES, rows, strict=True)]
         for rows in zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True)
     ]
-    return labelled(blocks, scale=scale)
+    return labelled(blocks, scale=scale, caption=caption)
 
 
-def rows_grid(rows: Sequence[tuple[str, Array]], element: Element, *, scale: int = 1) -> "Image":
+def rows_grid(rows: Sequence[tuple[str, Array]], element: Element, *, scale: int = 1, caption: str = "") -> "Image":
     """Return a picture of labelled sequences, one a row; each (T, C, H, W)."""
-    return labelled([[(name, strip(sequence, element)) for name, sequence in rows]], scale=scale)
+    return labelled([[(name, strip(sequence, element)) for name, sequence in rows]], scale=scale, caption=caption)
 
 
-def labelled(blocks: Sequence[Sequence[tuple[str, Pixels]]], *, scale: int = 1) -> "Image":
-    """Return blocks of labelled strips, one below the other, on white, labels at the left."""
+def labelled(blocks: Sequence[Sequence[tuple[str, Pixels]]], *, scale: int = 1, caption: str = "") -> "Image":
+    """Return blocks of labelled strips, one below the other, on white, labels at the left and a caption below."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default(FONT_SIZE)
+    font, small = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(CAPTION_SIZE)
     names = [name for block in blocks for name, _ in block]
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     gutter = max(int(measure.multiline_textbbox((0, 0), name, font=font)[2]) for name in names) + 2 * MARGIN
-    width = max(pixels.shape[1] for block in blocks for _, pixels in block) * scale
+    width = gutter + max(pixels.shape[1] for block in blocks for _, pixels in block) * scale + MARGIN
     height = sum(pixels.shape[0] * scale + GAP for block in blocks for _, pixels in block)
     height += MARGIN * (len(blocks) + 1)
-    picture = Image.new("RGB", (gutter + width + MARGIN, height), PAPER)
+    below = ""
+    if caption:
+        width = max(width, NARROWEST)
+        below = "\n".join(wrapped(caption, width - 2 * MARGIN, lambda line: small.getlength(line)))
+    tall_caption = int(measure.multiline_textbbox((0, 0), below, font=small)[3]) + MARGIN if below else 0
+    picture = Image.new("RGB", (width, height + tall_caption), PAPER)
     draw = ImageDraw.Draw(picture)
     y = MARGIN
     for block in blocks:
@@ -85,7 +100,19 @@ def labelled(blocks: Sequence[Sequence[tuple[str, Pixels]]], *, scale: int = 1) 
             draw.multiline_text((MARGIN, y + tall // 2), name, fill=INK, font=font, anchor="lm")
             y += tall + GAP
         y += MARGIN
+    draw.multiline_text((MARGIN, height), below, fill=INK, font=small)
     return picture
+
+
+def wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str]:
+    """Return the lines of a text, none longer than `width` by `length` unless it is a single word."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and length(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def tiles(sequences: Array, element: Element, *, scale: int = 1, columns: int | None = None) -> "list[Image]":
@@ -103,25 +130,3 @@ def tiles(sequences: Array, element: Element, *, scale: int = 1, columns: int | 
         sheets[:, y : y + height, x : x + width] = clip
     size = (sheets.shape[2] * scale, sheets.shape[1] * scale)
     return [Image.fromarray(sheet).resize(size, Image.Resampling.NEAREST) for sheet in sheets]
-
-
-def save(picture: "Image | list[Image]", path: str | Path, *, rate: float = 8.0, force: bool = True) -> Path:
-    """Write a picture, or an animation of several as a GIF that repeats; whole or not at all.
-
-    Args:
-        picture: one, or the frames of an animation.
-        path: ending .png for one, .gif for an animation.
-        rate: frames a second.
-        force: replace an existing file.
-
-    Raises:
-        OutputExistsError, MissingFileError: as `replacing`.
-    """
-    path = Path(path)
-    with replacing(path, force=force) as temporary, temporary.open("wb") as stream:
-        if isinstance(picture, list):
-            first, *others = picture
-            first.save(stream, "GIF", save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
-        else:
-            picture.save(stream, "PNG", optimize=True)
-    return path

@@ -1,18 +1,35 @@
 """`render`: a picture or an animation of any sequence or swap file."""
 
+import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdkit.figures.grid import rows_grid, save, swap_grid, tiles
+from sdkit.figures.draw import check_drawable, draw_clip, draw_rows, draw_swap
+from sdkit.figures.scales import Scales, read_scales
+from sdkit.figures.style import save
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
-from sdkit.runtime.files import SWAPPED
+from sdkit.runtime.errors import ConfigError, FileFormatError, first_line
+from sdkit.runtime.files import SWAPPED, SWAPPED_LENGTHS
 from sdkit.runtime.hdf5 import LazyFile
 from sdkit.runtime.output import check_output
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.sequences import KINDS_BY_AXES, Indices, SequenceFile
 
 ENDINGS = (".png", ".gif")
+
+
+class _Rows(NamedTuple):
+    """What is drawn of a file."""
+
+    names: list[str]
+    sequences: list[Array]
+    """Each (T, *element), cut to its own length."""
+    element: Element
+    rate: float | None
+    """Elements a second of an animation."""
+    scales: Scales
+    note: str
 
 
 def render(
@@ -26,22 +43,25 @@ def render(
     rate: float | None = None,
     force: bool = False,
 ) -> Path:
-    """Draw sequences of a file: a PNG with one sequence a row, or a GIF in which all play at once.
+    """Draw sequences of a file: a captioned PNG, or a GIF in which all play at once.
+
+    A PNG has one image sequence a row, one series a column with a row a feature, or one spectrum a panel.
 
     Args:
         source: a sequence file, or what `swap` wrote.
-        target: the picture, ending .png or .gif.
+        target: the picture, ending .png or .gif; a GIF is drawn of images only.
         split: `train`, `val`, `test`, or all.
         count: how many sequences (or swapped pairs), fewer if there are no more.
         first: skip so many.
-        scale: pixels of the picture a pixel of the data.
+        scale: pixels of the picture a pixel of the data; images only.
         rate: frames a second of a GIF; the file's own rate, else 8, when None.
         force: replace an existing picture.
 
     Raises:
-        ConfigError: another ending, a rate that no GIF has, or nothing to draw.
-        DataError: elements that are not images.
+        ConfigError: another ending, a rate that no GIF has, a scale of no images, or nothing to draw.
+        DataError: images of other than one or three channels, or an animation of other elements.
         FileFormatError, MissingFileError: a file that holds no sequences.
+        MissingExtraError: series or spectra without matplotlib.
         OutputExistsError: `target` exists and `force` is off.
     """
     target = Path(target)
@@ -52,16 +72,18 @@ def render(
     if rate is not None and not 0 < rate <= 100:
         raise ConfigError(f"rate = {rate:g}: a GIF shows more than 0 and at most 100 frames a second")
     check_output(target, force=force)
-    names, sequences, element, own_rate = _load(Path(source), split, first, count)
+    rows = _load(Path(source), split, first, count)
     if target.suffix.lower() == ".gif":
-        return save(tiles(sequences, element, scale=scale), target, rate=rate or own_rate or 8.0, force=force)
-    return save(rows_grid(list(zip(names, sequences, strict=True)), element, scale=scale), target, force=force)
+        clip = draw_clip(_held(rows.sequences), rows.element, scale=scale)
+        return save(clip, target, rate=rate or rows.rate or 8.0, force=force)
+    named = list(zip(rows.names, rows.sequences, strict=True))
+    return save(draw_rows(named, rows.element, scales=rows.scales, scale=scale, note=rows.note), target, force=force)
 
 
 def render_swap(
     a: str | Path, b: str | Path, swapped: str | Path, target: str | Path, *, count: int = 6, force: bool = False
 ) -> Path:
-    """Draw the first pairs of a swap: both sequences, then both mixtures, a row each.
+    """Draw the first pairs of a swap: both sequences, then both mixtures.
 
     Args:
         a, b: the sequence files that were swapped.
@@ -71,32 +93,85 @@ def render_swap(
         force: replace an existing picture.
     """
     file_a, file_b, mixed = SequenceFile(a), SequenceFile(b), LazyFile(swapped)
-    part = slice(0, min(count, len(mixed.dataset(SWAPPED[0], "(N, T, C, H, W)"))))
-    ab, ba = (mixed.dataset(name, "(N, T, C, H, W)")[part] for name in SWAPPED)
-    return save(swap_grid(file_a.read(part), file_b.read(part), ab, ba, file_a.element), target, force=force)
+    part = slice(0, min(count, len(mixed.dataset(SWAPPED[0], "(N, T, *element)"))))
+    x, y = (_cut(file.read(part), file.lengths(), part) for file in (file_a, file_b))
+    ab, ba = _mixtures(mixed, part)
+    note = f"a: {_title(file_a)}; b: {_title(file_b)}."
+    scales = read_scales(file_a.handle.attrs, file_a.element)
+    picture = draw_swap(x, y, ab, ba, file_a.element, scales=scales, note=note)
+    return save(picture, target, force=force)
 
 
-def _load(path: Path, split: str | None, first: int, count: int) -> tuple[list[str], Array, Element, float | None]:
+def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
     file = LazyFile(path)
     if SWAPPED[0] in file.handle:
         return _load_swapped(file, first, count)
     if "data" not in file.handle and "static" in file.handle:
         raise FileFormatError(f"{path} holds codes, which have no picture; `sdkit decode {path}` first")
     sequences = SequenceFile(path)
+    check_drawable(sequences.element)
     index = sequences.select(split)[first : first + count]
     if len(index) == 0:
         raise ConfigError(f"{path} has no sequence number {first} to draw")
-    return [f"{i}" for i in index], sequences.read(index), sequences.element, sequences.meta.rate
+    part = "" if split in (None, "all") else f", {split} split"
+    meta = sequences.meta
+    note = f"{_title(sequences)}{part}: {meta.element.describe()}." + (f" {meta.source}." if meta.source else "")
+    cut = _cut(sequences.read(index), sequences.lengths(), index)
+    scales = read_scales(sequences.handle.attrs, meta.element)
+    return _Rows([f"{i}" for i in index], cut, meta.element, meta.rate, scales, note)
 
 
-def _load_swapped(file: LazyFile, first: int, count: int) -> tuple[list[str], Array, Element, None]:
+def _load_swapped(file: LazyFile, first: int, count: int) -> _Rows:
     part = slice(first, first + count)
-    ab, ba = (np.asarray(file.dataset(name, "(N, T, C, H, W)")[part]) for name in SWAPPED)
-    if len(ab) == 0:
+    element = _swap_element(file)
+    scales = read_scales(file.handle.attrs, element)
+    check_drawable(element)
+    pairs = list(zip(*_mixtures(file, part), strict=True))
+    if not pairs:
         raise ConfigError(f"{file.path} has no pair number {first} to draw")
-    if ab.ndim != 5:
-        raise DataError(f"{file.path}: pictures are drawn of images (N, T, C, H, W), not of shape {ab.shape}")
-    steps = min(ab.shape[1], ba.shape[1])
-    rows = np.stack([ab[:, :steps], ba[:, :steps]], 1).reshape(-1, steps, *ab.shape[2:])
-    names = [f"{first + i}, {text}" for i in range(len(ab)) for text in ("static a, dynamic b", "static b, dynamic a")]
-    return names, rows, Element("image", tuple(ab.shape[2:]), str(ab.dtype)), None  # type: ignore[arg-type]
+    names = [
+        f"{first + i}, {text}" for i in range(len(pairs)) for text in ("static a, dynamic b", "static b, dynamic a")
+    ]
+    source = str(file.handle.attrs.get("source", ""))
+    note = f"{file.path.name}: {element.describe()}." + (f" {source}." if source else "")
+    return _Rows(names, [x for pair in pairs for x in pair], element, None, scales, note)
+
+
+def _mixtures(file: LazyFile, part: slice) -> tuple[list[Array], list[Array]]:
+    """Return both mixtures of the pairs of a swap file, each (T, *element) of its own length."""
+    mixtures = []
+    count = len(file.dataset(SWAPPED[0], "(N, T, *element)"))
+    for name, lengths_name in zip(SWAPPED, SWAPPED_LENGTHS, strict=True):
+        data, lengths = file.dataset(name, "(N, T, *element)"), file.whole_numbers(lengths_name, 1)
+        if len(data) != count or (lengths is not None and (len(lengths) != count or lengths.min(initial=1) < 1)):
+            raise FileFormatError(f"{file.path}: data set '{name}' or its lengths do not fit {count} pairs")
+        mixtures.append(_cut(np.asarray(data[part]), lengths, part))
+    return mixtures[0], mixtures[1]
+
+
+def _swap_element(file: LazyFile) -> Element:
+    """Return the element of a swap file; one that does not say is judged by its axes."""
+    data, attributes = file.dataset(SWAPPED[0], "(N, T, *element)"), file.handle.attrs
+    kind = attributes.get("element") or KINDS_BY_AXES.get(data.ndim)
+    try:
+        texts: list[Any] = [tuple(json.loads(attributes.get(name) or "[]")) for name in ("units", "feature_names")]
+        return Element(kind, tuple(map(int, data.shape[2:])), str(data.dtype), *texts)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{file.path}: data set '{SWAPPED[0]}' has shape {data.shape}, which its attributes element = {kind}, "
+            f"units and feature_names do not describe ({first_line(error)})"
+        ) from error
+
+
+def _cut(x: Array, lengths: Indices | None, rows: slice | Indices) -> list[Array]:
+    return list(x) if lengths is None else [row[:length] for row, length in zip(x, lengths[rows], strict=True)]
+
+
+def _held(sequences: list[Array]) -> Array:
+    """Return sequences (P, T, *element) of one length, the shorter ones held at their last element."""
+    steps = np.arange(max(map(len, sequences)))
+    return np.stack([x[np.minimum(steps, len(x) - 1)] for x in sequences])
+
+
+def _title(file: SequenceFile) -> str:
+    return file.meta.name or file.path.name

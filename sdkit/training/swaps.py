@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sdkit.figures.grid import save, swap_grid
+from sdkit.figures.draw import draw_swap
+from sdkit.figures.scales import read_scales
+from sdkit.figures.style import save
 from sdkit.models.graphs import verbs
 from sdkit.models.model import SplitModel
 from sdkit.training.data import Batches
@@ -13,9 +15,9 @@ PAIRS = 4
 
 
 def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) -> None:
-    """Write folder/epoch-NNNN.png: the same few pairs every time. Only images are drawn."""
+    """Write folder/epoch-NNNN.png: the same few pairs every time; nothing of images that are neither grey nor RGB."""
     element = model.config.element
-    if not element.drawable:
+    if element.kind == "image" and not element.drawable:
         return
     folder.mkdir(exist_ok=True)
     # Evenly spaced over the split, so that the pairs differ whatever the file's order.
@@ -26,4 +28,6 @@ def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) ->
     half = len(x) // 2
     a, b = x[:half], x[half : 2 * half]
     if half:
-        save(swap_grid(a, b, *verbs(model).swap(a, b), element), folder / f"epoch-{epoch:04d}.png")
+        scales = read_scales(batches.file.handle.attrs, element)
+        picture = draw_swap(a, b, *verbs(model).swap(a, b), element, scales=scales, note=f"Mean codes, epoch {epoch}.")
+        save(picture, folder / f"epoch-{epoch:04d}.png")

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data make": ("--output", "--count", "--split", "--seed", "--compression", "--force"),
     "data info": ("--check", "--json"),
     "train": ("--preset", "--variant", "--set", "--epochs", "--seed", "--name", "--device", "--resume", "--json"),
+    "tune": ("--trials", "--epochs", "--objective", "--preset", "--set", "--seed", "--study", "--timeout", "--json"),
     "export": ("--format", "--output", "--opset", "--weights", "--force", "--json"),
     "verify": ("--run", "--device", "--json"),
     "encode": ("--output", "--bundle", "--split", "--seed", "--device", "--backend", "--batch-size", "--force"),

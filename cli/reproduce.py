@@ -1,0 +1,96 @@
+"""`sdkit reproduce`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sdkit.cli.options import Device, Json
+from sdkit.cli.screen import out, reporter, say
+
+if TYPE_CHECKING:
+    from sdkit.experiments.reproduce import PartResult, TableResult
+
+MAIN = 4
+"""Columns on the screen beside the divergences."""
+
+
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="Table of the paper, such as table3-icu; see --list.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DATA=PATH: what the data set is made from, or a sequence file; PATH alone for a table with one data "
+            "set. Made files are kept under runs/data."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of representation and heads.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of every row; the preset's by default.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Models to run, separated by commas; the table's own else.")] = None,
+    only: Annotated[str | None, typer.Option(help="One of the table's data sets.")] = None,
+    device: Device = "auto",
+    show: Annotated[bool, typer.Option("--list", help="List tables, their data sets and rows, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Reproduce a table of the paper beside baselines and controls; what is done already is not done again."""
+    if show or name is None:
+        _list()
+        return
+    from sdkit.experiments.report import as_json as json_text
+    from sdkit.experiments.reproduce import reproduce as make
+    from sdkit.experiments.reproduce import sources_of
+
+    result = make(
+        name,
+        sources=sources_of(name, source or []),
+        seeds=seeds,
+        epochs=epochs,
+        rows=rows.split(",") if rows else None,
+        only=only,
+        device=device,
+        reporter=reporter(),
+    )
+    if as_json:
+        typer.echo(json_text(result), nl=False)
+    else:
+        for part in result.parts:
+            _show(result, part)
+    say(f"all figures, intervals and settings: {result.markdown_path} and {result.json_path}")
+
+
+def _show(result: "TableResult", part: "PartResult") -> None:
+    """Print the main columns of a part; the files have them all."""
+    from rich.table import Table
+
+    from sdkit.experiments.reproduce import COSTS
+
+    columns = [*[name for name in part.columns if name not in COSTS][:MAIN], *list(COSTS)[:2]]
+    counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
+    table = Table(title=f"{result.title}: {part.data} ({counts}), {len(result.seeds)} seeds")
+    table.add_column("row", overflow="fold", min_width=18)
+    for name in columns:
+        table.add_column(part.columns[name], overflow="fold", justify="right")
+    kind = ""
+    for row in part.rows:
+        if row.kind != kind and kind:
+            table.add_section()
+        kind = row.kind
+        table.add_row(row.title, *[row.cell(name) for name in columns])
+        if row.printed:
+            table.add_row("  the paper prints", *[row.printed.get(name, "") for name in columns], style="italic")
+    out.print(table)
+    for note in part.notes:
+        out.print(f"{note[0].upper()}{note[1:]}.", markup=False)
+
+
+def _list() -> None:
+    from rich.table import Table
+
+    from sdkit.experiments.tables import TABLES
+
+    table = Table(title="tables of the paper")
+    for column in ("name", "what", "data sets", "models"):
+        table.add_column(column, overflow="fold")
+    for key, entry in TABLES.items():
+        models = dict.fromkeys(row for part in entry.parts for row in part.rows)
+        table.add_row(key, entry.title, ", ".join(dict.fromkeys(p.data for p in entry.parts)), ", ".join(models))
+    out.print(table)

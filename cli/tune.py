@@ -1,0 +1,106 @@
+"""`sdkit tune`."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sdkit.cli.options import Json
+from sdkit.cli.screen import out, print_json, reporter, say
+from sdkit.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sdkit.experiments.tune import Study, Trial
+
+OPTIONS = ("data", "trials", "objective", "study", "timeout", "preset", "variant", "device", "reporter")
+"""Arguments of `sdkit.tune` that are no settings."""
+INTERRUPTED = 130
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(help="Sequence file with a validation split, or enough to hold one out.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all; a study that exists is continued.")] = 30,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each trial; the settings' own by default.")
+    ] = None,
+    objective: Annotated[
+        Literal["elbo", "reconstruction", "loss"],
+        typer.Option(help="On the validation split; reconstruction needs beta set, loss alpha and beta."),
+    ] = "elbo",
+    preset: Annotated[str | None, typer.Option(help="Settings to start from, as for train.")] = None,
+    variant: Annotated[
+        Literal["paper", "release"], typer.Option(help="paper: the printed model; release: the published code's.")
+    ] = "paper",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting that is not searched, such as beta=0.1; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every trial.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Study file; runs/tune/NAME.db by default.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Minutes after which no further trial begins.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Search alpha, beta, learning rate and widths on the validation split."""
+    import sdkit
+    from sdkit.training.config import parse_override
+
+    overrides = dict(parse_override(text) for text in set_ or [])
+    for key in OPTIONS:
+        if key in overrides:
+            raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit tune --help`")
+    overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    found = sdkit.tune(
+        data, trials=trials, objective=objective, study=study, timeout=timeout, preset=preset, variant=variant,
+        device=device, reporter=reporter(), **overrides,
+    )  # fmt: skip
+    if as_json:
+        print_json(_figures(found))
+    else:
+        out.print(_table(found))
+    if found.best is None:
+        last = next(trial for trial in reversed(found.trials) if trial.reason)
+        raise ConfigError(f"no trial of {found.path} completed; trial {last.number} failed: {last.reason}")
+    for code in ("static", "dynamic"):
+        if getattr(found.best, f"active_{code}") == 0:
+            say(f"warning: the {code} code of the best trial has collapsed: none of its units varies over the data")
+    say(f"best: trial {found.best.number}; settings {found.settings_file}, picture {found.picture}")
+    say(f"next: {found.command}")
+    if found.interrupted:
+        say("interrupted; the same command continues")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _figures(study: "Study") -> dict[str, object]:
+    facts = dataclasses.asdict(study)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in facts.items()}
+
+
+def _table(study: "Study") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from sdkit.experiments.tune import OBJECTIVES
+
+    names = {"learning_rate": "lr", "static_size": "S", "dynamic_size": "D"}
+    searched = list(dict.fromkeys(name for trial in study.trials for name in trial.settings))
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, caption_justify="left")
+    table.caption = (
+        f"value: validation {OBJECTIVES[study.objective].label}, lower is better; active: units of the static / "
+        "dynamic code that vary over the data"
+    )
+    for name in ("trial", "state", "value", "epochs", *(names.get(n, n) for n in searched), "active"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    for trial in study.trials:
+        best = trial == study.best
+        table.add_row(*_row(trial, searched, best=best), style="bold green" if best else "")
+    return table
+
+
+def _row(trial: "Trial", searched: list[str], *, best: bool) -> list[str]:
+    value = "" if trial.value is None else f"{trial.value:.6g}"
+    active = "" if trial.active_static is None else f"{trial.active_static} / {trial.active_dynamic}"
+    found = [f"{trial.settings[name]:g}" if name in trial.settings else "" for name in searched]
+    return [f"{'* ' if best else ''}{trial.number}", trial.state, value, str(trial.epochs), *found, active]

@@ -1,0 +1,300 @@
+"""Data of one's own: arrays in a .npz or .npy file become a sequence file."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sdkit.runtime.element import LAYOUTS, Array, DTypeName, Element, Kind, check_steps
+from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import KINDS_BY_AXES, SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
+
+BATCH = 256
+KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))
+"""Names of arrays that are understood."""
+AXES = "(N, T, C, H, W) images, (N, T, W, F) windows of a series, (N, steps, F) with window=W, or (N, T, F) spectra"
+
+Names = str | Sequence[str]
+"""A list of names, or one text with commas between them."""
+
+
+def make(
+    source: str | Path,
+    path: str | Path,
+    *,
+    name: str = "",
+    kind: Literal["image", "series", "spectrum"] | None = None,
+    window: int | None = None,
+    feature_names: Names = (),
+    units: Names = (),
+    factors: Names = (),
+    dynamic_factors: Names = (),
+    rate: float | None = None,
+    licence: str = "",
+    compression: str = "gzip",
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Write arrays as a sequence file; what is converted on the way is told, and nothing else is changed.
+
+    A .npz holds `data` and, where wanted, `labels` (N, L) or (N,) of whole numbers or texts, `lengths` (N,), `targets`
+    (N, T, K) or (N, T), and `train_indices`, `val_indices`, `test_indices`. A .npy is `data` alone. Without splits none
+    are written, and training holds out by itself.
+
+    Args:
+        source: the .npz or .npy.
+        path: the file to write.
+        name: of the data set; training takes the preset of this name.
+        kind: of an element; by default 5 axes are images, 4 windows of a series, 3 spectrum frames.
+        window: cut a series (N, steps, F) or (N, steps) into windows of W steps. `lengths` then count steps, and
+            what lies beyond them, or beyond the last step of the last window, is NaN.
+        feature_names: of the F features.
+        units: one for all values, or one a feature.
+        factors: names of the L columns of `labels`.
+        dynamic_factors: those of the factors that are of the motion; the others are static.
+        rate: elements a second.
+        licence: of the data.
+        compression: `gzip`, `lz4` or `none`.
+        force: replace an existing file.
+        reporter: is told what is converted.
+
+    Raises:
+        MissingFileError: the source is not there.
+        FileFormatError: the source is not such a file, holds objects (never unpickled), or has no `data`.
+        ConfigError: options that contradict the arrays.
+        DataError: arrays whose shapes or values cannot be.
+        OutputExistsError: `path` exists and `force` is off.
+    """
+    source, reporter = Path(source), reporter or Quiet()
+    arrays, unused = _load(source)
+    series = _Sequences(str(source), arrays["data"], kind, window, _whole(arrays, "lengths", str(source)))
+    element = Element(series.kind, series.shape[2:], series.dtype, _texts(units), _texts(feature_names))
+    _check_names(element)
+    labels, named = _labels(arrays.get("labels"), _texts(factors), _texts(dynamic_factors), series)
+    found = {"labels": labels, "lengths": series.lengths(), "targets": _targets(arrays.get("targets"), series)}
+    others: dict[str, Array] = {key: array for key, array in found.items() if array is not None}
+    parts = _splits(arrays, series)
+    for other in unused:
+        reporter.note(f"{source}: array '{other}' is not used; the names that are: {', '.join(KNOWN)}")
+    for note in series.notes():
+        reporter.note(f"{source}: {note}")
+    meta = SequenceMeta(element, name, named, rate, source.name, licence)
+    with SequenceWriter(path, meta, compression=compression, force=force) as writer:
+        reporter.start("writing sequences", series.shape[0])
+        try:
+            for rows in series.batches():
+                x = element.check(series.read(rows), f"{source}: array 'data', sequences from {rows.start} on")
+                writer.write(x, **{key: array[rows] for key, array in others.items()})
+                reporter.advance(len(x))
+        finally:
+            reporter.finish()
+        writer.splits(parts)
+    return Path(path)
+
+
+@dataclass
+class _Sequences:
+    """The array `data` of a file, seen as (N, T, *element)."""
+
+    source: str
+    array: Array
+    wanted: Kind | None
+    window: int | None
+    steps: Indices | None
+    """(N,) valid steps: elements, or steps of a series before it is cut into windows."""
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.array.shape, self.array.dtype
+        if dtype.kind not in "iuf":
+            raise DataError(f"{self.source}: array 'data' is {dtype}; expected whole or floating-point numbers")
+        self.kind = self._kind()
+        self.dtype: DTypeName = "uint8" if self.kind == "image" and dtype.kind in "iu" else "float32"
+        self.channels_last = len(shape) == 5 and shape[2] not in (1, 3) and shape[4] in (1, 3)
+        check_steps(shape[0], shape[1], f"{self.source}: array 'data' {shape}")
+        if self.steps is not None and (
+            len(self.steps) != shape[0] or self.steps.min() < 1 or self.steps.max() > shape[1]
+        ):
+            raise DataError(f"{self.source}: array 'lengths' must hold {shape[0]} numbers from 1 to {shape[1]}")
+        self.shape: tuple[int, ...] = (shape[0], *self._arrange(self.array[:1]).shape[1:])
+        lengths = self.lengths()
+        check_steps(shape[0], self.shape[1], f"{self.source}: array 'data' {shape} in windows of {self.window}")
+        if lengths is not None and lengths.min() < 2:
+            raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements by array 'lengths'")
+
+    def _kind(self) -> Kind:
+        axes, shape = self.array.ndim, f"{self.source}: array 'data' has shape {self.array.shape}"
+        if self.window is not None:
+            if self.window < 1 or self.wanted not in (None, "series") or axes not in (2, 3):
+                raise ConfigError(f"{shape}; window={self.window} needs a series (N, steps, F) and 1 step at least")
+            return "series"
+        if self.wanted is None and axes == 4 and self.array.dtype == np.uint8:
+            raise ConfigError(f"{shape} and is uint8; say whether it holds grey images (kind=image) or kind=series")
+        kind = self.wanted or KINDS_BY_AXES.get(axes)
+        if kind is None or (axes != 2 + len(LAYOUTS[kind]) and (kind, axes) != ("image", 4)):
+            raise DataError(f"{shape}; expected {AXES}")
+        return kind
+
+    def lengths(self) -> Indices | None:
+        """Return (N,) valid elements, or None when every sequence has T."""
+        return self.steps if self.steps is None or self.window is None else -(-self.steps // self.window)
+
+    def batches(self) -> Iterator[slice]:
+        """Yield the rows of batches, in order."""
+        for start in range(0, self.shape[0], BATCH):
+            yield slice(start, min(start + BATCH, self.shape[0]))
+
+    def read(self, rows: slice) -> Array:
+        """Return sequences (B, T, *element) in the dtype of the element."""
+        x = np.asarray(self.array[rows])
+        if self.dtype == "uint8" and x.dtype != np.uint8 and (x.min() < 0 or x.max() > 255):
+            raise DataError(f"{self.source}: array 'data' holds pixels from {x.min()} to {x.max()}; expected 0 to 255")
+        with np.errstate(over="ignore"):  # becomes infinite, which the element's check refuses
+            x = x.astype(self.dtype)
+        if self.window is not None and self.steps is not None:
+            x[np.arange(x.shape[1]) >= self.steps[rows, None]] = np.nan
+        return np.ascontiguousarray(self._arrange(x))
+
+    def _arrange(self, x: Array) -> Array:
+        if self.window is not None:
+            return _cut(x if x.ndim == 3 else x[..., None], self.window)
+        if self.channels_last:
+            return np.moveaxis(x, 4, 2)
+        return x[:, :, None] if self.kind == "image" and x.ndim == 4 else x
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is done to the array, a line each."""
+        shape = self.array.shape
+        if self.array.dtype != self.dtype:
+            yield f"{self.array.dtype} is converted to {self.dtype}"
+        if self.channels_last:
+            yield f"channels are last in {shape}; they are moved before height and width"
+        elif self.kind == "image" and len(shape) == 4:
+            yield f"{shape} are taken as grey images (N, T, H, W)"
+        elif self.kind == "spectrum" and self.wanted is None:
+            yield f"{shape} are taken as spectrum frames (N, T, F); window=W cuts a series (N, steps, F)"
+        if self.window is not None:
+            rest = self.shape[1] * self.window - shape[1]
+            filled = f", the last one filled up with {rest} steps of NaN" if rest else ""
+            yield f"{shape[1]} steps are cut into {self.shape[1]} windows of {self.window}{filled}"
+
+
+def _cut(x: Array, window: int) -> Array:
+    """Return (B, steps, F) as (B, T, W, F), the last window filled up with NaN."""
+    count, steps, features = x.shape
+    rest = -steps % window
+    if rest:
+        x = np.concatenate([x, np.full((count, rest, features), np.nan, np.float32)], axis=1)
+    return x.reshape(count, -1, window, features)
+
+
+def _load(source: Path) -> tuple[dict[str, Array], list[str]]:
+    """Return the arrays that are understood, and the names of the others."""
+    if not source.is_file():
+        raise MissingFileError(f"{source} does not exist; expected a .npz with an array 'data', or a .npy")
+    try:
+        # Mapped, a .npy may be larger than memory; pickles are code, so objects are never loaded.
+        loaded = np.load(source, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"data": loaded}, []
+        with loaded:
+            names = list(loaded.files)
+            arrays = {name: loaded[name] for name in names if name in KNOWN}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FileFormatError(f"{source} is not a .npz or .npy of numbers: {first_line(error)}") from error
+    if "data" not in arrays:
+        raise FileFormatError(f"{source} has no array 'data'; it holds: {', '.join(names) or 'none'}")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands over the bytes of a member that is no array
+            raise FileFormatError(f"{source}: '{name}' is not an array")
+    return arrays, [name for name in names if name not in KNOWN]
+
+
+def _texts(names: Names) -> tuple[str, ...]:
+    parts = names.split(",") if isinstance(names, str) else names
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _check_names(element: Element) -> None:
+    features = 0 if element.kind == "image" else element.shape[-1]
+    if len(element.feature_names) not in (0, features):
+        raise ConfigError(f"{len(element.feature_names)} feature_names; {element.describe()} has {features} features")
+    if len(element.units) not in (0, 1, features):
+        raise ConfigError(f"{len(element.units)} units; {element.describe()} has {features} features: give one or all")
+
+
+def _whole(arrays: Mapping[str, Array], name: str, source: str) -> Indices | None:
+    if name not in arrays:
+        return None
+    array = arrays[name]
+    if array.ndim != 1 or not _is_whole(array):
+        raise DataError(f"{source}: array '{name}' is {array.dtype} {array.shape}; expected (N,) whole numbers")
+    return array.astype(np.int64)
+
+
+def _is_whole(array: Array) -> bool:
+    return array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.rint(array)).all()))
+
+
+def _labels(
+    array: Array | None, names: tuple[str, ...], dynamic: tuple[str, ...], series: _Sequences
+) -> tuple[Indices | None, tuple[Factor, ...]]:
+    """Return (N, L) class indices and their factors; classes are the values that occur, sorted."""
+    where = f"{series.source}: array 'labels'"
+    if array is None:
+        if names or dynamic:
+            raise ConfigError(f"factors are named, but {series.source} has no array 'labels'")
+        return None, ()
+    table = array[:, None] if array.ndim == 1 else array
+    if table.ndim != 2 or len(table) != series.shape[0] or not table.size:
+        raise DataError(f"{where} has shape {array.shape}; expected ({series.shape[0]}, L) or ({series.shape[0]},)")
+    if table.dtype.kind != "U" and not _is_whole(table):
+        raise DataError(f"{where} is {array.dtype}; expected whole numbers or texts")
+    names = names or (("label",) if table.shape[1] == 1 else tuple(f"label {i + 1}" for i in range(table.shape[1])))
+    if len(names) != table.shape[1] or len(set(names)) != len(names):
+        raise ConfigError(f"factors are {', '.join(names)}; {where} needs {table.shape[1]} different names")
+    unknown = [name for name in dynamic if name not in names]
+    if unknown:
+        raise ConfigError(f"dynamic factor '{unknown[0]}' is none of the factors {', '.join(names)}")
+    if table.dtype.kind == "f":
+        table = table.astype(np.int64)  # so that a class is called 1 rather than 1.0
+    columns = [np.unique(column, return_inverse=True) for column in table.T]
+    factors = tuple(
+        Factor(name, "dynamic" if name in dynamic else "static", tuple(map(str, values)))
+        for name, (values, _) in zip(names, columns, strict=True)
+    )
+    return np.stack([index for _, index in columns], axis=1).astype(np.int64), factors
+
+
+def _targets(array: Array | None, series: _Sequences) -> Array | None:
+    if array is None:
+        return None
+    table = array[..., None] if array.ndim == 2 else array
+    if table.ndim != 3 or table.shape[:2] != series.shape[:2] or table.dtype.kind not in "iuf":
+        raise DataError(
+            f"{series.source}: array 'targets' is {array.dtype} {array.shape}; expected numbers "
+            f"{series.shape[:2]} or {(*series.shape[:2], 'K')}"
+        )
+    return table.astype(np.float32)
+
+
+def _splits(arrays: Mapping[str, Array], series: _Sequences) -> dict[str, Indices]:
+    parts: dict[str, Indices] = {}
+    owner: dict[int, str] = {}
+    for name in SPLITS:
+        index = _whole(arrays, f"{name}_indices", series.source)
+        if index is None:
+            continue
+        for sequence in index.tolist():
+            if not 0 <= sequence < series.shape[0]:
+                raise DataError(f"{series.source}: '{name}_indices' holds {sequence}; there are {series.shape[0]}")
+            if sequence in owner:
+                both = f"'{owner[sequence]}_indices' and '{name}_indices'"
+                raise DataError(f"{series.source}: sequence {sequence} is named twice, in {both}")
+            owner[sequence] = name
+        parts[name] = index
+    return parts

@@ -1,0 +1,207 @@
+"""Recordings of speech: read, brought to 16 kHz and one channel, and written as pieces of spectrum frames."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.data.spectrogram import ELEMENT, FRAME_RATE, FRAMING, RATE, pieces
+from sdkit.runtime.errors import DataError, FileFormatError, first_line
+from sdkit.runtime.extras import need
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
+
+Kind = Literal["static", "dynamic"]
+Waveform = NDArray[np.float64]
+Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Pieces (B, 20, 201) and their labels (B, L)."""
+BATCH = 256
+"""Pieces written at a time, at least."""
+
+UNKNOWN_LENGTH = 0x7FFF0000
+"""From here on the length in a RIFF header says nothing: programs that write into a pipe put a number such as this."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file and what is known of it."""
+
+    path: Path
+    split: str
+    values: tuple[str, ...]
+    """One of each factor."""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks: the value of the first factor."""
+        return self.values[0]
+
+
+def factors(recordings: Sequence[Recording], kinds: Mapping[str, Kind]) -> tuple[Factor, ...]:
+    """Return factors of these names and kinds; their values are those of the recordings, sorted."""
+    columns = zip(*(recording.values for recording in recordings), strict=True)
+    return tuple(
+        Factor(name, kind, tuple(sorted(set(column))))
+        for (name, kind), column in zip(kinds.items(), columns, strict=True)
+    )
+
+
+def write(
+    path: str | Path,
+    recordings: Sequence[Recording],
+    meta: SequenceMeta,
+    *,
+    compression: str,
+    force: bool,
+    reporter: Reporter,
+) -> None:
+    """Write a sequence file of the recordings' pieces, each (20, 201) magnitudes, in the order given.
+
+    A piece of digital silence holds nothing to learn from and is left out.
+
+    Args:
+        path: the file to write.
+        recordings: what to read, one at a time.
+        meta: from `describe`.
+        compression: `gzip`, `lz4` or `none`.
+        force: replace an existing file.
+        reporter: is told how it goes and what was kept, dropped or converted.
+
+    Raises:
+        MissingExtraError: the extra `audio` is not installed, or `train` where a recording must be resampled.
+        FileFormatError: a recording that cannot be read to its end.
+        DataError: all of it is silence.
+        OutputExistsError: `path` exists and `force` is off.
+    """
+    need("audio", "soundfile", what="reading recordings")
+    tally = _Tally()
+    with SequenceWriter(path, meta, compression=compression, force=force) as writer:
+        reporter.start("cutting recordings", len(recordings))
+        for x, labels in _batches(_cut(recordings, meta.factors, tally, reporter)):
+            writer.write(x, labels=labels)
+        reporter.finish()
+        if writer.count == 0:
+            raise DataError(f"all {len(recordings)} recordings are digital silence, such as {recordings[0].path}")
+        writer.splits({split: index for split, index in tally.parts.items() if index})
+    tally.tell(recordings, reporter)
+
+
+def describe(name: str, factors: tuple[Factor, ...], *, source: str, licence: str) -> SequenceMeta:
+    """Return what a file of spectrum pieces says of itself."""
+    return SequenceMeta(ELEMENT, name, factors, rate=FRAME_RATE, source=source, licence=licence, extra=FRAMING)
+
+
+def read(path: Path) -> tuple[Waveform, int]:
+    """Return the samples of a recording, (n, channels), full scale is 1, and their rate in hertz.
+
+    Raises:
+        FileFormatError: not audio, broken off, without a sample, or with samples that are not finite.
+    """
+    import soundfile
+
+    try:
+        length, promised = path.stat().st_size, _promised_length(path)
+        samples, rate = soundfile.read(path, always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise FileFormatError(f"{path} is not a recording that can be read: {_reason(error)}") from error
+    if length < promised:
+        raise FileFormatError(f"{path} is broken off: it has {length} of {promised} bytes; copy it again")
+    if len(samples) == 0:
+        raise FileFormatError(f"{path} holds no samples")
+    if not np.isfinite(samples).all():
+        raise FileFormatError(f"{path} holds samples that are NaN or infinite")
+    return samples, int(rate)
+
+
+@dataclass
+class _Tally:
+    """What became of the recordings."""
+
+    kept: int = 0
+    silent: int = 0
+    parts: dict[str, list[int]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    converted: Counter[str] = field(default_factory=Counter)
+
+    def tell(self, recordings: Sequence[Recording], reporter: Reporter) -> None:
+        """Say it in a few lines."""
+        sides = ", ".join(
+            f"{split} {len(index)} of {len({r.speaker for r in recordings if r.split == split})} speakers"
+            for split, index in self.parts.items()
+        )
+        reporter.note(f"kept {self.kept} pieces of 200 ms from {len(recordings)} recordings: {sides}")
+        if self.silent:
+            reporter.note(f"dropped {self.silent} pieces of digital silence")
+        for how, count in sorted(self.converted.items()):
+            reporter.note(f"{how}: {count} recordings")
+
+
+def _cut(
+    recordings: Sequence[Recording], factors: Sequence[Factor], tally: _Tally, reporter: Reporter
+) -> Iterator[Batch]:
+    """Yield the pieces of each recording that are not silent, and their labels."""
+    codes = [{value: code for code, value in enumerate(factor.values)} for factor in factors]
+    for recording in recordings:
+        x = pieces(_convert(recording.path, tally.converted))
+        x, total = x[x.any(axis=(1, 2))], len(x)
+        labels = np.array([code[value] for code, value in zip(codes, recording.values, strict=True)], np.int64)
+        tally.silent += total - len(x)
+        tally.parts[recording.split].extend(range(tally.kept, tally.kept + len(x)))
+        tally.kept += len(x)
+        reporter.advance()
+        yield x, np.tile(labels, (len(x), 1))
+
+
+def _batches(parts: Iterable[Batch]) -> Iterator[Batch]:
+    """Join parts; writing a few pieces at a time would compress every chunk of the file many times over."""
+    waiting: list[Batch] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(x) for x, _ in waiting) >= BATCH:
+            yield _join(waiting)
+            waiting = []
+    if any(len(x) for x, _ in waiting):
+        yield _join(waiting)
+
+
+def _join(parts: Sequence[Batch]) -> Batch:
+    return np.concatenate([x for x, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def _convert(path: Path, converted: Counter[str]) -> Waveform:
+    samples, rate = read(path)
+    if samples.shape[1] > 1:
+        converted[f"averaged over {samples.shape[1]} channels"] += 1
+    mono: Waveform = samples.mean(axis=1)
+    if rate == RATE:
+        return mono
+    need("train", "scipy", what=f"resampling {path} from {rate} Hz to {RATE} Hz")
+    from scipy.signal import resample_poly
+
+    converted[f"resampled from {rate} Hz to {RATE} Hz"] += 1
+    common = gcd(rate, RATE)
+    return np.asarray(resample_poly(mono, RATE // common, rate // common), np.float64)
+
+
+def _promised_length(path: Path) -> int:
+    """Return how many bytes a file has by its own header, or 0; libsndfile reads a shorter one without complaint."""
+    with path.open("rb") as stream:
+        head = stream.read(1024)
+    if head.startswith(b"RIFF"):
+        size = int.from_bytes(head[4:8], "little")
+        return 0 if size >= UNKNOWN_LENGTH else size + 8
+    if head.startswith(b"NIST_1A"):
+        found = dict(re.findall(rb"^(\w+) -i (\d+)", head, re.MULTILINE))
+        names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+        size = int(np.prod([int(found.get(name, 0)) for name in names]))
+        return size + int(head.split()[1]) if size else 0
+    return 0
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", "")) or first_line(error)

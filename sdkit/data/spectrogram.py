@@ -1,0 +1,53 @@
+"""Magnitude spectrograms of speech as the paper's audio experiment takes them (appendix A.1): 10 ms a frame, 201 bins.
+
+Frame t stands for the samples 160 t to 160 t + 159 of the recording. It is the spectrum of the 320 samples 160 t - 80
+to 160 t + 239, which have these in their middle, under a periodic Hann window; samples before the first and after the
+last count as zero. The windows of neighbouring frames add up to one at every sample. The spectrum is that of a discrete
+Fourier transform of 400 points: bin k lies at 40 k Hz, from 0 to 8 kHz. Its magnitude is taken as it is: neither
+squared, nor logarithmic, nor normalised.
+
+A piece is 20 frames, which stand for 3,200 samples (200 ms). Pieces follow one another without a gap; the last is
+filled up with zeros, so that every sample of the recording is in one.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from sdkit.runtime.element import Element
+
+RATE = 16_000
+"""Samples a second."""
+HOP, WINDOW, POINTS = 160, 320, 400
+"""Samples from frame to frame, samples in a frame, points of the transform."""
+BINS = POINTS // 2 + 1
+STEPS = 20
+"""Frames in a piece (T)."""
+PIECE = HOP * STEPS
+"""Samples in a piece."""
+FRAME_RATE = RATE / HOP
+"""Frames a second."""
+ELEMENT = Element("spectrum", (BINS,), "float32", ("magnitude",))
+FRAMING = {"bin_spacing": f"{RATE // POINTS} Hz", "sample_rate": f"{RATE} Hz", "window": f"Hann, {WINDOW} samples"}
+"""What a file says of its spectra besides their unit and rate."""
+BLOCK = 2_000
+"""Frames transformed at a time, so that a long recording needs little more memory than its spectrogram."""
+
+
+def pieces(samples: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the pieces of a recording, (P, 20, 201) magnitudes, with P = n / 3,200 rounded up.
+
+    Args:
+        samples: (n,) with n >= 1, at 16 kHz, full scale is 1.
+    """
+    count = -(-len(samples) // PIECE)
+    before = (WINDOW - HOP) // 2
+    padded = np.zeros(count * PIECE + WINDOW - HOP)
+    padded[before : before + len(samples)] = samples
+    frames = sliding_window_view(padded, WINDOW)[::HOP]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    out = np.empty((count * STEPS, BINS), np.float32)
+    for start in range(0, len(out), BLOCK):
+        part = frames[start : start + BLOCK]
+        out[start : start + BLOCK] = np.abs(np.fft.rfft(part * hann, POINTS))
+    return out.reshape(count, STEPS, BINS)

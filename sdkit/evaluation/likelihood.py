@@ -1,0 +1,56 @@
+"""The objective's terms on a split: what a model reaches on sequences that it has not seen, and what its codes cost."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdkit.evaluation.judge import equal_lengths
+from sdkit.models.losses import objective
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import Indices, SequenceFile
+
+if TYPE_CHECKING:
+    from sdkit.models.model import SplitModel
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Means over sequences, in nats a sequence, with codes sampled once from the posterior (paper Eqs. 5 and 6)."""
+
+    sequences: int
+    values: float
+    """Observed values."""
+    nll: float
+    """Of the steps other than the anchor; up to a constant for images and spectra."""
+    nll_anchor: float
+    kl_static: float
+    kl_dynamic: float
+    """Summed over steps. A collapsed code has a divergence near 0, which its means hide."""
+
+
+def likelihood(
+    model: "SplitModel", file: SequenceFile, index: Indices, *, seed: int = 0, reporter: Reporter | None = None
+) -> Likelihood:
+    """Return the terms of the objective on some sequences."""
+    reporter = reporter or Quiet()
+    training = model.training
+    sums = np.zeros(5)
+    reporter.start("measuring the likelihood", len(index))
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for rows, x in equal_lengths(file, index, BATCH_SIZE):
+                output = model(torch.from_numpy(x))
+                terms = objective(output, model.config, alpha=1.0, beta_static=1.0, beta_dynamic=1.0)
+                values = float(output.values.sum(1).float().mean())
+                sums += len(rows) * np.array([values, *(float(t) for t in terms[1:])])
+                reporter.advance(len(rows))
+    finally:
+        model.train(training)
+        reporter.finish()
+    return Likelihood(len(index), *(float(s) for s in sums / len(index)))

@@ -1,0 +1,76 @@
+"""Finished tables as text: JSON for programs, Markdown for people."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sdkit.evaluation.evaluate import plain
+
+if TYPE_CHECKING:
+    from sdkit.experiments.reproduce import PartResult, RowResult, TableResult
+
+KINDS = {"baseline": "without a model", "control": "controls", "model": "models"}
+
+
+def as_json(result: "TableResult") -> str:
+    """Return everything: figures of every seed, intervals, settings, runs."""
+    value: dict[str, Any] = plain(result)
+    value |= {"json_path": str(result.json_path), "markdown_path": str(result.markdown_path)}
+    return json.dumps(value, indent=1) + "\n"
+
+
+def as_markdown(result: "TableResult") -> str:
+    """Return the table with its command, what the paper prints, intervals, notes and settings."""
+    lines = [f"# {result.title}", "", f"`{command(result)}`", ""]
+    for part in result.parts:
+        lines += _part(part, result)
+    lines += [f"{data}: left out, {reason}." for data, reason in result.skipped.items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def command(result: "TableResult") -> str:
+    """Return the command that makes the table again."""
+    epochs = "" if result.epochs is None else f" --epochs {result.epochs}"
+    return f"sdkit reproduce {result.name} --seeds {len(result.seeds)}{epochs}"
+
+
+def _part(part: "PartResult", result: "TableResult") -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
+    lines = [f"## {part.data}, {part.task} ({counts})", ""]
+    lines += ["| row | " + " | ".join(part.columns.values()) + " |", "|---" * (len(part.columns) + 1) + "|"]
+    for kind, title in KINDS.items():
+        rows = [row for row in part.rows if row.kind == kind]
+        if rows:
+            lines.append(f"| **{title}** |" + " |" * len(part.columns))
+        for row in rows:
+            lines.append(_row(row.title, [row.cell(name) for name in part.columns]))
+            if row.printed:
+                lines.append(_row(f"*the paper prints, {row.title}*", [row.printed.get(n, "") for n in part.columns]))
+    seeds = len(result.seeds)
+    lines += ["", f"Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)} of representation and heads."]
+    lines += [f"{note[0].upper()}{note[1:]}." for note in part.notes]
+    lines += _intervals(part)
+    lines += ["", *[_settings(row) for row in part.rows if row.kind == "model"], ""]
+    return lines
+
+
+def _row(title: str, cells: list[str]) -> str:
+    return f"| {title} | " + " | ".join(cells) + " |"
+
+
+def _intervals(part: "PartResult") -> list[str]:
+    lines = []
+    for row in part.rows:
+        for name, interval in row.intervals.items():
+            lines.append(
+                f"- {row.title}, {part.columns[name]}, first seed: {interval['value']:.3f}, "
+                f"{interval['level']:.0%} bootstrap interval {interval['low']:.3f} to {interval['high']:.3f}"
+            )
+    return ["", *lines] if lines else []
+
+
+def _settings(row: "RowResult") -> str:
+    names = ("variant", "epochs", "alpha", "beta", "likelihood", "learning_rate", "batch_size")
+    model = row.settings["model"]
+    parts = [f"{name} {row.settings[name]}" for name in names]
+    parts += [f"{name} {model[name]}" for name in ("static_size", "dynamic_size", "hidden_size", "subtract", "anchor")]
+    return f"- {row.title}: {', '.join(parts)}; {row.minutes:.1f} minutes of training in all."

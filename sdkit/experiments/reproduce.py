@@ -1,0 +1,316 @@
+"""`reproduce`: a table of the paper, made with one call, beside baselines, controls and what the paper prints.
+
+Every row is trained once a seed, representation and heads alike; figures are means and standard deviations over seeds.
+Runs and their figures are kept, so that a table that was cut off goes on where it stood.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from sdkit.data import make_dataset
+from sdkit.evaluation.coding import Parts, parts_of
+from sdkit.evaluation.evaluate import plain
+from sdkit.evaluation.judged import JudgeTask
+from sdkit.evaluation.likelihood import likelihood
+from sdkit.evaluation.tasks import Figures, Result, Task
+from sdkit.experiments.runs import ensure_run
+from sdkit.experiments.tables import ROWS, TABLES, Part, Row
+from sdkit.models.graphs import verbs
+from sdkit.models.model import SplitModel
+from sdkit.runtime.bundle import sha256
+from sdkit.runtime.errors import ConfigError, MissingFileError
+from sdkit.runtime.locate import RUNS
+from sdkit.runtime.output import replacing
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.version import __version__
+from sdkit.training.run import Run
+
+RESULTS = RUNS / "reproduce"
+DATA = RUNS / "data"
+COSTS = {"kl_static": "KL_s", "kl_dynamic": "KL_d", "nll_value": "NLL a value"}
+"""Figures of the model itself that stand in every table, since a collapsed code hides behind its means."""
+MAKER_OPTIONS: dict[str, dict[str, Any]] = {}
+
+
+@dataclass
+class RowResult:
+    """A row of a finished table."""
+
+    title: str
+    kind: str
+    """`model`, `control` or `baseline`."""
+    values: dict[str, list[float]] = field(default_factory=dict)
+    """One value a seed, by figure."""
+    intervals: dict[str, Any] = field(default_factory=dict)
+    """Bootstrap over the test split, of the first seed."""
+    runs: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    minutes: float = 0.0
+    """Of training, all seeds together."""
+    printed: Mapping[str, str] = field(default_factory=dict)
+    """What the paper prints."""
+
+    def add(self, figures: Figures) -> None:
+        """Append the figures of one seed."""
+        for name, value in figures.items():
+            self.values.setdefault(name, []).append(value)
+
+    def cell(self, name: str) -> str:
+        """Return mean ± standard deviation over seeds, or what there is."""
+        values = self.values.get(name, [])
+        if not values:
+            return ""
+        mean = statistics.fmean(values)
+        if len(values) == 1 or max(values) == min(values):
+            return f"{mean:.3f}"
+        return f"{mean:.3f} ± {statistics.stdev(values):.3f}"
+
+
+@dataclass
+class PartResult:
+    """The columns of a finished table that come from one data set."""
+
+    data: str
+    task: str
+    columns: dict[str, str]
+    rows: list[RowResult]
+    notes: list[str]
+    counts: dict[str, int]
+
+
+@dataclass
+class TableResult:
+    """A finished table."""
+
+    name: str
+    title: str
+    seeds: list[int]
+    epochs: int | None
+    """As asked for; None for the presets' own."""
+    parts: list[PartResult]
+    skipped: dict[str, str]
+    json_path: Path
+    markdown_path: Path
+
+
+def reproduce(
+    name: str,
+    *,
+    sources: Mapping[str, str | Path] | None = None,
+    seeds: int = 3,
+    epochs: int | None = None,
+    rows: Sequence[str] | None = None,
+    only: str | None = None,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+) -> TableResult:
+    """Make a table of the paper and return it; runs/reproduce/NAME.json and NAME.md hold it too.
+
+    Args:
+        name: of the table, such as `table3-icu`.
+        sources: by data set, what its maker takes (folder, archive) or a sequence file that was made before. Where
+            runs/data/DATA.h5 exists it is taken.
+        seeds: how many, counted from 0.
+        epochs: of every row; the preset's when None.
+        rows: names of models to run (`ROWS`); the table's own when None.
+        only: one of the table's data sets.
+        device: as in `train`.
+        reporter: is told how it goes.
+
+    Raises:
+        ConfigError: an unknown table, row or data set, or fewer than one seed.
+        MissingFileError: no data set of the table is there or can be made.
+    """
+    reporter = reporter or Quiet()
+    if name not in TABLES:
+        raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")
+    if seeds < 1:
+        raise ConfigError(f"seeds = {seeds}; it must be at least 1")
+    for row in rows or ():
+        if row not in ROWS:
+            raise ConfigError(f"unknown row '{row}'; there are: {', '.join(ROWS)}")
+    table, sources = TABLES[name], dict(sources or {})
+    wanted = [part for part in table.parts if only in (None, part.data)]
+    known = list(dict.fromkeys(part.data for part in table.parts))
+    for data in [*sources, *([only] if only else [])]:
+        if data not in known:
+            raise ConfigError(f"{name} does not use '{data}'; its data sets are: {', '.join(known)}")
+    files, skipped = _files(wanted, sources, reporter)
+    if not files:
+        hint = f"give the source, as in `sdkit reproduce {name} --source {known[0]}=PATH`"
+        raise MissingFileError(f"{name} needs {' or '.join(known)}, and none lies under {DATA}; {hint}")
+    result = TableResult(
+        name, table.title, list(range(seeds)), epochs, [], skipped, RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for part in wanted:
+        if part.data not in files:
+            continue
+        file = files[part.data]
+        maker = _Maker(part, file, parts_of(file), epochs, device, reporter)
+        chosen = [ROWS[row] for row in (rows or part.rows)]
+        done = PartResult(part.data, part.task.name, {}, [], list(part.notes), maker.counts)
+        result.parts.append(done)
+        for finished in maker.rows(chosen, result.seeds):
+            done.rows.append(finished)
+            done.columns = _columns(part.task, done.rows)
+            _write(result)  # after every row, so that what is there can be looked at
+    return result
+
+
+@dataclass
+class _Maker:
+    """Makes the rows of one part."""
+
+    part: Part
+    file: SequenceFile
+    parts: Parts
+    epochs: int | None
+    device: str
+    reporter: Reporter
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Sequences of each part."""
+        return {name: len(index) for name, index in self.parts._asdict().items()}
+
+    def rows(self, chosen: list[Row], seeds: list[int]) -> Iterator[RowResult]:
+        """Yield baselines, controls and models."""
+        yield from self._baselines(seeds)
+        yield self._untrained(chosen[0], seeds)
+        for row in chosen:
+            yield self._trained(row, seeds)
+
+    def _baselines(self, seeds: list[int]) -> list[RowResult]:
+        found: dict[str, RowResult] = {}
+        for seed in seeds:
+            for title, figures in self.part.task.baselines(self.file, self.parts, seed=seed).items():
+                found.setdefault(title, RowResult(title, "baseline")).add(figures)
+        return list(found.values())
+
+    def _untrained(self, row: Row, seeds: list[int]) -> RowResult:
+        """Return the first row's model with the weights that training starts from."""
+        result = RowResult(f"{row.title}, untrained", "control")
+        for seed in seeds:
+            config = self._run(row, seed).config
+            torch.manual_seed(seed)
+            model = SplitModel(config.model).eval()
+            result.add(self._figures(model, seed).figures)
+        return result
+
+    def _trained(self, row: Row, seeds: list[int]) -> RowResult:
+        result = RowResult(row.title, "model", printed=self.part.printed.get(row.name, {}))
+        for seed in seeds:
+            run = self._run(row, seed)
+            found = self._kept(run, seed)
+            result.add(found["figures"])
+            result.runs.append(str(run.path))
+            result.minutes += sum(m["seconds"] for m in run.metrics()) / 60
+            if seed == seeds[0]:
+                result.intervals = found["intervals"]
+                config = msgspec.to_builtins(run.config)
+                result.settings = {"variant": row.variant, **config["train"], "model": config["model"]}
+        return result
+
+    def _run(self, row: Row, seed: int) -> Run:
+        overrides = {**row.overrides, "seed": seed, **({} if self.epochs is None else {"epochs": self.epochs})}
+        return ensure_run(
+            self.file, row.name, variant=row.variant, overrides=overrides, device=self.device, reporter=self.reporter
+        )
+
+    def _kept(self, run: Run, seed: int) -> dict[str, Any]:
+        """Return a run's figures, measured now or kept from before on the same weights and data."""
+        path = run.path / "figures" / f"{self.part.task.name}.json"
+        key = {
+            "sdkit": __version__,
+            "weights": sha256(run.weights()),
+            "data": str(self.file.path),
+            "size": self.file.path.stat().st_size,
+            "seed": seed,
+        }
+        if path.is_file():
+            kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            if kept["key"] == key:
+                return kept
+        model = run.load_model()
+        found = self._figures(model, seed)
+        kept = {"key": key, "figures": found.figures, "intervals": plain(dict(found.intervals))}
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path, force=True) as temporary:
+            temporary.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        return kept
+
+    def _figures(self, model: SplitModel, seed: int) -> Result:
+        found = self.part.task.run(verbs(model), self.file, self.parts, seed=seed, reporter=self.reporter)
+        costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
+        figures = {
+            "kl_static": costs.kl_static,
+            "kl_dynamic": costs.kl_dynamic,
+            "nll_value": (costs.nll + costs.nll_anchor) / costs.values,
+        }
+        return Result({**found.figures, **figures}, found.intervals)
+
+
+def _files(
+    parts: Sequence[Part], sources: Mapping[str, str | Path], reporter: Reporter
+) -> tuple[dict[str, SequenceFile], dict[str, str]]:
+    """Return the sequence files there are or can be made, by data set, and why others are missing."""
+    files: dict[str, SequenceFile] = {}
+    skipped: dict[str, str] = {}
+    for data in dict.fromkeys(part.data for part in parts):
+        made = DATA / f"{data}.h5"
+        source = sources.get(data)
+        if source is not None and Path(source).suffix in (".h5", ".hdf5"):
+            files[data] = SequenceFile(source)
+        elif made.is_file():
+            files[data] = SequenceFile(made)
+        elif source is not None:
+            DATA.mkdir(parents=True, exist_ok=True)
+            options = MAKER_OPTIONS.get(data, {})
+            files[data] = SequenceFile(make_dataset(data, made, source=source, reporter=reporter, **options))
+        else:
+            skipped[data] = f"no --source {data}=PATH was given and {made} does not exist"
+            reporter.note(f"{data}: left out, {skipped[data]}")
+    return files, skipped
+
+
+def _columns(task: Task | JudgeTask, rows: list[RowResult]) -> dict[str, str]:
+    """Return the titles of the figures that some row has, by name, in the task's order."""
+    there = {name: name for row in rows for name in row.values}
+    named = {**task.metrics, **there, **COSTS}
+    order = [*task.metrics, *(name for name in there if name not in COSTS), *COSTS]
+    return {name: task.metrics.get(name, named[name]) for name in dict.fromkeys(order) if name in there}
+
+
+def _write(result: TableResult) -> None:
+    from sdkit.experiments.report import as_json, as_markdown
+
+    for path, text in ((result.json_path, as_json(result)), (result.markdown_path, as_markdown(result))):
+        with replacing(path, force=True) as temporary:
+            temporary.write_text(text, "utf-8")
+
+
+def sources_of(name: str, given: Sequence[str]) -> dict[str, str]:
+    """Return paths by data set, of texts DATA=PATH, or PATH alone where the table has one data set.
+
+    Raises:
+        ConfigError: an unknown table, or a path that could be of several data sets.
+    """
+    if name not in TABLES:
+        raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")
+    known = list(dict.fromkeys(part.data for part in TABLES[name].parts))
+    sources = {}
+    for text in given:
+        data, sign, path = text.partition("=")
+        if not sign and len(known) > 1:
+            raise ConfigError(f"--source {text}: {name} has several data sets; say which, as {known[0]}={text}")
+        sources[data if sign else known[0]] = path if sign else text
+    return sources

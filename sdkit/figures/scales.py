@@ -1,0 +1,65 @@
+"""What a file says of the axes of its figures: how long a step lasts, and how far apart the bins of a spectrum lie."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdkit.runtime.element import Element
+
+TIME_UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
+SECONDS = {"day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+?)s?")
+
+
+class Scales(NamedTuple):
+    """Scales of the axes; what is unknown is None and drawn by number."""
+
+    seconds: float | None = None
+    """Of a step: one of the W steps of a window, a frame of a spectrum, an image."""
+    hertz: float | None = None
+    """From bin to bin of a spectrum."""
+
+
+UNKNOWN = Scales()
+
+
+def read_scales(attributes: Mapping[str, Any], element: Element) -> Scales:
+    """Return the scales that the attributes of a file tell: `rate` (elements a second), else `step`, a text such
+    as `1 hour`; `bin_spacing`, such as `40 Hz`.
+
+    A text that is no amount of a known unit tells nothing.
+    """
+    rate, steps = attributes.get("rate"), element.shape[0] if element.kind == "series" else 1
+    if isinstance(rate, int | float | np.number) and rate > 0:
+        seconds: float | None = 1 / (float(rate) * steps)
+    else:
+        seconds = _amount(attributes.get("step"), SECONDS)
+    return Scales(seconds, _amount(attributes.get("bin_spacing"), {"Hz": 1.0, "kHz": 1000.0}))
+
+
+def time_axis(count: int, seconds: float | None, what: str) -> tuple[float, str]:
+    """Return the length of a step on an axis of time, and the label of the axis.
+
+    Args:
+        count: steps on the axis; its unit is the largest of which these last three or more.
+        seconds: of a step, if known.
+        what: what a step is called where its seconds are unknown.
+    """
+    if seconds is None:
+        return 1.0, what
+    size, name = next((unit for unit in TIME_UNITS if count * seconds >= 3 * unit[0]), TIME_UNITS[-1])
+    return seconds / size, f"time ({name})"
+
+
+def frequency_axis(hertz: float | None) -> tuple[float, str]:
+    """Return the distance of two bins on an axis of frequency, and the label of the axis."""
+    return (1.0, "bin") if hertz is None else (hertz / 1000, "frequency (kHz)")
+
+
+def _amount(text: Any, units: Mapping[str, float]) -> float | None:
+    found = AMOUNT.fullmatch(text) if isinstance(text, str) else None
+    if found is None or found[2] not in units or not float(found[1]) > 0:
+        return None
+    return float(found[1]) * units[found[2]]

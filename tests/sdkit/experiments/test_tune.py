@@ -1,0 +1,475 @@
+"""The search for settings: most tests stand a made-up training in for the real one, which takes its place in a few."""
+
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+import sdkit
+from sdkit.experiments import tune as module
+from sdkit.experiments.tune import OBJECTIVES, Study, search_space, tune
+from sdkit.models.config import ModelConfig
+from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError, DeviceError, FileFormatError, MissingFileError, OutputExistsError
+from sdkit.runtime.locate import RUNS
+from sdkit.runtime.sequences import SequenceFile
+from sdkit.training.config import TrainConfig, parse_override, preset, settings
+from sdkit.training.train import train
+from tests.sdkit.training.files import write
+
+SERIES = Element("series", (4, 2), "float32")
+SMALL: dict[str, Any] = {"hidden_size": 6, "prior_hidden_size": 6, "batch_size": 8, "val_fraction": 0.2}
+SEARCHED = ["alpha", "beta", "learning_rate", "static_size", "dynamic_size"]
+
+Losses = Callable[[TrainConfig, int], Mapping[str, float]]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return series(tmp_path / "waves.h5")
+
+
+def series(path: Path, seed: int = 0, **options: Any) -> Path:
+    x = np.random.default_rng(seed).normal(size=(20, 3, 4, 2)).astype(np.float32)
+    return write(path, x, SERIES, name="waves", **options)
+
+
+def terms(**changes: float) -> dict[str, float]:
+    return {"loss": 1.0, "nll": 1.0, "nll_anchor": 0.0, "kl_static": 0.0, "kl_dynamic": 0.0, **changes}
+
+
+def distance(config: TrainConfig, epoch: int) -> dict[str, float]:
+    """Return terms that fall with the epochs, and are lower the nearer alpha is to 0.01."""
+    return terms(nll=100 + abs(np.log10(config.alpha) + 2) - epoch, loss=100.0 - epoch)
+
+
+def pretend(patch: pytest.MonkeyPatch, losses: Losses = distance) -> list[TrainConfig]:
+    """Put a made-up training in the place of the real one; return what it was asked for."""
+    asked: list[TrainConfig] = []
+
+    def start(file: Any, model: ModelConfig, config: TrainConfig, *, name: str, on_epoch: Any, **_: Any) -> None:
+        asked.append(config)
+        (RUNS / name).mkdir()
+        for epoch in range(1, config.epochs + 1):
+            on_epoch({"epoch": epoch, "active_static": epoch, "active_dynamic": 0, "val": losses(config, epoch)})
+
+    patch.setattr(module, "start", start)
+    return asked
+
+
+def states(study: Study) -> list[str]:
+    return [trial.state for trial in study.trials]
+
+
+def found(study: Study) -> list[dict[str, Any]]:
+    return [trial.settings for trial in study.trials]
+
+
+def listing() -> set[str]:
+    return {str(path) for path in Path().rglob("*") if path.is_file()}
+
+
+LEFT = {"waves.h5", "runs/tune/waves.db", "runs/tune/waves.toml", "runs/tune/waves.png"}
+
+
+def test_real_trainings(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = sdkit.tune(data, trials=2, epochs=2, **SMALL)
+    assert states(study) == ["complete", "complete"]
+    assert [trial.epochs for trial in study.trials] == [2, 2]
+    assert listing() == LEFT
+    assert not [path for path in Path("runs").iterdir() if path.name != "tune"]
+    assert capfd.readouterr() == ("", "")
+    best = study.best
+    assert best is not None
+    assert best.value == min(trial.value or 0 for trial in study.trials)
+    # Trained again with the settings of the best trial, the same record is there.
+    run = train(data, epochs=2, **{**SMALL, **best.settings})
+    record = min(run.metrics(), key=lambda record: record["val"]["loss"])
+    sums = sum(record["val"][name] for name in ("nll", "nll_anchor", "kl_static", "kl_dynamic"))
+    assert best.value == pytest.approx(sums, rel=1e-6)
+    assert (best.active_static, best.active_dynamic) == (record["active_static"], record["active_dynamic"])
+
+
+def test_a_trial_whose_loss_is_not_finite_fails_and_the_study_goes_on(data: Path) -> None:
+    study = tune(data, trials=2, epochs=3, learning_rate=1e30, **SMALL)
+    assert states(study) == ["failed", "failed"]
+    for trial in study.trials:
+        assert re.fullmatch(r"the loss became (nan|inf) in epoch \d; .* raise beta", trial.reason)
+    assert (study.best, study.command, study.settings_file, study.picture) == (None, "", None, None)
+    assert listing() == {"waves.h5", "runs/tune/waves.db"}
+
+
+def test_the_first_trial_takes_the_usual_settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = pretend(monkeypatch)
+    study = tune(data, trials=4, epochs=2, **SMALL)
+    usual = preset("series")
+    assert study.trials[0].settings == {name: usual[name] for name in SEARCHED}
+    assert {config.swap_every for config in asked} == {0}
+    space = search_space("series")
+    for trial in study.trials:
+        assert list(trial.settings) == SEARCHED
+        for name in ("alpha", "beta"):
+            assert 1e-4 <= trial.settings[name] <= 1
+            assert float(f"{trial.settings[name]:.3g}") == trial.settings[name]
+        assert all(trial.settings[name] in space[name] for name in SEARCHED[2:])
+    assert len({trial.settings["alpha"] for trial in study.trials}) == 4
+    other = tune(data, trials=2, epochs=2, study="other.db", beta=7.0, **SMALL)
+    assert "beta" not in other.trials[0].settings
+    assert asked[-1].beta == 7.0
+
+
+def test_the_first_trial_is_drawn_where_the_usual_settings_are_not_in_the_space(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr(module, "SIZES", {"series": (3, 4)})
+    study = tune(data, trials=1, epochs=1, **SMALL)
+    assert study.trials[0].settings["static_size"] in (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("image", (64, 128, 256)), ("series", (8, 16, 32)), ("spectrum", (64, 128, 256))]
+)
+def test_the_space_is_that_of_the_paper(kind: Any, sizes: tuple[int, ...]) -> None:
+    space = search_space(kind)
+    assert list(space) == SEARCHED
+    assert space["learning_rate"] == (1e-3, 1.5e-3, 2e-3)
+    assert space["static_size"] == space["dynamic_size"] == sizes
+
+
+def test_beta_is_not_searched_where_it_has_no_part() -> None:
+    assert "beta" in search_space("series", ["beta_static"])
+    assert "beta" not in search_space("series", ["beta_static", "beta_dynamic"])
+
+
+def test_continued_it_draws_as_an_unbroken_study(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = pretend(monkeypatch)
+    whole = tune(data, trials=14, epochs=2, study="whole.db", **SMALL)
+    tune(data, trials=2, epochs=2, study="parts.db", **SMALL)
+    moved = shutil.move(data, "moved.h5")
+    count = len(asked)
+    parts = tune(moved, trials=14, epochs=2, study="parts.db", **SMALL)
+    assert len(asked) == count + 12
+    assert [trial.number for trial in parts.trials] == list(range(14))
+    assert found(parts) == found(whole)
+    assert tune(moved, trials=14, epochs=2, study="parts.db", **SMALL).trials == parts.trials
+    assert len(asked) == count + 12
+    seeded = tune(moved, trials=3, epochs=2, study="seeded.db", seed=1, **SMALL)
+    assert found(seeded)[1:] != found(whole)[1:3]
+
+
+KILL = """
+import os, signal, sys
+from sdkit.experiments import tune as module
+from sdkit.runtime.locate import RUNS
+from tests.sdkit.experiments.test_tune import SMALL, terms
+
+count = 0
+
+def start(file, model, config, *, name, on_epoch, **_):
+    global count
+    count += 1
+    (RUNS / name).mkdir()
+    (RUNS / name / "state.pt").touch()
+    on_epoch({"epoch": 1, "active_static": 1, "active_dynamic": 1, "val": terms()})
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    on_epoch({"epoch": 2, "active_static": 1, "active_dynamic": 1, "val": terms()})
+
+module.start = start
+module.tune(sys.argv[1], trials=3, epochs=2, **SMALL)
+"""
+
+
+def test_a_killed_study_is_continued(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(__file__).parents[3])
+    result = subprocess.run([sys.executable, "-c", KILL, str(data)], env={"PYTHONPATH": root, "PATH": ""}, check=False)
+    assert result.returncode == -signal.SIGKILL
+    assert Path("runs/tune-waves/state.pt").exists()
+    pretend(monkeypatch)
+    study = tune(data, trials=3, epochs=2, **SMALL)
+    assert states(study) == ["complete", "interrupted", "complete", "complete"]
+    assert [trial.epochs for trial in study.trials] == [2, 1, 2, 2]
+    assert study.trials[1].settings == study.trials[2].settings  # what was lost is tried again
+    assert not Path("runs/tune-waves").exists()
+    assert listing() == LEFT
+
+
+def test_ctrl_c_keeps_the_trials_that_ended(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(config: TrainConfig, epoch: int) -> dict[str, float]:
+        if len(asked) == 3 and epoch == 2:
+            raise KeyboardInterrupt
+        return distance(config, epoch)
+
+    asked = pretend(monkeypatch, stop)
+    study = tune(data, trials=5, epochs=2, **SMALL)
+    assert study.interrupted
+    assert states(study) == ["complete", "complete", "interrupted"]
+    assert listing() == LEFT
+    assert [path.name for path in Path("runs").iterdir()] == ["tune"]
+    study = tune(data, trials=4, epochs=2, **SMALL)
+    assert not study.interrupted
+    assert states(study) == ["complete", "complete", "interrupted", "complete", "complete"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DeviceError, ZeroDivisionError])
+def test_a_new_study_without_a_trial_that_ended_leaves_nothing(
+    data: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def stop(config: TrainConfig, epoch: int) -> dict[str, float]:
+        raise error
+
+    pretend(monkeypatch, stop)
+    with pytest.raises(error):
+        tune(data, trials=2, epochs=2, **SMALL)
+    assert [path.name for path in Path().iterdir()] == ["waves.h5"]
+
+
+def test_trials_worse_than_the_median_are_pruned(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def worse(config: TrainConfig, epoch: int) -> dict[str, float]:
+        return terms(nll=10.0 * len(asked))
+
+    asked = pretend(monkeypatch, worse)
+    study = tune(data, trials=8, epochs=5, **SMALL)
+    assert states(study) == ["complete"] * 5 + ["pruned"] * 3
+    assert [trial.epochs for trial in study.trials] == [5] * 5 + [3] * 3
+    assert [trial.value for trial in study.trials] == [10.0 * (n + 1) for n in range(8)]
+    assert study.best == study.trials[0]
+    # In its last epoch a trial has nothing left to save.
+    asked.clear()
+    assert set(states(tune(data, trials=7, epochs=3, study="short.db", **SMALL))) == {"complete"}
+
+
+def test_one_bad_trial_among_good_ones(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(config: TrainConfig, epoch: int) -> dict[str, float]:
+        if len(asked) == 1:
+            return terms(nll=float("nan"))
+        if len(asked) == 2:
+            raise ConfigError(
+                "the loss became inf in epoch 2; lower it (the epochs before are kept in runs/tune-waves)"
+            )
+        return distance(config, epoch)
+
+    asked = pretend(monkeypatch, diverge)
+    study = tune(data, trials=3, epochs=2, **SMALL)
+    assert states(study) == ["failed", "failed", "complete"]
+    assert study.trials[0].reason == "the validation elbo became nan in epoch 1"
+    assert study.trials[1].reason == "the loss became inf in epoch 2; lower it"
+    assert study.best == study.trials[2]
+
+
+@pytest.mark.parametrize(
+    ("objective", "fixed", "expected"),
+    [
+        ("elbo", {}, 2 + 4 + 8 + 16),
+        ("reconstruction", {"beta": 0.1}, 2 + 4),
+        ("reconstruction", {"beta_static": 0.1, "beta_dynamic": 0.1}, 2 + 4),
+        ("loss", {"alpha": 0.1, "beta": 0.1}, 1),
+    ],
+)
+def test_objectives(
+    data: Path, monkeypatch: pytest.MonkeyPatch, objective: str, fixed: dict[str, float], expected: float
+) -> None:
+    pretend(monkeypatch, lambda config, epoch: terms(loss=1, nll=2, nll_anchor=4, kl_static=8, kl_dynamic=16))
+    study = tune(data, trials=1, epochs=1, objective=objective, **SMALL, **fixed)
+    assert study.trials[0].value == expected
+    assert not set(fixed) & set(study.trials[0].settings)
+
+
+def test_the_value_is_that_of_the_epoch_whose_weights_a_run_keeps(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {1: (3.0, 30.0), 2: (1.0, 20.0), 3: (2.0, 10.0)}
+    pretend(monkeypatch, lambda config, epoch: terms(loss=losses[epoch][0], nll=losses[epoch][1]))
+    study = tune(data, trials=1, epochs=3, **SMALL)
+    assert (study.trials[0].value, study.trials[0].active_static) == (20.0, 2)
+
+
+def test_what_is_found_can_be_trained(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    study = tune(
+        "waves.h5", trials=3, epochs=1, variant="release", preset="etth1", anchor="last", decoder_widths=[4, 4], **SMALL
+    )
+    assert study.settings_file is not None
+    stored = tomllib.loads(study.settings_file.read_text("utf-8"))
+    model, config = settings(SERIES, overrides=stored)
+    assert study.best is not None
+    assert {name: stored[name] for name in SEARCHED} == study.best.settings
+    assert (model.variant, model.anchor, model.decoder_widths, config.batch_size) == ("release", "last", (4, 4), 8)
+    assert config.epochs == preset("etth1")["epochs"]  # those of a trial are for trials
+    words = shlex.split(study.command)
+    assert words[:7] == ["sdkit", "train", "waves.h5", "--preset", "etth1", "--variant", "release"]
+    assert set(words[7::2]) == {"--set"}
+    given = dict(parse_override(word) for word in words[8::2])
+    assert settings(SERIES, preset_name="etth1", variant="release", overrides=given) == (model, config)
+
+
+def test_other_settings_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = pretend(monkeypatch)
+    usual: dict[str, Any] = {"trials": 1, "epochs": 2, **SMALL}
+    tune(data, **usual)
+    before = Path("runs/tune/waves.db").read_bytes()
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"epochs": 3}, r"epochs = 2 \(now 3\);"),
+        ({"seed": 1}, r"with seed = 0 \(now 1\); give the same settings, or another --study"),
+        ({"objective": "reconstruction", "beta": 0.1}, r"objective = elbo \(now reconstruction\), beta = 0.0001 to 1 "),
+        ({"static_size": 8}, r"static_size = 8 or 16 or 32 \(now 8\)"),
+        ({"variant": "release"}, r"subtract = hidden \(now features\)"),
+        ({"preset": "etth1"}, r"epochs"),
+        ({"batch_size": 4}, r"batch_size = 8 \(now 4\)"),
+    ]
+    for change, message in changes:
+        if "preset" in change:
+            change = {**change, "epochs": None}
+        with pytest.raises(ConfigError, match=message):
+            tune(data, **{**usual, "trials": 2, **change})
+    data.unlink()
+    with pytest.raises(ConfigError, match=r"waves\.db was made with data = waves: 20 sequences of series \(4, 2\)"):
+        tune(series(data, seed=1), **usual)
+    assert len(asked) == 1
+    assert Path("runs/tune/waves.db").read_bytes() == before
+
+
+def test_a_timeout_ends_the_search_between_trials(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    study = tune(data, trials=9, epochs=2, timeout=1e-9, **SMALL)
+    assert states(study) == ["complete"]
+    assert not study.interrupted
+    assert len(tune(data, trials=9, epochs=2, timeout=1e-9, **SMALL).trials) == 2
+
+
+def test_a_study_is_searched_by_one_process(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(config: TrainConfig, epoch: int) -> dict[str, float]:
+        with pytest.raises(ConfigError, match=r"waves\.db is in use by another sdkit tune"):
+            tune(data, trials=9, epochs=1, **SMALL)
+        return distance(config, epoch)
+
+    pretend(monkeypatch, again)
+    assert states(tune(data, trials=1, epochs=1, **SMALL)) == ["complete"]
+    assert listing() == LEFT
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="runs in one process"):
+        tune(data, trials=9, epochs=1, **SMALL)
+
+
+def test_folders_of_others_stay(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("runs/tune-waves").mkdir(parents=True)
+    Path("runs/tune-waves/mine").touch()
+    pretend(monkeypatch)
+    tune(data, trials=2, epochs=1, **SMALL)
+    assert listing() == {*LEFT, "runs/tune-waves/mine"}
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["tune", "tune-waves"]
+
+
+def test_optuna_is_as_loud_as_before(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    try:
+        tune(data, trials=1, epochs=1, **SMALL)
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+def test_a_validation_split_is_needed(tmp_path: Path) -> None:
+    path = series(tmp_path / "all.h5")
+    for fraction in (0.0, 0.01):
+        with pytest.raises(ConfigError, match=rf"all\.h5 has no validation sequence.* val_fraction = {fraction} "):
+            tune(path, epochs=1, **{**SMALL, "val_fraction": fraction})
+    assert listing() == {"all.h5"}
+
+
+def test_a_validation_split_of_the_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    path = series(tmp_path / "split.h5", splits={"train": range(16), "val": range(16, 20)})
+    assert states(tune(path, trials=1, epochs=1, **{**SMALL, "val_fraction": 0.0})) == ["complete"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"objective": "elbow"},
+            ConfigError,
+            r"unknown objective 'elbow' \(did you mean 'elbo'\?\); there are: elbo, ",
+        ),
+        (
+            {"objective": "accuracy"},
+            ConfigError,
+            r"unknown objective 'accuracy'; there are: elbo, reconstruction, loss",
+        ),
+        ({"trials": 0}, ConfigError, "trials = 0; it must be at least 1"),
+        ({"timeout": 0.0}, ConfigError, r"timeout = 0\.0 minutes; it must be positive"),
+        ({"timeout": float("nan")}, ConfigError, "timeout = nan minutes"),
+        ({"bta": 1.0}, ConfigError, "did you mean 'beta'"),
+        ({"preset": "serie"}, ConfigError, "did you mean 'series'"),
+        ({"variant": "papers"}, ConfigError, "did you mean 'paper'"),
+        ({"epochs": 0}, ConfigError, "epochs = 0; it must be at least 1"),
+        ({"device": "tpu"}, ConfigError, "unknown device 'tpu'"),
+        (
+            {"objective": "reconstruction"},
+            ConfigError,
+            r"always has the smallest beta; set it, such as --set beta=0\.1",
+        ),
+        ({"objective": "loss", "beta": 0.1}, ConfigError, "always has the smallest alpha"),
+        (dict.fromkeys(SEARCHED, 1), ConfigError, "every setting that can be searched is set already"),
+        ({"study": "no/where.db"}, MissingFileError, r"no/where\.db: the folder .* does not exist"),
+        ({"study": "text.db"}, FileFormatError, r"text\.db is not a study of sdkit tune"),
+        ({"study": "empty.db"}, FileFormatError, r"empty\.db is not a study of sdkit tune"),
+        ({"study": "other.db"}, FileFormatError, r"other\.db is a study of something else"),
+        ({"study": "mine.db"}, OutputExistsError, r"mine\.png exists already .* choose another --study"),
+        ({"study": "a.toml"}, ConfigError, r"--study a\.toml: \.toml is the ending"),
+        ({"data": "none.h5"}, MissingFileError, r"none\.h5 does not exist"),
+    ],
+)
+def test_mistakes(data: Path, change: dict[str, Any], error: type[Exception], message: str) -> None:
+    Path("text.db").write_text("mine " * 100)
+    Path("empty.db").touch()
+    Path("mine.png").touch()
+    with sqlite3.connect("other.db") as base:
+        base.execute("CREATE TABLE studies (study_name TEXT)")
+    base.close()
+    before = {path: Path(path).read_bytes() for path in listing()}
+    with pytest.raises(error, match=message):
+        tune(**{"data": data, "trials": 2, "epochs": 1, **SMALL, **change})
+    assert {path: Path(path).read_bytes() for path in listing()} == before
+    assert not Path("runs").exists()
+
+
+def test_data_that_no_model_fits(tmp_path: Path) -> None:
+    odd = Element("image", (3, 12, 16), "uint8")
+    path = write(tmp_path / "odd.h5", np.zeros((20, 3, *odd.shape), np.uint8), odd)
+    with pytest.raises(ConfigError, match="12x16 cannot be halved"):
+        tune(path, epochs=1, val_fraction=0.2)
+    assert listing() == {"odd.h5"}
+
+
+def test_optuna_is_asked_for_by_its_extra(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"sdkit tune needs optuna, not installed here; pip install 'sdkit\[tune\]'"):
+        tune(data)
+
+
+def test_every_objective_has_terms_of_the_record() -> None:
+    assert {name for objective in OBJECTIVES.values() for name in objective.terms} == set(terms())
+
+
+def test_the_data_stay_readable(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    tune(data, trials=1, epochs=1, **SMALL)
+    assert SequenceFile(data).count == 20
