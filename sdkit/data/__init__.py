@@ -17,9 +17,9 @@ MAKERS: dict[str, str | None] = {
     "physionet": "a folder with set-a/ or set-a.tar.gz, and Outcomes-a.txt",
     "air-quality": "UCI's zip, or a folder of PRSA_Data_*.csv",
     "etth1": "ETTh1.csv, or the folder that holds it",
-    "timit": "the folder of the TIMIT corpus (LDC93S1)",
-    "speech": "a folder with a folder of recordings for each speaker",
-    "mug": "the folder of the MUG database",
+    "timit": "the folder that holds TRAIN and TEST (LDC93S1)",
+    "speech": "a folder of speaker folders with .flac or .wav recordings",
+    "mug": "a folder of subjects, each with folders of expressions that hold clips (folders of frames, or videos)",
     "arrays": "a .npz with an array 'data', or a .npy",
 }
 """Makers by name, a module each (its hyphens are underscores), and what they are made from (None: our own drawings)."""

@@ -17,6 +17,8 @@ from sdkit.runtime.sequences import KINDS_BY_AXES, SPLITS, Factor, Indices, Sequ
 BATCH = 256
 KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))
 """Names of arrays that are understood."""
+NPY = b"\x93NUMPY"
+"""First bytes of a .npy."""
 AXES = "(N, T, C, H, W) images, (N, T, W, F) windows of a series, (N, steps, F) with window=W, or (N, T, F) spectra"
 
 Names = str | Sequence[str]
@@ -197,13 +199,13 @@ def _load(source: Path) -> tuple[dict[str, Array], list[str]]:
     if not source.is_file():
         raise MissingFileError(f"{source} does not exist; expected a .npz with an array 'data', or a .npy")
     try:
-        # Mapped, a .npy may be larger than memory; pickles are code, so objects are never loaded.
-        loaded = np.load(source, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"data": loaded}, []
-        with loaded:
-            names = list(loaded.files)
-            arrays = {name: loaded[name] for name in names if name in KNOWN}
+        with source.open("rb") as stream:
+            if stream.read(len(NPY)) == NPY:  # mapped, since it may be larger than memory
+                return {"data": np.load(source, mmap_mode="r", allow_pickle=False)}, []
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as loaded:
+                names = list(loaded.files)
+                arrays = {name: loaded[name] for name in names if name in KNOWN}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{source} is not a .npz or .npy of numbers: {first_line(error)}") from error
     if "data" not in arrays:

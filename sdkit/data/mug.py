@@ -76,8 +76,8 @@ def make(
     Args:
         source: the folder of subjects.
         path: the file to write.
-        by: what is dealt out to the splits: a `subject`, so that nobody is in two, or a `clip`, so that everybody is in
-            all, as it takes to tell subjects apart on test clips.
+        by: what is dealt out to the splits: a `subject`, so that nobody is in two, or a `clip`, so that everybody with
+            three clips or more is in all, as it takes to tell subjects apart on test clips.
         seed: of the frames sampled and of the permutation that deals out.
         test_fraction: share in `test`.
         val_fraction: share in `val`.
@@ -197,7 +197,9 @@ def sample(clip: Clip, seed: int) -> Pixels | None:
 def _frames(folder: Path, choose: Callable[[int], NDArray[np.int64]]) -> list[Pixels]:
     # By number, so that frame 10 comes after frame 9 where numbers are not padded.
     names = (file.name for file in folder.iterdir() if _is(file.name, IMAGES))
-    files = sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+    files = sorted(
+        names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    )
     return [_image(folder / files[i]) for i in choose(len(files))] if len(files) >= STEPS else []
 
 

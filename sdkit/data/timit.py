@@ -30,7 +30,9 @@ SHARED = ("SA1", "SA2")
 SEXES = {"F": "female", "M": "male"}
 SPEAKER = re.compile(r"[FM][A-Z]{3}\d")
 DEPTH = 3
-"""How many folders may lie around TRAIN and TEST."""
+"""Levels of folders looked into for TRAIN and TEST."""
+WHOLE = 630
+"""Speakers of the corpus."""
 
 
 def make(
@@ -63,7 +65,11 @@ def make(
     found = _recordings(Path(source))
     columns = factors(found, dict.fromkeys(FACTORS, "static"))
     meta = describe("timit", columns, source="TIMIT, LDC93S1", licence="LDC user agreement")
-    write(path, found, meta, compression=compression, force=force, reporter=reporter or Quiet())
+    reporter = reporter or Quiet()
+    write(path, found, meta, compression=compression, force=force, reporter=reporter)
+    count = len(columns[0].values)
+    if count != WHOLE:
+        reporter.note(f"this copy has {count} speakers, the whole corpus {WHOLE}")
     return Path(path)
 
 

@@ -194,9 +194,14 @@ def _damage(folder: Path) -> None:
     path.write_bytes(data)
 
 
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], type[SdkitError], str]] = {
     "empty folder": (
-        lambda f: [path.unlink() for path in f.iterdir()],
+        _empty,
         MissingFileError,
         r"air holds no PRSA_Data_\*\.csv of Dongsi, Tiantan, Wanliu; expected 3 stations",
     ),

@@ -149,7 +149,7 @@ def test_the_real_table(tmp_path: Path) -> None:
     with SequenceFile(path) as file:
         x, targets = file.read(slice(None)), file.targets()
         assert targets is not None
-        np.testing.assert_array_equal(x[0, 0, :2, 0], np.float32([5.827000141143799, 5.692999839782715]))
+        np.testing.assert_array_equal(x[0, 0, :2, 0], np.array([5.827000141143799, 5.692999839782715], np.float32))
         assert not np.isnan(x).any()
         train, val, test = (file.split(name) for name in ("train", "val", "test"))
         assert train is not None

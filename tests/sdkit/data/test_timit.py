@@ -108,7 +108,8 @@ def test_the_file(sphere: Path, tmp_path: Path) -> None:
         assert piece[3].argmax() == 5 + 6 * [name for _, _, name in EVERYBODY].index(speaker)
     assert reporter.lines == [
         "kept 116 pieces of 200 ms from 58 recordings: "
-        "train 12 of 3 speakers, val 8 of 2 speakers, test 96 of 24 speakers"
+        "train 12 of 3 speakers, val 8 of 2 speakers, test 96 of 24 speakers",
+        "this copy has 29 speakers, the whole corpus 630",
     ]
 
 
