@@ -191,7 +191,7 @@ def _cut(x: Array, window: int) -> Array:
     rest = -steps % window
     if rest:
         x = np.concatenate([x, np.full((count, rest, features), np.nan, np.float32)], axis=1)
-    return x.reshape(count, -1, window, features)
+    return x.reshape(count, (steps + rest) // window, window, features)
 
 
 def _load(source: Path) -> tuple[dict[str, Array], list[str]]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.data.spectrogram import ELEMENT, FRAME_RATE, FRAMING, RATE, pieces
+from sdkit.data.spectrogram import FRAME_RATE, FRAMING, RATE, UNITS, decibels, element, pieces
 from sdkit.runtime.errors import DataError, FileFormatError, first_line
 from sdkit.runtime.extras import need
 from sdkit.runtime.progress import Reporter
@@ -61,7 +61,7 @@ def write(
     force: bool,
     reporter: Reporter,
 ) -> None:
-    """Write a sequence file of the recordings' pieces, each (20, 201) magnitudes, in the order given.
+    """Write a sequence file of the recordings' pieces, each (20, 201) in the units of `meta`, in the order given.
 
     A piece of digital silence holds nothing to learn from and is left out.
 
@@ -83,7 +83,7 @@ def write(
     tally = _Tally()
     with SequenceWriter(path, meta, compression=compression, force=force) as writer:
         reporter.start("cutting recordings", len(recordings))
-        for x, labels in _batches(_cut(recordings, meta.factors, tally, reporter)):
+        for x, labels in _batches(_cut(recordings, meta, tally, reporter)):
             writer.write(x, labels=labels)
         reporter.finish()
         if writer.count == 0:
@@ -92,9 +92,13 @@ def write(
     tally.tell(recordings, reporter)
 
 
-def describe(name: str, factors: tuple[Factor, ...], *, source: str, licence: str) -> SequenceMeta:
-    """Return what a file of spectrum pieces says of itself."""
-    return SequenceMeta(ELEMENT, name, factors, rate=FRAME_RATE, source=source, licence=licence, extra=FRAMING)
+def describe(name: str, factors: tuple[Factor, ...], *, scale: str, source: str, licence: str) -> SequenceMeta:
+    """Return what a file of spectrum pieces says of itself.
+
+    Raises:
+        ConfigError: no such scale.
+    """
+    return SequenceMeta(element(scale), name, factors, rate=FRAME_RATE, source=source, licence=licence, extra=FRAMING)
 
 
 def read(path: Path) -> tuple[Waveform, int]:
@@ -141,11 +145,10 @@ class _Tally:
             reporter.note(f"{how}: {count} recordings")
 
 
-def _cut(
-    recordings: Sequence[Recording], factors: Sequence[Factor], tally: _Tally, reporter: Reporter
-) -> Iterator[Batch]:
+def _cut(recordings: Sequence[Recording], meta: SequenceMeta, tally: _Tally, reporter: Reporter) -> Iterator[Batch]:
     """Yield the pieces of each recording that are not silent, and their labels."""
-    codes = [{value: code for code, value in enumerate(factor.values)} for factor in factors]
+    codes = [{value: code for code, value in enumerate(factor.values)} for factor in meta.factors]
+    in_decibels = meta.element.units == (UNITS["decibel"],)
     for recording in recordings:
         x = pieces(_convert(recording.path, tally.converted))
         x, total = x[x.any(axis=(1, 2))], len(x)
@@ -154,7 +157,7 @@ def _cut(
         tally.parts[recording.split].extend(range(tally.kept, tally.kept + len(x)))
         tally.kept += len(x)
         reporter.advance()
-        yield x, np.tile(labels, (len(x), 1))
+        yield decibels(x) if in_decibels else x, np.tile(labels, (len(x), 1))
 
 
 def _batches(parts: Iterable[Batch]) -> Iterator[Batch]:

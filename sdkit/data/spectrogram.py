@@ -4,7 +4,7 @@ Frame t stands for the samples 160 t to 160 t + 159 of the recording. It is the 
 to 160 t + 239, which have these in their middle, under a periodic Hann window; samples before the first and after the
 last count as zero. The windows of neighbouring frames add up to one at every sample. The spectrum is that of a discrete
 Fourier transform of 400 points: bin k lies at 40 k Hz, from 0 to 8 kHz. Its magnitude is taken as it is: neither
-squared, nor logarithmic, nor normalised.
+squared, nor logarithmic, nor normalised; `decibels` gives the logarithmic scale that hearing goes by.
 
 A piece is 20 frames, which stand for 3,200 samples (200 ms). Pieces follow one another without a gap; the last is
 filled up with zeros, so that every sample of the recording is in one.
@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError
 
 RATE = 16_000
 """Samples a second."""
@@ -27,11 +28,30 @@ PIECE = HOP * STEPS
 """Samples in a piece."""
 FRAME_RATE = RATE / HOP
 """Frames a second."""
-ELEMENT = Element("spectrum", (BINS,), "float32", ("magnitude",))
+UNITS: dict[str, str] = {"magnitude": "magnitude", "decibel": "dB"}
+"""Of a bin, by scale: a full-scale sine has the magnitude 80, or 38 dB."""
+FLOOR = 1e-3
+"""Magnitude of the least level told apart, -60 dB: quieter bins are rounding noise of 16 bit recordings."""
 FRAMING = {"bin_spacing": f"{RATE // POINTS} Hz", "sample_rate": f"{RATE} Hz", "window": f"Hann, {WINDOW} samples"}
 """What a file says of its spectra besides their unit and rate."""
 BLOCK = 2_000
 """Frames transformed at a time, so that a long recording needs little more memory than its spectrogram."""
+
+
+def element(scale: str) -> Element:
+    """Return the element of spectra in a scale.
+
+    Raises:
+        ConfigError: no such scale.
+    """
+    if scale not in UNITS:
+        raise ConfigError(f"unknown scale '{scale}'; choose one of {', '.join(UNITS)}")
+    return Element("spectrum", (BINS,), "float32", (UNITS[scale],))
+
+
+def decibels(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return levels in dB, 20 log10 of the magnitudes, no less than that of `FLOOR`."""
+    return np.asarray(20 * np.log10(np.maximum(magnitudes, FLOOR)), np.float32)
 
 
 def pieces(samples: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ def make(
     path: str | Path,
     *,
     content: str | None = None,
+    scale: str = "magnitude",
     seed: int = 0,
     test_fraction: float = 0.3,
     val_fraction: float = 0.1,
@@ -38,12 +39,13 @@ def make(
         seed: of the permutation that deals the speakers out.
         test_fraction: share of the speakers in `test`.
         val_fraction: share of the speakers in `val`.
+        scale: `magnitude`, as the paper's protocol has it, or `decibel`, which hearing goes by.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: is told how it goes.
 
     Raises:
-        ConfigError: a `content` that is no such expression, or fractions that leave no speaker to train on.
+        ConfigError: an unknown scale, a `content` that is no such expression, or fractions that leave nobody to train on.
         MissingFileError: no folder, no speaker in it, or a speaker without a recording.
         FileFormatError: a recording that cannot be read to its end.
         DataError: fewer than three speakers, names that clash or do not have the content, or nothing but silence.
@@ -55,7 +57,9 @@ def make(
     kinds: dict[str, Kind] = {"speaker": "static", "recording": "static"}
     if content is not None:
         kinds["content"] = "dynamic"
-    meta = describe("speech", factors(found, kinds), source=source.resolve().name, licence=_licence(source))
+    meta = describe(
+        "speech", factors(found, kinds), scale=scale, source=source.resolve().name, licence=_licence(source)
+    )
     write(path, found, meta, compression=compression, force=force, reporter=reporter or Quiet())
     return Path(path)
 

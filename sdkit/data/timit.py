@@ -39,6 +39,7 @@ def make(
     source: str | Path,
     path: str | Path,
     *,
+    scale: str = "magnitude",
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -51,11 +52,13 @@ def make(
     Args:
         source: the folder that holds TRAIN and TEST, or one around it.
         path: the file to write.
+        scale: `magnitude`, as the paper's protocol has it, or `decibel`, which hearing goes by.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: is told how it goes.
 
     Raises:
+        ConfigError: an unknown scale.
         MissingFileError: no TRAIN or TEST, a core test speaker that is not there, or a speaker without a recording.
         FileFormatError: a folder that is not named as a speaker, or a recording that cannot be read to its end.
         DataError: a speaker twice, or nothing but silence.
@@ -64,7 +67,7 @@ def make(
     """
     found = _recordings(Path(source))
     columns = factors(found, dict.fromkeys(FACTORS, "static"))
-    meta = describe("timit", columns, source="TIMIT, LDC93S1", licence="LDC user agreement")
+    meta = describe("timit", columns, scale=scale, source="TIMIT, LDC93S1", licence="LDC user agreement")
     reporter = reporter or Quiet()
     write(path, found, meta, compression=compression, force=force, reporter=reporter)
     count = len(columns[0].values)

@@ -21,8 +21,8 @@ from sdkit.runtime.errors import (
     OutputExistsError,
     SdkitError,
 )
-from sdkit.runtime.progress import Quiet
 from sdkit.runtime.sequences import SequenceFile
+from tests.notes import Notes
 from tests.real_data import real_data
 
 HEADER = "No,year,month,day,hour,PM2.5,PM10,SO2,NO2,CO,O3,TEMP,PRES,DEWP,RAIN,wd,WSPM,station"
@@ -30,14 +30,6 @@ FEATURES = ("PM2.5", "PM10", "SO2", "NO2", "CO", "O3", "TEMP", "PRES", "DEWP", "
 STATIONS = ("Dongsi", "Tiantan", "Wanliu")
 START, END = datetime(2015, 11, 1), datetime(2016, 2, 1)
 ZIP = "PRSA2017_Data_20130301-20170228.zip"
-
-
-class Notes(Quiet):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @cache

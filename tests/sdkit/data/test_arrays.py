@@ -18,20 +18,12 @@ from sdkit.runtime.errors import (
     OutputExistsError,
     SdkitError,
 )
-from sdkit.runtime.progress import Quiet
 from sdkit.runtime.sequences import SequenceFile
+from tests.notes import Notes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 4, 3, 8, 10), np.uint8)
 SERIES = RNG.normal(size=(6, 4, 5, 2)).astype(np.float32)
-
-
-class Notes(Quiet):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def npz(folder: Path, **contents: Any) -> Path:
@@ -220,7 +212,12 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[SdkitError], str]] = {
     "window of all": ({"data": SERIES[:, :, 0]}, {"window": 4}, DataError, r"in windows of 4 has T = 1"),
     "none": ({"data": SERIES[:0]}, {}, DataError, r"'data' \(0, 4, 5, 2\) is empty"),
     "one step": ({"data": SERIES[:, :1]}, {}, DataError, r"has T = 1"),
-    "infinity": ({"data": np.full_like(SERIES, np.inf)}, {}, DataError, r"in\.npz: array 'data', sequences from 0 on holds infinite"),
+    "infinity": (
+        {"data": np.full_like(SERIES, np.inf)},
+        {},
+        DataError,
+        r"in\.npz: array 'data', sequences from 0 on holds infinite",
+    ),
     "too large": ({"data": np.full((2, 2, 2), 1e300)}, {}, DataError, "holds infinite values"),
     "NaN pixels": ({"data": np.full((2, 2, 3, 4, 4), np.nan)}, {}, DataError, "NaN or infinite pixels"),
     "grey levels": ({"data": IMAGES.astype(float)}, {}, DataError, r"pixels from 0 to 255; float32 images lie in"),

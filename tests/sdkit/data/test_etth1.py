@@ -11,20 +11,12 @@ import pytest
 
 from sdkit.data import etth1
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, OutputExistsError
-from sdkit.runtime.progress import Quiet
 from sdkit.runtime.sequences import SequenceFile
+from tests.notes import Notes
 from tests.real_data import real_data
 
 HOURS = 17420
 LOADS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL")
-
-
-class Notes(Quiet):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @cache

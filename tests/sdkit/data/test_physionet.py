@@ -13,20 +13,12 @@ import pytest
 from sdkit.data import physionet
 from sdkit.data.tables import read_table
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError, OutputExistsError, SdkitError
-from sdkit.runtime.progress import Quiet
 from sdkit.runtime.sequences import SequenceFile
+from tests.notes import Notes
 from tests.real_data import real_data
 
 NAMES = ("DiasABP", "GCS", "HCT", "MAP", "NIDiasABP", "NIMAP", "NISysABP", "RespRate", "SysABP", "Temp")
 HEADER = "Time,Parameter,Value\n"
-
-
-class Notes(Quiet):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @cache

@@ -92,6 +92,18 @@ def test_the_file(folder: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_decibels_are_those_of_the_magnitudes(folder: Path, tmp_path: Path) -> None:
+    with SequenceFile(speech.make(folder, tmp_path / "m.h5")) as file:
+        magnitudes = file.read(slice(None))
+    with SequenceFile(speech.make(folder, tmp_path / "d.h5", scale="decibel")) as file:
+        assert file.element.units == ("dB",)
+        levels = file.read(slice(None))
+    loud = magnitudes > 1e-3
+    np.testing.assert_allclose(10 ** (levels[loud] / 20), magnitudes[loud], rtol=1e-4)
+    np.testing.assert_allclose(levels[~loud], -60, atol=1e-4)
+    assert (loud.any(), loud.all()) == (True, False)
+
+
 @pytest.mark.parametrize("options", [{}, {"seed": 5}, {"test_fraction": 0.5, "val_fraction": 0.25}])
 def test_nobody_is_on_two_sides(folder: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     with SequenceFile(speech.make(folder, tmp_path / "x.h5", **options)) as file:
@@ -216,6 +228,7 @@ def test_sources_that_are_none(folder: Path, tmp_path: Path) -> None:
         ({"content": "(["}, ConfigError, r"content = '\(\[' is not a regular expression"),
         ({"content": r"\d+"}, ConfigError, "has 0 groups; expected one"),
         ({"content": r"(\d)(\d)"}, ConfigError, "has 2 groups; expected one"),
+        ({"scale": "loud"}, ConfigError, "unknown scale .loud.; choose one of magnitude, decibel"),
         ({"content": "-(x)-"}, DataError, r"s0-12-01\.FLAC: the name has no content '-\(x\)-'"),
         ({"test_fraction": 0.95, "val_fraction": 0.05}, ConfigError, "test_fraction = 0.95 and val_fraction = 0.05"),
     ],
