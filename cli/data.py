@@ -29,7 +29,9 @@ def make(
     ] = False,
     count: Annotated[int | None, typer.Option(help="Puppets: so many sequences.")] = None,
     split: Annotated[str | None, typer.Option(help="Puppets: characters of this split only.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Puppets: which characters, in which order.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Puppets: which characters, in which order; speech, mug: who is in which split.")
+    ] = None,
     compression: Compression = "gzip",
     force: Force = False,
 ) -> None:

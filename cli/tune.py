@@ -96,6 +96,8 @@ def _table(study: "Study") -> "Table":
     for trial in study.trials:
         best = trial == study.best
         table.add_row(*_row(trial, searched, best=best), style="bold green" if best else "")
+    # A narrow terminal wraps lines rather than lose digits.
+    table.width = out.measure(table, options=out.options.update(max_width=1000)).maximum
     return table
 
 

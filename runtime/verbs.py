@@ -82,6 +82,16 @@ class Verbs:
         self._check_codes(codes)
         return np.concatenate([self._decode(codes[part]) for part in self._parts(len(codes))])
 
+    def decode_outputs(self, codes: Codes) -> dict[str, Floats]:
+        """Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
+
+        Raises:
+            DataError: codes of other widths, or of different B.
+        """
+        self._check_codes(codes)
+        parts = [self._outputs(codes[part]) for part in self._parts(len(codes))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
     def reconstruct(self, x: Array) -> Floats:
         """Return decode(encode(x))."""
         return self._each(x, lambda codes, first: codes)
@@ -159,7 +169,10 @@ class Verbs:
         )
 
     def _decode(self, codes: Codes) -> Floats:
-        return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})["x"]
+        return self._outputs(codes)["x"]
+
+    def _outputs(self, codes: Codes) -> dict[str, Floats]:
+        return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})
 
     def _static(self, count: int, seed: int, first: int) -> Floats:
         return standard_normal(seed, Purpose.STATIC_PRIOR, first, (count, self.letters.static_size))

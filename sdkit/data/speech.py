@@ -45,7 +45,7 @@ def make(
         reporter: is told how it goes.
 
     Raises:
-        ConfigError: an unknown scale, a `content` that is no such expression, or fractions that leave nobody to train on.
+        ConfigError: an unknown scale, a `content` that is no such expression, or fractions that leave none to train on.
         MissingFileError: no folder, no speaker in it, or a speaker without a recording.
         FileFormatError: a recording that cannot be read to its end.
         DataError: fewer than three speakers, names that clash or do not have the content, or nothing but silence.

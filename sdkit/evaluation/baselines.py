@@ -4,7 +4,7 @@ A figure on codes says little by itself. Beside it belong the answer that looks 
 the share of positives) and plain classifiers on the raw values, all fitted on the training split.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -182,7 +182,7 @@ def _fit(
     x, *others = (scale(table) for table in tables)
     labels = _labels(train, classes)
     if reader == "logistic":
-        # A tenth of the customary strength: there are as many summaries as a few dozen, and they go together.
+        # Summaries are many and say nearly the same, hence ten times the customary penalty.
         return logistic_regression(x, labels, c=0.1), others
     from sklearn.ensemble import RandomForestClassifier
 
@@ -209,7 +209,7 @@ def _raw_steps(train: Series, *others: Series) -> list[Split]:
         count, steps, width, features = s.x.shape
         values = scale(s.observed).reshape(count, steps * width, features)
         lengths = None if s.lengths is None else s.lengths * width
-        out.append(replace(Split(np.zeros((count, 0)), values, lengths), labels=s.labels))
+        out.append(Split(np.zeros((count, 0)), values, lengths, s.labels))
     return out
 
 

@@ -66,8 +66,8 @@ class StaticStability:
     drift: tuple[float | None, ...]
     """By start: distance of the code to that of start 0, relative to the distance of another sequence's."""
     error: tuple[float, ...]
-    """By start: mean over sequences of the mean absolute error in data units of decoding the whole sequence with that static code and its own
-    dynamic codes; start 0 is the reference."""
+    """By start: mean absolute error in data units of decoding the whole sequence with that static code and its own
+    dynamic codes, the mean over sequences; start 0 is the reference."""
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,11 @@ def dci(
     rows = np.random.default_rng(seed).permutation(len(x))[:limit]
     columns, accuracy = [], {}
     for k, name in enumerate(factors):
-        known, asked = train_labels[rows, k], test_labels[:, k]
+        known, asked = train_labels[:, k], test_labels[:, k]
         reason = unusable(known, asked)
         if reason:
             raise DataError(f"factor '{name}': {reason}")
-        model = _reader(reader, seed).fit(x[rows], known)
+        model = _reader(reader, seed).fit(x[rows], known[rows])
         columns.append(model.feature_importances_)
         accuracy[name] = float(np.mean(model.predict(x_test) == asked))
     importances = np.stack(columns, 1)
@@ -94,7 +94,8 @@ def dci(
 def disentanglement(importances: Floats) -> float:
     """Return the disentanglement of importances (P, K); dimensions that serve nothing do not count."""
     weight = importances.sum(1)
-    return float(((1 - _entropy(importances)) * weight).sum() / weight.sum())
+    # Codes that have collapsed serve nothing at all.
+    return float(((1 - _entropy(importances)) * weight).sum() / weight.sum()) if weight.any() else 0.0
 
 
 def completeness(importances: Floats) -> float:

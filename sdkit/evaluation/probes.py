@@ -118,18 +118,14 @@ def pool(split: Split, how: Pooling = "moments") -> Floats:
         DataError: `flat` on sequences of different lengths.
     """
     valid, d = split.valid[..., None], split.dynamic.astype(np.float64)
-    count = valid.sum(1)
     if how == "flat":
-        if count.min() < d.shape[1]:
+        if not valid.all():
             raise DataError("sequences have different lengths; pool their dynamic codes by moments, mean or last")
         return d.reshape(len(d), -1)
     if how == "last":
-        return np.asarray(np.take_along_axis(d, count[:, None] - 1, 1)[:, 0])
-    mean = np.where(valid, d, 0).sum(1) / count
-    if how == "mean":
-        return np.asarray(mean)
-    deviation = np.sqrt(np.where(valid, (d - mean[:, None]) ** 2, 0).sum(1) / count)
-    return np.concatenate([mean, deviation], 1)
+        return np.asarray(d[np.arange(len(d)), valid.sum((1, 2)) - 1])
+    mean = d.mean(1, where=valid)
+    return np.asarray(mean) if how == "mean" else np.concatenate([mean, d.std(1, where=valid)], 1)
 
 
 def probe(x: Floats, x_test: Floats, labels: Ints, asked: Ints, *, reader: Reader = "linear", seed: int = 0) -> Probe:
@@ -162,7 +158,7 @@ def unusable(labels: Ints, asked: Ints) -> str:
         return "the training split has one value only"
     strange = np.setdiff1d(asked, known)
     if len(strange) == len(np.unique(asked)):
-        return "no value of the test split occurs in the training split; verify pairs instead"
+        return "no value of the test split occurs in the training split; unseen speakers are verified in pairs instead"
     if len(strange):
         return f"{len(strange)} of the test split's values do not occur in the training split"
     return ""

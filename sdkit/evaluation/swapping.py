@@ -171,14 +171,15 @@ def swap_truth(
                     steps = group.codes.dynamic.shape[1]
                     x = _shown(file, group.rows[true], steps)
                     swapped = verbs.decode(Codes(group.codes.static[here], group.codes.dynamic[there]))
-                    plain, copy = verbs.decode(group.codes[true]), _shown(file, group.rows[here], steps)
-                    for error, found in zip(errors, (swapped, plain, copy), strict=True):
-                        error.add(found, x)
+                    errors[0].add(swapped, x)
+                    errors[1].add(verbs.decode(group.codes[true]), x)
+                    errors[2].add(_shown(file, group.rows[here], steps), x)
                 pairs += len(true)
                 told.advance(part.stop - part.start)
     if pairs == 0:
         return None, f"no true swap of the pairs drawn is in the split '{split}'"
-    return SwapTruth(split, pairs, of, *[e.mean for e in errors], *[e.by_step for e in errors]), ""
+    swap, plain, copy = errors
+    return SwapTruth(split, pairs, of, swap.mean, plain.mean, copy.mean, swap.by_step, plain.by_step, copy.by_step), ""
 
 
 def pair_codes(

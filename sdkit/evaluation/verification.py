@@ -85,7 +85,7 @@ def by_recording(
     if len(mixed):
         raise DataError(f"recording {recordings[mixed[0]]} has pieces of two speakers; expected one")
     valid = valid_steps(lengths, *dynamic.shape[:2])
-    totals = np.where(valid[..., None], dynamic, 0).sum(1, dtype=np.float64)
+    totals = dynamic.sum(1, dtype=np.float64, where=valid[..., None])
     pieces, steps = (np.bincount(piece, weights)[:, None] for weights in (None, valid.sum(1)))
     return Recordings(_sums(static, piece, len(names)) / pieces, _sums(totals, piece, len(names)) / steps, owner)
 

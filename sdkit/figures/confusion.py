@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdkit.figures.style import FAINT, INK, INTENSITY, PAPER, SMALL_SIZE, caption, new_figure, plain
+from sdkit.figures.style import FAINT, INK, PAPER, SHARE, SMALL_SIZE, caption, new_figure, plain
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
 
@@ -47,7 +47,7 @@ def confusion_figure(counts: Array, names: Sequence[str], *, factor: str = "clas
     figure = new_figure(side + longest + 1.6, side + longest + 0.7)
     axes = figure.subplots()
     axes.set_facecolor(FAINT)
-    image = axes.imshow(percent, cmap=f"{INTENSITY}_r", vmin=0, vmax=100)
+    image = axes.imshow(percent, cmap=SHARE, vmin=0, vmax=100)
     labels = [plain(name) for name in names]
     axes.set_xticks(range(size), labels, rotation=90 if longest > CELL else 0)
     axes.set_yticks(range(size), labels)
@@ -57,7 +57,7 @@ def confusion_figure(counts: Array, names: Sequence[str], *, factor: str = "clas
     if size <= MOST_WITH_NUMBERS:
         for (i, j), value in np.ndenumerate(percent):
             if np.isfinite(value):
-                colour = PAPER if value > 50 else INK
+                colour = PAPER if value > 62 else INK
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=SMALL_SIZE, color=colour)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("% of the row", fontsize=SMALL_SIZE, color=INK)

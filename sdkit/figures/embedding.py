@@ -90,7 +90,7 @@ def static_against_dynamic(static: Array, dynamic: Array, *, seed: int = 0, note
     _legend(figure, *axes.get_legend_handles_labels(), title="codes")
     steps, dynamic_width = dynamic.shape[1:]
     filled = (
-        f" Codes narrower than {width} are filled up with zeros, which parts the clouds as well."
+        " The narrower ones are filled up with zeros, which alone sets them apart."
         if static.shape[1] != joined.shape[1]
         else ""
     )

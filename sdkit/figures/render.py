@@ -118,7 +118,8 @@ def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
     note = f"{_title(sequences)}{part}: {meta.element.describe()}." + (f" {meta.source}." if meta.source else "")
     cut = _cut(sequences.read(index), sequences.lengths(), index)
     scales = read_scales(sequences.handle.attrs, meta.element)
-    return _Rows([f"{i}" for i in index], cut, meta.element, meta.rate, scales, note)
+    prefix = "" if meta.element.kind == "image" else "sequence "
+    return _Rows([f"{prefix}{i}" for i in index], cut, meta.element, meta.rate, scales, note)
 
 
 def _load_swapped(file: LazyFile, first: int, count: int) -> _Rows:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_FEATURES, MOST_SEQUENCES, MOST_PAIRS = 10, 6, 2
 MOST_SWAP_ROWS = 8
 MANY_STEPS = 120
-"""Above so many steps a dot is drawn smaller."""
+"""Above so many steps not every value has a dot of its own."""
 GAPS = "Gaps: not observed. Faint lines part the windows, which have a dynamic code each."
 
 
@@ -92,6 +92,7 @@ def reconstruction_figure(
     down = -(-count // across)
     figure = new_figure(6.2 * across, 1.75 * down + 0.5)
     grid = figure.subplots(down, across, squeeze=False, sharex=True)
+    dot = 4.0 if x.shape[0] * x.shape[1] <= MANY_STEPS else 1.5
     for f, axes in enumerate(grid.flat):
         if f >= count:
             axes.remove()
@@ -102,7 +103,7 @@ def reconstruction_figure(
             band = (low.reshape(-1), high.reshape(-1))
             axes.fill_between(time, *band, color=VERMILION, alpha=0.25, linewidth=0, label="± 2 std")
         axes.plot(time, mean[..., f].reshape(-1), color=VERMILION, linewidth=1.2, label="reconstructed mean")
-        axes.plot(time, x[..., f].reshape(-1), ".", color=BLUE, markersize=_dot(len(time)), label="observed")
+        axes.plot(time, x[..., f].reshape(-1), ".", color=BLUE, markersize=dot, label="observed")
         axes.set_title(plain(feature_name(element, f)), fontsize=TEXT_SIZE, color=INK)
         axes.set_ylabel(plain(unit(element, f)), fontsize=SMALL_SIZE, color=INK)
         tidy(axes)
@@ -199,6 +200,7 @@ def _panels(
                     plain(label), fontsize=SMALL_SIZE, color=INK, rotation=0, horizontalalignment="right", va="center"
                 )
             tidy(axes)
+    figure.align_ylabels(grid[:, 0])
     return figure
 
 
@@ -207,8 +209,9 @@ def _line(axes: "Axes", time: Array, values: Array, colour: str) -> None:
         place: Any = {"transform": axes.transAxes, "ha": "center", "va": "center"}
         axes.text(0.5, 0.5, "not observed", fontsize=SMALL_SIZE, color=INK, **place)
         return
-    # Dots as well, since a value between two that are missing has no line.
-    axes.plot(time, values, "-", marker=".", color=colour, linewidth=0.8, markersize=_dot(len(time)))
+    axes.plot(time, values, "-", color=colour, linewidth=0.9)
+    dots = values if len(values) <= MANY_STEPS else np.where(_alone(values), values, np.nan)
+    axes.plot(time, dots, ".", color=colour, markersize=4)
 
 
 def _time_axis(axes: "Axes", windows: int, element: Element, scales: Scales, *, labelled: bool) -> Array:
@@ -224,8 +227,10 @@ def _time_axis(axes: "Axes", windows: int, element: Element, scales: Scales, *, 
     return np.arange(count) * step
 
 
-def _dot(steps: int) -> float:
-    return 4.0 if steps <= MANY_STEPS else 1.5
+def _alone(values: Array) -> Array:
+    """Tell which values are observed between two that are not: a line does not show these."""
+    observed = np.pad(np.isfinite(values), 1)
+    return np.asarray(observed[1:-1] & ~observed[:-2] & ~observed[2:])
 
 
 def _label(element: Element, feature: int) -> str:

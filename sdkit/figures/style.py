@@ -26,7 +26,8 @@ MARKERS = ("o", "^")
 MOST_CLASSES = len(PALETTE) * len(MARKERS)
 """More classes than this are coloured by number, along `ORDERED`."""
 ORDERED = "viridis"
-INTENSITY = "cividis"
+INTENSITY, SHARE = "cividis", "Blues"
+"""Maps of levels and of percentages. All three of these maps grow steadily in lightness."""
 PAPER, INK, FAINT = "#ffffff", "#282828", "#d9d9d9"
 
 DPI = 110

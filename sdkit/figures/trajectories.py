@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdkit.figures.embedding import check_labels
-from sdkit.figures.style import MOST_CLASSES, ORDERED, PAPER, SMALL_SIZE, caption, marks, new_figure, plain, tidy
+from sdkit.figures.style import MOST_CLASSES, ORDERED, SMALL_SIZE, caption, marks, new_figure, plain, tidy
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.sequences import Indices
@@ -104,7 +104,7 @@ def _draw(
     for path, label in paths:
         colour, marker = looks[label]
         axes.plot(path[:, 0], path[:, 1], "-", marker=marker, color=colour, linewidth=0.9, markersize=2.5, alpha=0.8)
-        axes.plot(path[0, 0], path[0, 1], "o", color=colour, markerfacecolor=PAPER, markersize=8, zorder=3)
+        axes.plot(path[0, 0], path[0, 1], "o", color=colour, fillstyle="none", markersize=8, zorder=3)
     if few:
         handles = [Line2D([], [], color=c, marker=m, linewidth=0.9, markersize=4) for c, m in looks.values()]
         figure.legend(

@@ -93,7 +93,8 @@ def trials_figure(
     return caption(
         figure,
         f"{objective[:1].upper()}{objective[1:]}, lower is better.",
-        f"{counts['complete']} complete and {counts['pruned']} pruned trials over their number and over each setting that was searched.",
+        f"{counts['complete']} complete and {counts['pruned']} pruned trials over their number and "
+        "over each setting that was searched.",
         "Pruned trials stand at their last value; one beyond the frame is drawn at its edge." * bool(counts["pruned"]),
         f"Not drawn: {' and '.join(left_out)}." if left_out else "",
         f"The best is trial {best.number}, {best.value:.6g}.",

@@ -25,7 +25,7 @@ from sdkit.training.run import Run
 from tests.tiny import TINY_64
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "data make": ("--output", "--count", "--split", "--seed", "--compression", "--force"),
+    "data make": ("--output", "--set", "--list-options", "--count", "--split", "--seed", "--compression", "--force"),
     "data info": ("--check", "--json"),
     "train": ("--preset", "--variant", "--set", "--epochs", "--seed", "--name", "--device", "--resume", "--json"),
     "tune": ("--trials", "--epochs", "--objective", "--preset", "--set", "--seed", "--study", "--timeout", "--json"),

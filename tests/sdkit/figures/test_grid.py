@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdkit.figures.grid import GAP, MARGIN, frames, labelled, rows_grid, save, strip, swap_grid, tiles
+from sdkit.figures.grid import GAP, MARGIN, NARROWEST, frames, labelled, rows_grid, strip, swap_grid, tiles, wrapped
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import DataError, MissingFileError, OutputExistsError
+from sdkit.runtime.errors import DataError
 from tests.tiny import IMAGE, sequences
 
 GREY = Element("image", (1, 4, 6), "uint8")
@@ -139,36 +137,19 @@ def test_tiles_show_all_sequences_in_every_frame(count: int, columns: int | None
     assert tiles(flat(levels), GREY, columns=columns, scale=2)[0].size == (2 * size[0], 2 * size[1])
 
 
-def test_png(tmp_path: Path) -> None:
-    picture = rows_grid([("a", sequences(1, 3)[0])], IMAGE)
-    path = save(picture, str(tmp_path / "a.png"))
-    with Image.open(path) as read:
-        assert read.format == "PNG"
-        np.testing.assert_array_equal(pixels(read), pixels(picture))
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+@pytest.mark.parametrize("scale", [1, 40])
+def test_a_caption_stands_below_and_moves_nothing(scale: int) -> None:
+    rows = [("a", flat(np.array([[10, 20]]))[0])]
+    bare, found = (pixels(rows_grid(rows, GREY, scale=scale, caption=text)) for text in ("", "word " * 60))
+    height, width = bare.shape[:2]
+    np.testing.assert_array_equal(found[:height, :width], bare)
+    assert found.shape[1] == max(width, NARROWEST)
+    below = (found[height:] < 128).any((0, 2))
+    assert below.any()
+    assert not below[: MARGIN - 1].any()
+    assert not below[-MARGIN:].any()
 
 
-@pytest.mark.parametrize(("rate", "duration"), [(8.0, 120), (5.0, 200), (50.0, 20)])
-def test_gif(tmp_path: Path, rate: float, duration: int) -> None:
-    levels = np.array([[0, 50, 100, 150, 200]])
-    path = save(tiles(flat(levels), GREY), tmp_path / "a.gif", rate=rate)
-    with Image.open(path) as read:
-        assert (read.format, getattr(read, "n_frames", 1), read.size) == ("GIF", 5, (6, 4))
-        assert read.info["loop"] == 0
-        for t in range(5):
-            read.seek(t)
-            assert (pixels(read.convert("RGB")) == levels[0, t]).all()
-            assert read.info["duration"] == duration  # GIF counts hundredths
-
-
-def test_outputs_are_whole_or_absent(tmp_path: Path) -> None:
-    picture = rows_grid([("a", sequences(1, 3)[0])], IMAGE)
-    path = tmp_path / "a.png"
-    path.write_text("mine")
-    with pytest.raises(OutputExistsError):
-        save(picture, path, force=False)
-    assert path.read_text() == "mine"
-    with pytest.raises(MissingFileError, match="none does not exist"):
-        save(picture, tmp_path / "none" / "a.png")
-    save(picture, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+def test_lines_are_wrapped_by_their_length() -> None:
+    assert wrapped("aa bb  cc\ndddddddd e", 5, len) == ["aa bb", "cc", "dddddddd", "e"]
+    assert wrapped("", 5, len) == []

@@ -1,0 +1,167 @@
+"""The figures of an evaluation: maps of the codes, paths, reconstructions, swaps, generated sequences, confusions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdkit.evaluation.coding import encode_file, label_column
+from sdkit.evaluation.judge import equal_lengths
+from sdkit.figures.confusion import confusion_figure
+from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
+from sdkit.figures.embedding import by_label, static_against_dynamic
+from sdkit.figures.scales import read_scales
+from sdkit.figures.series import reconstruction_figure
+from sdkit.figures.style import save
+from sdkit.figures.trajectories import trajectories
+from sdkit.runtime.element import Array
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.verbs import Codes, Verbs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+POINTS = 600
+"""Sequences on a map at most; t-SNE takes time that grows with the square of them."""
+DAYS = 1500
+PAIRS, ROWS = 4, 6
+MOST_VALUES = 50
+"""A factor of more values, such as the recording, is not drawn."""
+
+Picture = tuple[str, "Figure | Image | list[Image]"]
+
+
+def draw(
+    verbs: Verbs, file: SequenceFile, results: dict[str, Any], folder: Path, *, seed: int, reporter: Reporter
+) -> list[str]:
+    """Write the figures that a file's labels and element allow into a folder and return their names.
+
+    Args:
+        verbs: the model.
+        file: with a test split.
+        results: of `measure`, for the confusion matrices.
+        folder: that is there.
+        seed: of choices, maps and draws.
+        reporter: is told how it goes.
+    """
+    names = []
+    reporter.start("drawing figures", 1)
+    for name, picture in _pictures(verbs, file, results, seed):
+        save(picture, folder / name, rate=file.meta.rate or 8.0)
+        names.append(name)
+    reporter.advance()
+    reporter.finish()
+    return names
+
+
+def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: int) -> Iterator[Picture]:
+    index = _some(file.select("test"), POINTS, seed)
+    note = f"{file.meta.name or file.path.stem}, test split, {len(index)} sequences; {results['subject']['path']}."
+    codes, lengths = encode_file(verbs, file, index), file.lengths()
+    lengths = None if lengths is None else lengths[index]
+    if len(index) > 3:
+        yield "codes.png", static_against_dynamic(codes.static, codes.dynamic, seed=seed, note=note)
+    for factor in file.factors:
+        if 2 <= len(factor.values) <= MOST_VALUES and len(index) > 3:
+            labels = label_column(file, factor.name)[index]
+            read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
+            drawn = by_label(read, labels, factor.values, factor=factor.name, what=what, seed=seed, note=note)
+            yield f"codes-{factor.name}.png", drawn
+    if len(index) > 3 and verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
+        yield "days-season.png", _days(verbs, file, index, seed, note)
+    yield from _paths(file, index, codes, lengths, note)
+    yield from _decoded(verbs, file, index, seed, note)
+    for name, factor_scores in results.get("judge", {}).get("dynamic_kept", {}).get("factors", {}).items():
+        factor = next(f for f in file.factors if f.name == name)
+        if factor_scores["kept"]:
+            counts = np.asarray(factor_scores["confusion"])
+            text = "Dynamic codes kept, static code drawn from its prior; seen by the judge. " + note
+            yield f"confusion-{name}.png", confusion_figure(counts, factor.values, factor=name, note=text)
+
+
+def _paths(file: SequenceFile, index: Indices, codes: Codes, lengths: Indices | None, note: str) -> Iterator[Picture]:
+    usable = [f for f in file.factors if 2 <= len(f.values) <= MOST_VALUES]
+    factor = next((f for f in usable if f.kind == "dynamic"), usable[0] if usable else None)
+    labels = np.zeros(len(index), np.int64) if factor is None else label_column(file, factor.name)[index]
+    names = ("all",) if factor is None else factor.values
+    title = "sequences" if factor is None else factor.name
+    if codes.dynamic.shape[2] > 1:
+        yield "paths.png", trajectories(codes.dynamic, labels, names, lengths=lengths, factor=title, note=note)
+
+
+def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> Iterator[Picture]:
+    element, scales = verbs.element, read_scales(file.handle.attrs, file.element)
+    _, x = next(equal_lengths(file, index, 2 * PAIRS))
+    if element.kind == "series":
+        codes = verbs.encode(x[:1])
+        decoded = verbs.decode_outputs(codes)
+        std = decoded["x_std"][0] if "x_std" in decoded else None
+        figure = reconstruction_figure(x[0], decoded["x"][0], std, element, scales=scales, note=note)
+        yield "reconstruction.png", figure
+    elif element.drawable or element.kind == "spectrum":
+        back = element.cast(verbs.reconstruct(x[: ROWS // 2]))
+        rows = [
+            (title, y)
+            for pair in zip(x, back, strict=False)
+            for title, y in zip(("data", "decoded"), pair, strict=True)
+        ]
+        yield "reconstruction.png", draw_rows(rows, element, scales=scales, note=note)
+    if element.kind == "image" and not element.drawable:
+        return
+    half = len(x) // 2
+    if half:
+        a, b = x[:half], x[half : 2 * half]
+        ab, ba = (element.cast(part) for part in verbs.swap(a, b))
+        yield "swap.png", draw_swap(a, b, ab, ba, element, scales=scales, note=note)
+    made = element.cast(verbs.generate(ROWS, x.shape[1], seed=seed))
+    text = f"Both codes drawn from the prior with seed {seed}. {note}"
+    yield "generated.png", draw_rows([(str(i), y) for i, y in enumerate(made)], element, scales=scales, note=text)
+    if element.kind == "image":
+        yield "generated.gif", draw_clip(made, element, scale=2)
+
+
+def _days(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> "Figure":
+    """Return the map of the static code read at every window, coloured by season, sized by rain (paper fig. 5)."""
+    targets, season = file.targets(), label_column(file, "season")
+    assert targets is not None
+    steps = file.steps - 1
+    codes, rain, labels = [], [], []
+    for rows, x in equal_lengths(file, index, POINTS):
+        for t in range(steps):
+            codes.append(verbs.encode(np.ascontiguousarray(x[:, t : t + 2])).static)
+            rain.append(targets[rows, t, 0])
+            labels.append(season[rows])
+    chosen = _some(np.arange(sum(map(len, codes))), DAYS, seed)
+    names = next(f.values for f in file.factors if f.name == "season")
+    return by_label(
+        np.concatenate(codes)[chosen],
+        np.concatenate(labels)[chosen],
+        names,
+        np.nan_to_num(np.concatenate(rain)[chosen]),
+        factor="season",
+        size_name="rain (mm a day)",
+        what="static codes, each read from one window of a day",
+        seed=seed,
+        note=note,
+    )
+
+
+def _means(codes: Codes, lengths: Indices | None) -> tuple[Array, str]:
+    """Return the mean of the dynamic codes over valid steps, and what to call it."""
+    count, steps = codes.dynamic.shape[:2]
+    valid = np.ones((count, steps), bool) if lengths is None else np.arange(steps) < lengths[:, None]
+    total = np.where(valid[..., None], codes.dynamic, 0).sum(1)
+    return total / valid.sum(1, keepdims=True), "dynamic codes, averaged over steps"
+
+
+def _has(file: SequenceFile, factor: str) -> bool:
+    return any(f.name == factor for f in file.factors)
+
+
+def _some(index: Indices, most: int, seed: int) -> Indices:
+    if len(index) <= most:
+        return index
+    return np.sort(np.random.default_rng([seed, 6]).choice(index, most, replace=False))
