@@ -93,13 +93,24 @@ def _dci(scores: dict[str, Any] | None) -> Iterator[Line]:
 def _tasks(tasks: dict[str, Any]) -> Iterator[Line]:
     for name, task in tasks.items():
         for figure, title in METRICS[task["kind"]].items():
-            rows = [(row, values[figure]) for row, values in task["baselines"].items() if figure in values]
-            beside = "; ".join(f"{row} {value:.3f}" for row, value in rows)
             interval = task["intervals"].get(figure)
             value = f"{task['figures'][figure]:.3f}"
             if interval:
                 value += f" ({interval['low']:.3f} to {interval['high']:.3f})"
-            yield Line(f"task {name}", title, value, beside)
+            yield Line(f"task {name}", title, value, _baselines(task["baselines"], figure))
+
+
+def _baselines(rows: dict[str, dict[str, float]], figure: str) -> str:
+    """Return the first baseline, which knows nothing of a sequence, and the best of the others."""
+    values = {row: figures[figure] for row, figures in rows.items() if figure in figures}
+    if not values:
+        return ""
+    (name, value), *others = values.items()
+    text = f"{name} {value:.3f}"
+    if others:
+        best = (min if figure.startswith("mae") else max)(others, key=lambda item: item[1])
+        text += f"; {best[0]} {best[1]:.3f}"
+    return text
 
 
 def _percent(value: float) -> str:

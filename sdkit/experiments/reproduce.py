@@ -21,7 +21,7 @@ from sdkit.evaluation.judged import JudgeTask
 from sdkit.evaluation.likelihood import likelihood
 from sdkit.evaluation.tasks import Figures, Result, Task
 from sdkit.experiments.runs import ensure_run
-from sdkit.experiments.tables import ROWS, TABLES, Part, Row
+from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
 from sdkit.models.graphs import verbs
 from sdkit.models.model import SplitModel
 from sdkit.runtime.bundle import sha256
@@ -37,7 +37,6 @@ RESULTS = RUNS / "reproduce"
 DATA = RUNS / "data"
 COSTS = {"kl_static": "KL_s", "kl_dynamic": "KL_d", "nll_value": "NLL a value"}
 """Figures of the model itself that stand in every table, since a collapsed code hides behind its means."""
-MAKER_OPTIONS: dict[str, dict[str, Any]] = {}
 
 
 @dataclass
@@ -274,8 +273,8 @@ def _files(
             files[data] = SequenceFile(made)
         elif source is not None:
             DATA.mkdir(parents=True, exist_ok=True)
-            options = MAKER_OPTIONS.get(data, {})
-            files[data] = SequenceFile(make_dataset(data, made, source=source, reporter=reporter, **options))
+            maker, options = MADE_WITH.get(data, (data, {}))
+            files[data] = SequenceFile(make_dataset(maker, made, source=source, reporter=reporter, **options))
         else:
             skipped[data] = f"no --source {data}=PATH was given and {made} does not exist"
             reporter.note(f"{data}: left out, {skipped[data]}")

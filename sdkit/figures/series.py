@@ -107,6 +107,7 @@ def reconstruction_figure(
         axes.set_title(plain(feature_name(element, f)), fontsize=TEXT_SIZE, color=INK)
         axes.set_ylabel(plain(unit(element, f)), fontsize=SMALL_SIZE, color=INK)
         tidy(axes)
+        axes.tick_params(labelbottom=f + across >= count)
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize=SMALL_SIZE, frameon=False)
     error = np.abs(x - mean)

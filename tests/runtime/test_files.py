@@ -150,6 +150,29 @@ def test_swap_file(rt: Runtime, write_sequences: WriteSequences, tmp_path: Path)
     with h5py.File(tmp_path / "swap.h5") as file:
         assert file.attrs["format"] == "sdkit-swap"
         assert file.attrs["source"] == "swapped: a = a.h5, b = b.h5"
+        assert (file.attrs["element"], file.attrs["units"], file.attrs["rate"]) == ("image", '["grey level"]', 8.0)
+
+
+def test_swap_files_tell_lengths_of_the_dynamic_codes(
+    rt: Runtime, write_sequences: WriteSequences, tmp_path: Path
+) -> None:
+    a, b = write_sequences("a.h5", ragged=True), write_sequences("b.h5", steps=7, seed=1)
+    rt.swap_file(a, b, tmp_path / "swap.h5", count=3)
+    found = arrays(tmp_path / "swap.h5")
+    assert "static_a_dynamic_b_lengths" not in found
+    assert found["static_b_dynamic_a_lengths"].tolist() == [2, 3, 4]
+
+
+def test_what_is_decoded_keeps_its_scales(rt: Runtime, write_sequences: WriteSequences, tmp_path: Path) -> None:
+    source = write_sequences()
+    with h5py.File(source, "r+") as file:
+        file.attrs.update({"step": "1 hour", "note": "of this file alone"})
+    rt.reconstruct_file(source, tmp_path / "reconstructed.h5")
+    rt.swap_file(source, source, tmp_path / "swap.h5")
+    for name in ("reconstructed.h5", "swap.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file.attrs["step"] == "1 hour"
+            assert "note" not in file.attrs
 
 
 def test_generate_file(rt: Runtime, tmp_path: Path) -> None:

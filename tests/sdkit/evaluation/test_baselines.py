@@ -59,7 +59,7 @@ def test_answers_that_look_at_nothing() -> None:
 def test_the_constant_is_the_training_median_of_each_target() -> None:
     train = Split(np.zeros((2, 0)), np.zeros((2, 3, 1)), np.array([3, 2]), targets=np.zeros((2, 3, 2)))
     assert train.targets is not None
-    train.targets[..., 0] = [[1, 2, 3], [4, 100, 1e6]]  # the last is beyond the end: the median of five is 3
+    train.targets[..., 0] = [[1.0, 2.0, 3.0], [4.0, 100.0, 1e6]]  # the last is beyond the end: the median of five is 3
     test = replace(train, lengths=None, targets=np.stack([np.full((2, 3), 5.0), np.full((2, 3), NAN)], 2))
     found = baselines.constant(train, train, test)
     assert found.mae == 2
@@ -69,15 +69,15 @@ def test_the_constant_is_the_training_median_of_each_target() -> None:
 
 def test_summaries_are_over_observed_values() -> None:
     x = np.full((2, 3, 2, 2), NAN)
-    x[0, :, :, 0] = [[1, 2], [NAN, 6], [50, 60]]
+    x[0, :, :, 0] = [[1.0, 2.0], [NAN, 6.0], [50.0, 60.0]]
     x[0, 0, 0, 1] = -1
     x[1, :, :, 0] = [[1, 1], [1, 1], [1, 3]]
     data = Series(x, np.array([2, 3]))
     found = summaries(data).reshape(2, 6, 2)
-    deviation = np.std([1, 2, 6])
+    deviation = float(np.std([1, 2, 6]))
     np.testing.assert_allclose(found[0, :, 0], [3, deviation, 1, 6, 6, 0.25])
     np.testing.assert_allclose(found[0, :, 1], [-1, 0, -1, -1, -1, 0.75])
-    np.testing.assert_allclose(found[1, :, 0], [8 / 6, np.std([1] * 5 + [3]), 1, 3, 3, 0])
+    np.testing.assert_allclose(found[1, :, 0], [8 / 6, float(np.std([1] * 5 + [3])), 1, 3, 3, 0])
     np.testing.assert_allclose(found[1, :, 1], [NAN, NAN, NAN, NAN, NAN, 1])
     first = summaries(data, first=True).reshape(2, 6, 2)
     np.testing.assert_allclose(first[0, :, 0], [1.5, 0.5, 1, 2, 2, 0])
@@ -104,13 +104,13 @@ def test_the_first_window_alone() -> None:
 
 
 def test_an_lstm_reads_the_order_of_steps() -> None:
-    data = splits(course)
-    without_last = summaries(data[0]).reshape(-1, 6, 2)[:, :4]  # what the order does not change
-    labels = data[0].labels
+    train, val, test = (replace(s, lengths=None) for s in splits(course))
+    without_last = summaries(train).reshape(-1, 6, 2)[:, :4]  # what the order does not change
+    labels = train.labels
     assert labels is not None
     assert np.abs(without_last[labels == 0].mean(0) - without_last[labels == 1].mean(0)).max() < 0.4
-    assert baselines.lstm_classify(*data, classes=2).accuracy > 0.95
-    assert baselines.lstm_detect(*data).auroc > 0.95
+    assert baselines.lstm_classify(train, val, test, classes=2).accuracy > 0.95
+    assert baselines.lstm_detect(train, val, test).auroc > 0.95
 
 
 def test_ridge_tells_a_window_from_its_own_means() -> None:

@@ -76,7 +76,7 @@ def test_scores_of_matrices() -> None:
 
 
 def test_many_sequences_are_thinned_out() -> None:
-    axes = np.array([[0.0, 2], [-1, 0], [0, 0]]), np.array([[0.0], [0], [3]])
+    axes = np.array([[1.0, 2], [-1, 1], [0, 1]]), np.array([[0.0], [1], [3]])
     a, b, whole = measure(*axes, limit=60), measure(*axes, limit=60), measure(*axes)
     np.testing.assert_array_equal(a.importances, b.importances)
     assert (a.importances != whole.importances).any()
@@ -88,4 +88,4 @@ def test_labels_that_do_not_fit() -> None:
     with pytest.raises(DataError, match="1 factor; disentanglement compares factors"):
         dci(split, split, known[:, :1], known[:, :1], ["skin"])
     with pytest.raises(DataError, match="factor 'hair': the training split has one value only"):
-        dci(split, split, known * [1, 0, 1], known, NAMES)
+        dci(split, split, known * np.array([1, 0, 1]), known, NAMES)

@@ -44,7 +44,7 @@ def last(s: Split) -> Floats:
     return np.asarray(s.dynamic[np.arange(len(s)), s.lengths - 1, 0])
 
 
-QUICK = BinaryPredictor(fixed_epochs=25, epochs=30)
+QUICK = BinaryPredictor(fixed_epochs=18, epochs=20, batch_size=15)
 
 
 @pytest.mark.parametrize("values", [last, lambda s: s.static[:, 1]], ids=["last valid step", "static"])

@@ -144,7 +144,7 @@ def test_a_caption_stands_below_and_moves_nothing(scale: int) -> None:
     height, width = bare.shape[:2]
     np.testing.assert_array_equal(found[:height, :width], bare)
     assert found.shape[1] == max(width, NARROWEST)
-    below = (found[height:] < 128).any((0, 2))
+    below = np.asarray((found[height:] < 128).any((0, 2)))
     assert below.any()
     assert not below[: MARGIN - 1].any()
     assert not below[-MARGIN:].any()

@@ -6,22 +6,62 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdkit.figures.grid import GAP, MARGIN, rows_grid, swap_grid, tiles
+from sdkit.figures.grid import GAP, MARGIN, SWAP_NAMES, rows_grid, swap_grid, tiles
 from sdkit.figures.render import render, render_swap
+from sdkit.figures.style import save
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, OutputExistsError
+from sdkit.runtime.errors import (
+    ConfigError,
+    DataError,
+    FileFormatError,
+    MissingExtraError,
+    MissingFileError,
+    OutputExistsError,
+)
 from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from tests.sdkit.figures.parts import caption_of
 from tests.tiny import IMAGE, sequences
 
 SPECTRUM = Element("spectrum", (6,), "float32")
-SERIES = Element("series", (4, 3), "float32")
+SERIES = Element("series", (4, 3), "float32", ("1/min", "mmHg", "points"), ("heart rate", "pressure", "GCS"))
+
+Drawn = list[Any]
 
 
-def write(path: Path, x: Array, element: Element = IMAGE, rate: float | None = None) -> Path:
-    with SequenceWriter(path, SequenceMeta(element, rate=rate)) as writer:
-        writer.write(x)
+def write(
+    path: Path,
+    x: Array,
+    element: Element = IMAGE,
+    rate: float | None = None,
+    lengths: list[int] | None = None,
+    extra: dict[str, str] | None = None,
+) -> Path:
+    meta = SequenceMeta(element, "blocks", rate=rate, source="made up", extra=extra or {})
+    with SequenceWriter(path, meta) as writer:
+        writer.write(x, **({} if lengths is None else {"lengths": np.array(lengths)}))
         writer.splits({"train": range(3), "test": range(3, len(x))})
     return path
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """Return the figures that are saved, without their time in the rasteriser."""
+    figures: Drawn = []
+
+    def keep(figure: Any) -> Image.Image:
+        figures.append(figure)
+        return Image.new("RGB", (400, 400))
+
+    monkeypatch.setattr("sdkit.figures.style.raster", keep)
+    return figures
+
+
+def same_above(path: Path, expected: Image.Image) -> None:
+    """Check a picture but for its caption, and that there is one."""
+    found = opened(path)
+    height, width = expected.height, expected.width
+    np.testing.assert_array_equal(found[:height, :width], np.asarray(expected))
+    assert (found[height:] < 128).any()
 
 
 @pytest.fixture
@@ -67,12 +107,13 @@ def gif(path: Path) -> tuple[int, int, tuple[int, int]]:
 def test_png_has_a_row_a_sequence(source: Path, tmp_path: Path, options: dict[str, Any], expected: range) -> None:
     path = render(source, tmp_path / "x.png", **options)
     x = sequences(10, 4)
-    np.testing.assert_array_equal(opened(path), np.asarray(rows_grid([(f"{i}", x[i]) for i in expected], IMAGE)))
+    same_above(path, rows_grid([(f"{i}", x[i]) for i in expected], IMAGE))
 
 
 def test_scale(source: Path, tmp_path: Path) -> None:
     path = render(str(source), str(tmp_path / "X.PNG"), count=2, scale=3)
-    assert opened(path).shape[0] == 2 * (3 * 16 + GAP) + 2 * MARGIN
+    x = sequences(10, 4)
+    same_above(path, rows_grid([("0", x[0]), ("1", x[1])], IMAGE, scale=3))
 
 
 def test_gif_plays_all_sequences(source: Path, tmp_path: Path) -> None:
@@ -100,19 +141,19 @@ def test_float_images(tmp_path: Path) -> None:
     element = Element("image", (1, 8, 8), "float32")
     x = sequences(4, 3, element)
     path = render(write(tmp_path / "x.h5", x, element), tmp_path / "x.png", count=1)
-    np.testing.assert_array_equal(opened(path), np.asarray(rows_grid([("0", x[0])], element)))
+    same_above(path, rows_grid([("0", x[0])], element))
 
 
 def test_swap_files_show_both_mixtures(swapped: Path, tmp_path: Path) -> None:
     path = render(swapped, tmp_path / "s.png", first=3, count=4)
     ab, ba = sequences(5, 4, seed=1), sequences(5, 3, seed=2)
     rows = [
-        (f"{i}, {name}", part[i, :3])
+        (f"{i}, {name}", part[i])
         for i in (3, 4)
         for name, part in (("static a, dynamic b", ab), ("static b, dynamic a", ba))
     ]
-    np.testing.assert_array_equal(opened(path), np.asarray(rows_grid(rows, IMAGE)))
-    assert gif(render(swapped, tmp_path / "s.gif", count=2)) == (3, 120, (2 * 16 + GAP, 2 * 16 + GAP))
+    same_above(path, rows_grid(rows, IMAGE))
+    assert gif(render(swapped, tmp_path / "s.gif", count=2)) == (4, 120, (2 * 16 + GAP, 2 * 16 + GAP))
 
 
 def test_render_swap_shows_what_was_swapped(swapped: Path, tmp_path: Path) -> None:
@@ -120,24 +161,152 @@ def test_render_swap_shows_what_was_swapped(swapped: Path, tmp_path: Path) -> No
     files = write(tmp_path / "a.h5", a), write(tmp_path / "b.h5", b)
     path = render_swap(*files, swapped, tmp_path / "s.png", count=2)
     expected = swap_grid(a[:2], b[:2], sequences(5, 4, seed=1)[:2], sequences(5, 3, seed=2)[:2], IMAGE)
-    np.testing.assert_array_equal(opened(path), np.asarray(expected))
+    same_above(path, expected)
     all_pairs = render_swap(*files, swapped, tmp_path / "all.png")
-    assert opened(all_pairs).shape[0] == 20 * (16 + GAP) + 6 * MARGIN
+    assert opened(all_pairs).shape[0] > 20 * (16 + GAP) + 6 * MARGIN
     with pytest.raises(OutputExistsError):
         render_swap(*files, swapped, path)
 
 
-@pytest.mark.parametrize("ending", ["png", "gif"])
+def test_series_have_axes_of_time_and_units(tmp_path: Path, drawn: Drawn) -> None:
+    x = sequences(5, 4, SERIES)
+    x[0, 0, 1, 2] = np.nan
+    source = write(tmp_path / "x.h5", x, SERIES, extra={"step": "1 hour"})
+    assert opened(render(source, tmp_path / "x.png", count=2, split="train")).shape[0] > 300
+    (figure,) = drawn
+    assert len(figure.axes) == 2 * 3
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["sequence 0", "sequence 1"]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
+        "heart rate\n(1/min)",
+        "pressure\n(mmHg)",
+        "GCS\n(points)",
+    ]
+    assert figure.axes[-1].get_xlabel() == "time (h)"
+    assert np.flatnonzero(np.isnan(figure.axes[4].lines[0].get_ydata())).tolist() == [1]
+    text = caption_of(figure)
+    assert "blocks, train split: series (4, 3) float32. made up." in text
+
+
+def test_spectra_have_axes_of_time_and_frequency(tmp_path: Path, drawn: Drawn) -> None:
+    source = write(tmp_path / "x.h5", sequences(5, 4, SPECTRUM), SPECTRUM, rate=100.0, extra={"bin_spacing": "40 Hz"})
+    render(source, tmp_path / "x.png", count=3)
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes if axes.images] == [f"sequence {i}" for i in range(3)]
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("time (ms)", "frequency (kHz)")
+
+
+@pytest.mark.parametrize("element", [IMAGE, SERIES, SPECTRUM], ids=Element.describe)
+def test_sequences_are_cut_to_their_length(tmp_path: Path, drawn: Drawn, element: Element) -> None:
+    x = sequences(3, 4, element)
+    source = write(tmp_path / "x.h5", x, element, lengths=[2, 4, 3])
+    path = render(source, tmp_path / "x.png")
+    if element is IMAGE:
+        cut = [(f"{i}", x[i, :n]) for i, n in enumerate((2, 4, 3))]
+        same_above(path, rows_grid(cut, IMAGE))
+    elif element is SERIES:
+        assert [len(axes.lines[0].get_xdata()) for axes in drawn[0].axes[:3]] == [8, 16, 12]
+    else:
+        assert [axes.images[0].get_array().shape for axes in drawn[0].axes[:3]] == [(6, 2), (6, 4), (6, 3)]
+
+
+def test_shorter_sequences_stay_at_their_last_frame(tmp_path: Path) -> None:
+    x = sequences(2, 3)
+    path = render(write(tmp_path / "x.h5", x, lengths=[2, 3]), tmp_path / "x.gif")
+    expected = tiles(np.stack([x[0, [0, 1, 1]], x[1]]), IMAGE)
+    save(expected, tmp_path / "expected.gif")
+    assert path.read_bytes() == (tmp_path / "expected.gif").read_bytes()
+
+
 @pytest.mark.parametrize("element", [SPECTRUM, SERIES], ids=["spectrum", "series"])
-def test_other_elements_are_refused(tmp_path: Path, element: Element, ending: str) -> None:
+def test_animations_are_of_images(tmp_path: Path, element: Element) -> None:
     source = write(tmp_path / "x.h5", sequences(5, 4, element), element)
-    with pytest.raises(DataError, match=f"images with 1 or 3 channels, not of {element.kind}"):
-        render(source, tmp_path / f"x.{ending}")
+    with pytest.raises(
+        DataError, match=f"animations are drawn of images, not of {element.kind}.*end the picture in .png"
+    ):
+        render(source, tmp_path / "x.gif")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_only_images_are_scaled(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.h5", sequences(5, 4, SERIES), SERIES)
+    with pytest.raises(ConfigError, match="scale = 2: only pictures of images are scaled"):
+        render(source, tmp_path / "x.png", scale=2)
+
+
+def test_images_of_two_channels_are_refused(tmp_path: Path) -> None:
+    element = Element("image", (2, 8, 8), "uint8")
+    source = write(tmp_path / "x.h5", sequences(5, 4, element), element)
+    for ending in ("png", "gif"):
+        with pytest.raises(DataError, match="images with 1 or 3 channels, not of image"):
+            render(source, tmp_path / f"x.{ending}")
+
+
+@pytest.mark.parametrize("element", [IMAGE, SERIES, SPECTRUM], ids=Element.describe)
+def test_swap_files_that_say_nothing_are_judged_by_their_axes(tmp_path: Path, drawn: Drawn, element: Element) -> None:
     with h5py.File(tmp_path / "s.h5", "w") as file:
-        file["static_a_dynamic_b"] = file["static_b_dynamic_a"] = sequences(5, 4, element)
-    with pytest.raises(DataError, match=r"pictures are drawn of images"):
-        render(tmp_path / "s.h5", tmp_path / f"x.{ending}")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.h5", "x.h5"]
+        file["static_a_dynamic_b"] = file["static_b_dynamic_a"] = sequences(2, 4, element)
+    opened(render(tmp_path / "s.h5", tmp_path / "s.png"))
+    if element is SERIES:
+        assert [axes.get_ylabel() for axes in drawn[0].axes[::4]] == ["feature 0", "feature 1", "feature 2"]
+    if element is SPECTRUM:
+        assert drawn[0].axes[1].get_title() == "0, static b, dynamic a"
+
+
+def test_swap_files_tell_their_units_and_lengths(tmp_path: Path, drawn: Drawn) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"], file["static_b_dynamic_a"] = sequences(4, 4, SERIES).reshape(2, 2, 4, 4, 3)
+        file["static_b_dynamic_a_lengths"] = [2, 3]
+        file.attrs.update({**SequenceMeta(SERIES, source="swapped: a = x.h5").attributes(), "step": "1 hour"})
+    render(tmp_path / "s.h5", tmp_path / "s.png")
+    (figure,) = drawn
+    assert [len(axes.lines[0].get_xdata()) for axes in figure.axes[:4]] == [16, 8, 16, 12]
+    assert figure.axes[0].get_ylabel() == "heart rate\n(1/min)"
+    assert figure.axes[-1].get_xlabel() == "time (h)"
+    assert caption_of(figure).endswith("s.h5: series (4, 3) float32. swapped: a = x.h5.")
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes", "lengths", "text"),
+    [
+        ((2, 4, 6), {"element": "image"}, None, "shape .2, 4, 6., which its attributes element = image"),
+        ((2, 4, 6), {"units": "dB"}, None, "units and feature_names do not describe"),
+        ((2, 4), {}, None, "element = None"),
+        ((3, 4, 6), {}, None, "data set 'static_b_dynamic_a' or its lengths do not fit 3 pairs"),
+        ((2, 4, 6), {}, [0, 4], "data set 'static_a_dynamic_b' or its lengths do not fit 2 pairs"),
+        ((2, 4, 6), {}, [4], "do not fit 2 pairs"),
+    ],
+)
+def test_swap_files_that_contradict_themselves(
+    tmp_path: Path, shape: tuple[int, ...], attributes: dict[str, str], lengths: list[int] | None, text: str
+) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"] = np.zeros(shape, np.float32)
+        file["static_b_dynamic_a"] = np.zeros((2, 4, 6), np.float32)
+        file.attrs.update(attributes)
+        if lengths is not None:
+            file["static_a_dynamic_b_lengths"] = lengths
+    with pytest.raises(FileFormatError, match=text):
+        render(tmp_path / "s.h5", tmp_path / "s.png")
+    assert not (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize("element", [SERIES, SPECTRUM], ids=Element.describe)
+def test_render_swap_of_other_elements(tmp_path: Path, drawn: Drawn, element: Element) -> None:
+    a, b, ab, ba = (sequences(3, 4, element, seed) for seed in range(4))
+    files = [write(tmp_path / f"{name}.h5", x, element, lengths=[4, 2, 3]) for name, x in (("a", a), ("b", b))]
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"], file["static_b_dynamic_a"] = ab, ba
+    render_swap(*files, tmp_path / "s.h5", tmp_path / "s.png")
+    titles = [axes.get_title() for axes in drawn[0].axes[:4]]
+    assert titles == list(SWAP_NAMES)
+    assert "a: blocks; b: blocks." in caption_of(drawn[0])
+
+
+def test_pictures_of_series_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "x.h5", sequences(5, 4, SERIES), SERIES)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"elements of kind series needs matplotlib.*sdkit\[train\]"):
+        render(source, tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ def test_a_feature_without_a_value() -> None:
 
 
 def test_windows_are_parted() -> None:
-    (borders,) = series_grid([("s", sequences(1, 3, SERIES)[0])], SERIES).axes[0].collections
+    figure: Any = series_grid([("s", sequences(1, 3, SERIES)[0])], SERIES)
+    (borders,) = figure.axes[0].collections
     assert [segment[0, 0] for segment in borders.get_segments()] == [3.5, 7.5]
 
 
@@ -182,10 +184,11 @@ def test_many_pairs() -> None:
 def test_only_series_are_lines() -> None:
     element = Element("spectrum", (6,), "float32")
     x = sequences(2, 3, element)
-    for draw in (
+    draws: list[Callable[[], Any]] = [
         lambda: series_grid([("a", x[0])], element),
         lambda: reconstruction_figure(x[0], x[0], None, element),
         lambda: series_swap(x, x, x, x, element),
-    ):
+    ]
+    for draw in draws:
         with pytest.raises(DataError, match="lines are drawn of series, not of spectrum"):
             draw()

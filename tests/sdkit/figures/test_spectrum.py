@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,10 @@ def test_swaps_have_a_row_a_pair() -> None:
 def test_only_spectra_are_levels() -> None:
     element = Element("series", (4, 3), "float32")
     x = sequences(2, 3, element)
-    for draw in (lambda: spectra_grid([("a", x[0])], element), lambda: spectra_swap(x, x, x, x, element)):
+    draws: list[Callable[[], Any]] = [
+        lambda: spectra_grid([("a", x[0])], element),
+        lambda: spectra_swap(x, x, x, x, element),
+    ]
+    for draw in draws:
         with pytest.raises(DataError, match="drawn of spectrum frames, not of series"):
             draw()

@@ -20,8 +20,8 @@ def test_components_of_all_steps() -> None:
     assert share.sum() == pytest.approx(1)  # a plane has no third component
     assert share[0] > share[1]
     found, given = np.concatenate(paths), np.concatenate([flat[0], flat[1, :3], flat[2]])
-    distances = [np.linalg.norm(x[:, None] - x, axis=-1) for x in (found, given)]
-    np.testing.assert_allclose(*distances, atol=1e-9)  # turned and moved, nothing else
+    here, there = (np.linalg.norm(x[:, None] - x, axis=-1) for x in (found, given))
+    np.testing.assert_allclose(here, there, atol=1e-9)  # turned and moved, nothing else
 
 
 def test_paths_are_coloured_by_label_and_start_at_a_ring() -> None:
