@@ -85,7 +85,7 @@ def test_centring_undoes_a_common_offset() -> None:
     found = verify(far, far)
     assert (found.dynamic_eer, found.centred_dynamic_eer) == (0, 0)
     assert found.centred_static_eer == 0
-    assert found.static_eer > 0.4
+    assert found.static_eer > 0.3
 
 
 def test_codes_are_averaged_over_pieces_and_steps() -> None:
