@@ -42,6 +42,10 @@ _PACKAGES = (
     ("safetensors", "train"),
     ("onnx", "train"),
     ("matplotlib", "train"),
+    ("scikit-learn", "train"),
+    ("soundfile", "audio"),
+    ("opencv-python-headless", "video"),
+    ("optuna", "tune"),
 )
 
 
