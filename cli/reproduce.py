@@ -32,11 +32,13 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Reproduce a table of the paper beside baselines and controls; what is done already is not done again."""
+    import sdkit
+
+    make = sdkit.reproduce  # what is not installed is told before anything that needs it is imported
     if show or name is None:
         _list()
         return
     from sdkit.experiments.report import as_json as json_text
-    from sdkit.experiments.reproduce import reproduce as make
     from sdkit.experiments.reproduce import sources_of
 
     result = make(
@@ -65,7 +67,8 @@ def _show(result: "TableResult", part: "PartResult") -> None:
 
     columns = [*[name for name in part.columns if name not in COSTS][:MAIN], *list(COSTS)[:2]]
     counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
-    table = Table(title=f"{result.title}: {part.data} ({counts}), {len(result.seeds)} seeds")
+    seeds = len(result.seeds)
+    table = Table(title=f"{result.title}: {part.data} ({counts}), {seeds} seed{'s' * (seeds > 1)}")
     table.add_column("row", overflow="fold", min_width=18)
     for name in columns:
         table.add_column(part.columns[name], overflow="fold", justify="right")

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.evaluation.baselines import Series
-from sdkit.evaluation.judge import equal_lengths
+from sdkit.evaluation.judge import equal_lengths, stage
 from sdkit.evaluation.splits import Split
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
-from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Factor, Indices, SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
 from sdkit.training.data import split_indices
@@ -34,11 +34,15 @@ def parts_of(file: SequenceFile, *, val_fraction: float = 0.05, seed: int = 0) -
     Raises:
         ConfigError: the file has no test split, or nothing is left to validate on.
     """
+    test = file.split("test")
+    if test is None or len(test) == 0:
+        raise ConfigError(f"{file.path} has no test split, or an empty one; evaluation is on sequences held out for it")
     train, val = split_indices(file, val_fraction, seed)
-    test = file.select("test")
-    for name, part in (("validation", val), ("test", test)):
-        if len(part) == 0:
-            raise ConfigError(f"{file.path} has an empty {name} split; evaluation fits, chooses and tests on three")
+    if len(val) == 0:
+        raise ConfigError(
+            f"{file.path} has no validation split, and val_fraction = {val_fraction} of its training split is no "
+            "sequence; evaluation fits, chooses and tests on three splits"
+        )
     return Parts(train, val, test)
 
 
@@ -88,6 +92,16 @@ class Coded:
         return column[self.parts.train], column[self.parts.val], column[self.parts.test]
 
 
+def check_element(verbs: Verbs, file: SequenceFile) -> None:
+    """Check that a file holds what a model takes.
+
+    Raises:
+        DataError: sequences that are not of the model's element.
+    """
+    if file.element.describe() != verbs.element.describe():
+        raise DataError(f"{file.path} holds {file.element.describe()}; the model takes {verbs.element.describe()}")
+
+
 def encode_file(
     verbs: Verbs,
     file: SequenceFile,
@@ -102,7 +116,7 @@ def encode_file(
     Args:
         verbs: the model, in PyTorch or exported.
         file: where the sequences are.
-        index: which.
+        index: which, each once.
         noise: draw codes from the posterior with this seed instead of taking its means.
         reporter: is told how it goes.
         what: it is told of.
@@ -110,21 +124,18 @@ def encode_file(
     Raises:
         DataError: sequences that are not of the model's element.
     """
-    if file.element.shape != verbs.element.shape or file.element.kind != verbs.element.kind:
-        raise DataError(f"{file.path} holds {file.element.describe()}; the model takes {verbs.element.describe()}")
-    reporter = reporter or Quiet()
+    check_element(verbs, file)
     letters, position = verbs.letters, {row: i for i, row in enumerate(index.tolist())}
     static = np.zeros((len(index), letters.static_size), np.float32)
     dynamic = np.zeros((len(index), file.steps, letters.dynamic_size), np.float32)
-    reporter.start(what, len(index))
     done = 0
-    for rows, x in equal_lengths(file, np.sort(index), 4 * verbs.batch_size):
-        codes = verbs.encode(x, seed=noise, first=done)
-        at = [position[row] for row in rows.tolist()]
-        static[at], dynamic[at, : x.shape[1]] = codes.static, codes.dynamic
-        done += len(rows)
-        reporter.advance(len(rows))
-    reporter.finish()
+    with stage(reporter, what, len(index)) as told:
+        for rows, x in equal_lengths(file, np.sort(index), 4 * verbs.batch_size):
+            codes = verbs.encode(x, seed=noise, first=done)
+            at = [position[row] for row in rows.tolist()]
+            static[at], dynamic[at, : x.shape[1]] = codes.static, codes.dynamic
+            done += len(rows)
+            told.advance(len(rows))
     return Codes(static, dynamic)
 
 

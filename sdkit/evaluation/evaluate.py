@@ -6,6 +6,8 @@ its graphs can be compared (metric parity).
 
 import dataclasses
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdkit.evaluation import consistency, generation
-from sdkit.evaluation.coding import Coded, Parts, code, label_table, parts_of
+from sdkit.evaluation.coding import Coded, Parts, check_element, code, label_table, parts_of
 from sdkit.evaluation.dci import dci
 from sdkit.evaluation.judge import find_judge
 from sdkit.evaluation.judged import judged
@@ -108,7 +110,8 @@ def evaluate(
             from sdkit.evaluation.pictures import draw
 
             results["figures"] = draw(subject.verbs, file, results, temporary, seed=seed, reporter=reporter)
-        (temporary / "evaluation.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        text = json.dumps(results, indent=1, allow_nan=False)
+        (temporary / "evaluation.json").write_text(text + "\n", "utf-8")
     return results
 
 
@@ -154,6 +157,7 @@ def measure(
     images; `leakage`, `dci` and `tasks` where labels or targets allow. `skipped` says why others are missing.
     """
     reporter = reporter or Quiet()
+    check_element(subject.verbs, file)
     parts = parts_of(file, val_fraction=subject.val_fraction, seed=subject.seed)
     results: dict[str, Any] = {
         "sdkit": __version__,
@@ -185,9 +189,9 @@ def measure(
         found = task.run(subject.verbs, file, parts, seed=seed, reporter=reporter)
         results["tasks"][task.name] = {
             "kind": task.kind,
-            "figures": found.figures,
-            "intervals": plain(dict(found.intervals)),
-            "baselines": task.baselines(file, parts, seed=seed),
+            "figures": plain(found.figures),
+            "intervals": plain(found.intervals),
+            "baselines": plain(task.baselines(file, parts, seed=seed, reporter=reporter)),
         }
     return results
 
@@ -199,14 +203,21 @@ def leakage(coded: Coded, *, seed: int = 0) -> LeakageTable:
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses, named tuples and arrays as what JSON holds; large arrays become None."""
+    """Return dataclasses, named tuples, arrays and paths as what JSON holds.
+
+    What JSON has no word for becomes None: NaN and infinity, and arrays of more than `LARGE` values.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
-        return value.tolist() if value.size <= LARGE else None
+        return plain(value.tolist()) if value.size <= LARGE else None
     if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sdkit.evaluation import generation, msd, swapping
 from sdkit.evaluation.coding import Parts
-from sdkit.evaluation.generation import ProtocolScores
+from sdkit.evaluation.generation import ProtocolScores, Spread
 from sdkit.evaluation.judge import Judge, find_judge
 from sdkit.evaluation.msd import Intervention
 from sdkit.evaluation.swapping import SwapScores, SwapTruth
@@ -14,6 +14,9 @@ from sdkit.evaluation.tasks import Baselines, Figures, Result
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.runtime.verbs import Verbs
+
+SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)", "entropy": "H(y)"}
+"""Of a factor whose code is kept, as the paper calls them."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,14 @@ class JudgeTask:
     def metrics(self) -> Mapping[str, str]:
         """What each figure is, by name; static factors follow, by their own names."""
         return {
+            **SCORES,
             "accuracy": f"{self.factor}, d kept (Acc)",
-            "inception_score": "IS",
-            "entropy_given_x": "H(y|x)",
-            "entropy": "H(y)",
             "leaked": f"{self.factor} from s",
             "swap_static": "swap, static",
             "swap_dynamic": "swap, dynamic",
             "swap_anchor": "swap error at step 1",
             "swap_error": "swap error",
+            **{f"{name}_draws": f"{title}, std over draws" for name, title in SCORES.items()},
         }
 
     def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
@@ -102,10 +104,12 @@ class JudgeTask:
             figures |= {"swap_anchor": found.swap_truth.swap_by_step[0], "swap_error": found.swap_truth.swap}
         return Result(figures, {})
 
-    def baselines(self, file: SequenceFile, parts: Parts, *, seed: int = 0) -> Baselines:
+    def baselines(
+        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+    ) -> Baselines:
         """Return the judge on real sequences, and chance."""
-        judge = find_judge(file)
-        real = generation.real(judge, file)
+        judge = find_judge(file, reporter=reporter)
+        real = generation.real(judge, file, reporter=reporter)
         statics = {f"static {n}": s for n, s in real.factors.items() if s.kind == "static"}
         guess = {"accuracy": real.factors[self.factor].chance, "leaked": real.factors[self.factor].chance}
         return {
@@ -117,6 +121,6 @@ class JudgeTask:
         }
 
     def _protocol(self, scores: ProtocolScores) -> Figures:
-        factor = scores.factors[self.factor]
-        names = ("accuracy", "inception_score", "entropy_given_x", "entropy")
-        return {name: getattr(factor, name).mean for name in names}
+        spreads: dict[str, Spread] = {name: getattr(scores.factors[self.factor], name) for name in SCORES}
+        drawn = {f"{name}_draws": spread.std for name, spread in spreads.items() if spread.std is not None}
+        return {**{name: spread.mean for name, spread in spreads.items()}, **drawn}

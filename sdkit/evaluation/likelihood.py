@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdkit.evaluation.judge import equal_lengths
+from sdkit.evaluation.judge import equal_lengths, stage
 from sdkit.models.losses import objective
-from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
 
 if TYPE_CHECKING:
@@ -35,22 +35,23 @@ class Likelihood:
 def likelihood(
     model: "SplitModel", file: SequenceFile, index: Indices, *, seed: int = 0, reporter: Reporter | None = None
 ) -> Likelihood:
-    """Return the terms of the objective on some sequences."""
-    reporter = reporter or Quiet()
+    """Return the terms of the objective on some sequences; the model's mode and the random state stay as they are."""
     training = model.training
     sums = np.zeros(5)
-    reporter.start("measuring the likelihood", len(index))
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with (
+            stage(reporter, "measuring the likelihood", len(index)) as told,
+            torch.no_grad(),
+            torch.random.fork_rng(),
+        ):
             torch.manual_seed(seed)
             for rows, x in equal_lengths(file, index, BATCH_SIZE):
                 output = model(torch.from_numpy(x))
                 terms = objective(output, model.config, alpha=1.0, beta_static=1.0, beta_dynamic=1.0)
                 values = float(output.values.sum(1).float().mean())
-                sums += len(rows) * np.array([values, *(float(t) for t in terms[1:])])
-                reporter.advance(len(rows))
+                sums += len(rows) * np.array([values, *(float(t) for t in terms[1:5])])
+                told.advance(len(rows))
     finally:
         model.train(training)
-        reporter.finish()
     return Likelihood(len(index), *(float(s) for s in sums / len(index)))

@@ -1,4 +1,4 @@
-"""The two-factor intervention scores of MSD-Benchmark (Barami et al. 2025), under their names there.
+"""The two-factor intervention scores of MSD-Benchmark (arXiv 2510.17313), under their names there.
 
 There, for each group g of factors, static and dynamic, the codes of g are kept and all others are replaced: by those of
 another sequence (swap) or by draws from the prior (sample). A judge sees the decoded sequence; a_g(f) is the share of

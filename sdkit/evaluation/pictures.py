@@ -1,16 +1,17 @@
 """The figures of an evaluation: maps of the codes, paths, reconstructions, swaps, generated sequences, confusions."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdkit.evaluation.coding import encode_file, label_column
-from sdkit.evaluation.judge import equal_lengths
+from sdkit.evaluation.coding import encode_file, label_column, targets_of
+from sdkit.evaluation.judge import equal_lengths, stage
 from sdkit.figures.confusion import confusion_figure
 from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
-from sdkit.figures.embedding import by_label, static_against_dynamic
+from sdkit.figures.embedding import FEWEST, by_label, static_against_dynamic
 from sdkit.figures.scales import read_scales
 from sdkit.figures.series import reconstruction_figure
 from sdkit.figures.style import save
@@ -48,12 +49,11 @@ def draw(
         reporter: is told how it goes.
     """
     names = []
-    reporter.start("drawing figures", 1)
-    for name, picture in _pictures(verbs, file, results, seed):
-        save(picture, folder / name, rate=file.meta.rate or 8.0)
-        names.append(name)
-    reporter.advance()
-    reporter.finish()
+    with stage(reporter, "drawing figures", 1) as told:
+        for name, picture in _pictures(verbs, file, results, seed):
+            save(picture, folder / name, rate=file.meta.rate or 8.0)
+            names.append(name)
+        told.advance()
     return names
 
 
@@ -62,15 +62,15 @@ def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: i
     note = f"{file.meta.name or file.path.stem}, test split, {len(index)} sequences; {results['subject']['path']}."
     codes, lengths = encode_file(verbs, file, index), file.lengths()
     lengths = None if lengths is None else lengths[index]
-    if len(index) > 3:
+    if len(index) >= FEWEST:
         yield "codes.png", static_against_dynamic(codes.static, codes.dynamic, seed=seed, note=note)
     for factor in file.factors:
-        if 2 <= len(factor.values) <= MOST_VALUES and len(index) > 3:
+        if 2 <= len(factor.values) <= MOST_VALUES and len(index) >= FEWEST:
             labels = label_column(file, factor.name)[index]
             read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
             drawn = by_label(read, labels, factor.values, factor=factor.name, what=what, seed=seed, note=note)
-            yield f"codes-{factor.name}.png", drawn
-    if len(index) > 3 and verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
+            yield f"codes-{_plain(factor.name)}.png", drawn
+    if verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
         yield "days-season.png", _days(verbs, file, index, seed, note)
     yield from _paths(file, index, codes, lengths, note)
     yield from _decoded(verbs, file, index, seed, note)
@@ -79,7 +79,7 @@ def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: i
         if factor_scores["kept"]:
             counts = np.asarray(factor_scores["confusion"])
             text = "Dynamic codes kept, static code drawn from its prior; seen by the judge. " + note
-            yield f"confusion-{name}.png", confusion_figure(counts, factor.values, factor=name, note=text)
+            yield f"confusion-{_plain(name)}.png", confusion_figure(counts, factor.values, factor=name, note=text)
 
 
 def _paths(file: SequenceFile, index: Indices, codes: Codes, lengths: Indices | None, note: str) -> Iterator[Picture]:
@@ -94,7 +94,7 @@ def _paths(file: SequenceFile, index: Indices, codes: Codes, lengths: Indices | 
 
 def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> Iterator[Picture]:
     element, scales = verbs.element, read_scales(file.handle.attrs, file.element)
-    _, x = next(equal_lengths(file, index, 2 * PAIRS))
+    x = _alike(file, index, 2 * PAIRS)
     if element.kind == "series":
         codes = verbs.encode(x[:1])
         decoded = verbs.decode_outputs(codes)
@@ -124,14 +124,15 @@ def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: 
 
 
 def _days(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> "Figure":
-    """Return the map of the static code read at every window, coloured by season, sized by rain (paper fig. 5)."""
-    targets, season = file.targets(), label_column(file, "season")
-    assert targets is not None
-    steps = file.steps - 1
+    """Return the map of the static code read at every window, coloured by season, sized by rain (paper fig. 5).
+
+    The static code depends on the anchor alone, so a day that stands twice gives its code whichever step the anchor is.
+    """
+    targets, season = targets_of(file), label_column(file, "season")
     codes, rain, labels = [], [], []
     for rows, x in equal_lengths(file, index, POINTS):
-        for t in range(steps):
-            codes.append(verbs.encode(np.ascontiguousarray(x[:, t : t + 2])).static)
+        for t in range(x.shape[1]):
+            codes.append(verbs.encode(x[:, [t, t]]).static)
             rain.append(targets[rows, t, 0])
             labels.append(season[rows])
     chosen = _some(np.arange(sum(map(len, codes))), DAYS, seed)
@@ -140,7 +141,7 @@ def _days(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str
         np.concatenate(codes)[chosen],
         np.concatenate(labels)[chosen],
         names,
-        np.nan_to_num(np.concatenate(rain)[chosen]),
+        np.nan_to_num(np.concatenate(rain)[chosen]).clip(0),
         factor="season",
         size_name="rain (mm a day)",
         what="static codes, each read from one window of a day",
@@ -155,6 +156,20 @@ def _means(codes: Codes, lengths: Indices | None) -> tuple[Array, str]:
     valid = np.ones((count, steps), bool) if lengths is None else np.arange(steps) < lengths[:, None]
     total = np.where(valid[..., None], codes.dynamic, 0).sum(1)
     return total / valid.sum(1, keepdims=True), "dynamic codes, averaged over steps"
+
+
+def _alike(file: SequenceFile, index: Indices, most: int) -> Array:
+    """Return at most `most` sequences of the commonest length (B, T, *element)."""
+    lengths = file.lengths()
+    if lengths is not None:
+        values, counts = np.unique(lengths[index], return_counts=True)
+        index = index[lengths[index] == values[counts.argmax()]]
+    return next(equal_lengths(file, index, most))[1]
+
+
+def _plain(name: str) -> str:
+    """Return a factor's name as a part of a file's name: a file may call its factors what it likes."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _has(file: SequenceFile, factor: str) -> bool:

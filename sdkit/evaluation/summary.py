@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from sdkit.evaluation.tasks import METRICS
 
+UNDEFINED = "undefined"
+"""A figure that came out as no number."""
+
 
 class Line(NamedTuple):
     """One figure, as text."""
@@ -32,10 +35,11 @@ def _codes(results: dict[str, Any]) -> Iterator[Line]:
     codes, costs = results["codes"], results.get("likelihood")
     yield Line("codes", "active static units", f"{codes['active_static']} of {codes['static_size']}")
     yield Line("codes", "active dynamic units", f"{codes['active_dynamic']} of {codes['dynamic_size']}")
-    yield Line("codes", "KL static", f"{codes['kl_static']:.2f} nats a sequence", "near 0: collapsed")
+    yield Line("codes", "KL static", f"{_number(codes['kl_static'], 2)} nats a sequence", "near 0: collapsed")
     if costs:
-        yield Line("codes", "KL dynamic", f"{costs['kl_dynamic']:.2f} nats a sequence", "near 0: collapsed")
-        yield Line("codes", "NLL of the steps, of the anchor", f"{costs['nll']:.2f}, {costs['nll_anchor']:.2f} nats")
+        yield Line("codes", "KL dynamic", f"{_number(costs['kl_dynamic'], 2)} nats a sequence", "near 0: collapsed")
+        terms = ", ".join(_number(costs[name], 2) for name in ("nll", "nll_anchor"))
+        yield Line("codes", "NLL of the steps, of the anchor", f"{terms} nats")
 
 
 def _consistency(found: dict[str, Any]) -> Iterator[Line]:
@@ -58,20 +62,23 @@ def _judge(judge: dict[str, Any] | None) -> Iterator[Line]:
             yield Line("judge", f"{title}: {name}", _percent(factor["accuracy"]["mean"]), wanted)
             if part == "dynamic_kept" and factor["kept"]:
                 scores = ("inception_score", "entropy_given_x", "entropy")
-                values = ", ".join(f"{factor[score]['mean']:.3f}" for score in scores)
+                values = ", ".join(_number(factor[score]["mean"]) for score in scores)
                 bound = judge["real"]["factors"][name]
-                best = ", ".join(f"{bound[score]['mean']:.3f}" for score in scores)
+                best = ", ".join(_number(bound[score]["mean"]) for score in scores)
                 yield Line("judge", f"{title}: IS, H(y|x), H(y)", values, f"real sequences {best}")
     for name, factor in judge["swaps"]["factors"].items():
         yield Line("judge", f"swap: {name}", _percent(factor["accuracy"]), f"chance {_percent(factor['chance'])}")
     truth = judge["swap_truth"]
     if isinstance(truth, dict):
-        beside = f"reconstruction {truth['reconstruction']:.2f}, no swap {truth['copy']:.2f}"
-        yield Line("judge", "swap against its truth, all steps", f"{truth['swap']:.2f}", beside)
-        beside = f"reconstruction {truth['reconstruction_by_step'][0]:.2f}, no swap {truth['copy_by_step'][0]:.2f}"
-        yield Line("judge", "swap against its truth, step 1", f"{truth['swap_by_step'][0]:.2f}", beside)
+        names = ("swap", "reconstruction", "copy")
+        for steps, errors in (
+            ("all steps", [truth[name] for name in names]),
+            ("step 1", [truth[f"{name}_by_step"][0] for name in names]),
+        ):
+            swap, plain, copy = (_number(error, 2) for error in errors)
+            yield Line("judge", f"swap against its truth, {steps}", swap, f"reconstruction {plain}, no swap {copy}")
     for name, score in judge["msd"].items():
-        yield Line("judge", name, f"{score['score']['mean']:.3f}", "1 is best")
+        yield Line("judge", name, _number(score["score"]["mean"]), "1 is best")
 
 
 def _leakage(rows: list[dict[str, Any]]) -> Iterator[Line]:
@@ -87,22 +94,22 @@ def _leakage(rows: list[dict[str, Any]]) -> Iterator[Line]:
 def _dci(scores: dict[str, Any] | None) -> Iterator[Line]:
     for name in ("disentanglement", "completeness", "informativeness"):
         if scores is not None:
-            yield Line("DCI", name, f"{scores[name]:.3f}", "1 is best")
+            yield Line("DCI", name, _number(scores[name]), "1 is best")
 
 
 def _tasks(tasks: dict[str, Any]) -> Iterator[Line]:
     for name, task in tasks.items():
         for figure, title in METRICS[task["kind"]].items():
             interval = task["intervals"].get(figure)
-            value = f"{task['figures'][figure]:.3f}"
+            value = _number(task["figures"][figure])
             if interval:
-                value += f" ({interval['low']:.3f} to {interval['high']:.3f})"
+                value += f" ({_number(interval['low'])} to {_number(interval['high'])})"
             yield Line(f"task {name}", title, value, _baselines(task["baselines"], figure))
 
 
-def _baselines(rows: dict[str, dict[str, float]], figure: str) -> str:
+def _baselines(rows: dict[str, dict[str, float | None]], figure: str) -> str:
     """Return the first baseline, which knows nothing of a sequence, and the best of the others."""
-    values = {row: figures[figure] for row, figures in rows.items() if figure in figures}
+    values = {row: value for row, figures in rows.items() if (value := figures.get(figure)) is not None}
     if not values:
         return ""
     (name, value), *others = values.items()
@@ -111,6 +118,10 @@ def _baselines(rows: dict[str, dict[str, float]], figure: str) -> str:
         best = (min if figure.startswith("mae") else max)(others, key=lambda item: item[1])
         text += f"; {best[0]} {best[1]:.3f}"
     return text
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return UNDEFINED if value is None else f"{value:.{digits}f}"
 
 
 def _percent(value: float) -> str:

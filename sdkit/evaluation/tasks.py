@@ -13,12 +13,14 @@ import numpy as np
 from sdkit.evaluation import baselines
 from sdkit.evaluation.bootstrap import Interval, auprc, auroc, average
 from sdkit.evaluation.coding import Coded, Parts, code, label_column, raw
+from sdkit.evaluation.judge import stage
 from sdkit.evaluation.linear import class_probabilities, logistic_regression
 from sdkit.evaluation.predictors import BinaryPredictor, StaticClassifier, WindowRegressor
 from sdkit.evaluation.probes import pool, unusable
 from sdkit.evaluation.results import BinaryScores, ClassResult, RegressionResult
 from sdkit.evaluation.splits import Ints, Scale, Split
-from sdkit.evaluation.verification import by_recording, mean_spectra, verify
+from sdkit.evaluation.verification import Verification, by_recording, mean_spectra, same_speaker, verify
+from sdkit.runtime.errors import DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.runtime.verbs import Verbs
@@ -73,9 +75,14 @@ class Task:
         sampled = code(verbs, file, parts, noise=seed, reporter=reporter)
         return RUNNERS[self.kind](self, means, sampled, seed)
 
-    def baselines(self, file: SequenceFile, parts: Parts, *, seed: int = 0) -> Baselines:
+    def baselines(
+        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+    ) -> Baselines:
         """Return what is reached without a model; rows that do not depend on a seed say so by equal figures."""
-        return BASELINES[self.kind](self, file, parts, seed)
+        with stage(reporter, f"baselines of {self.name}", 1) as told:
+            found = BASELINES[self.kind](self, file, parts, seed)
+            told.advance()
+        return found
 
 
 METRICS: dict[Kind, dict[str, str]] = {
@@ -113,30 +120,61 @@ METRICS: dict[Kind, dict[str, str]] = {
 
 
 def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, str]]:
-    """Return the tasks that a file's labels and targets allow, and why other factors have none."""
+    """Return the tasks that a file's labels and targets allow, and why others are left out, by factor or `targets`.
+
+    Static factors of series are detected (two values) or classified, speakers of spectra verified where `recording`
+    tells their recordings apart, targets of series and spectra predicted. Other factors are left to judges and probes.
+    """
     tasks, skipped = [], {}
-    names = [factor.name for factor in file.factors]
-    for factor in file.factors:
-        if factor.kind != "static" or factor.name in ("recording", "speaker"):
+    kind, names = file.element.kind, {factor.name for factor in file.factors}
+    for factor in file.factors if kind == "series" else ():
+        if factor.kind != "static":
             continue
+        task = Task(factor.name, "classify", factor.name, max(4, len(factor.values)))
+        if len(factor.values) == 2:
+            task = Task(factor.name, "detect", factor.name)
         labels = label_column(file, factor.name)
         reason = unusable(labels[parts.train], labels[parts.test])
+        if not reason and task.kind == "detect":
+            reason = _one_sided(labels, parts)
         if reason:
             skipped[factor.name] = reason
-        elif file.element.kind == "series" and len(factor.values) == 2:
-            tasks.append(Task(factor.name, "detect", factor.name))
-        elif file.element.kind == "series":
-            tasks.append(Task(factor.name, "classify", factor.name, max(4, len(factor.values))))
-    if "targets" in file.handle:
+        else:
+            tasks.append(task)
+    if "targets" in file.handle and kind == "image":
+        skipped["targets"] = "targets are predicted of series and spectra"
+    elif "targets" in file.handle:
         tasks.append(Task("targets", "regress"))
-    if {"speaker", "recording"} <= set(names):
-        tasks.append(Task("speaker", "verify", "speaker"))
+    if kind == "spectrum" and {"speaker", "recording"} <= names:
+        reason = _unverifiable(file, parts)
+        if reason:
+            skipped["speaker"] = reason
+        else:
+            tasks.append(Task("speaker", "verify", "speaker"))
     return tasks, skipped
+
+
+def _one_sided(labels: Ints, parts: Parts) -> str:
+    for name, index in (("validation", parts.val), ("test", parts.test)):
+        if len(np.unique(labels[index])) < 2:
+            return f"the {name} split has one value only"
+    return ""
+
+
+def _unverifiable(file: SequenceFile, parts: Parts) -> str:
+    recordings, speakers = (label_column(file, name)[parts.test] for name in ("recording", "speaker"))
+    try:
+        same_speaker(speakers[np.unique(recordings, return_index=True)[1]])
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
     read = BinaryPredictor().run(*means.asking(task.factor), seed=seed)
-    drawn = BinaryPredictor().run(*sampled.asking(task.factor), seed=seed).fixed
+    # Of samples only the protocol's epoch is reported, so that none after it is needed.
+    short = BinaryPredictor(epochs=BinaryPredictor.fixed_epochs)
+    drawn = short.run(*sampled.asking(task.factor), seed=seed).fixed
     labels = means.labels(task.factor)[2]
     figures = {
         **_areas(read.fixed),
@@ -194,8 +232,7 @@ def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         by_recording(s.static, s.dynamic, recordings[index], who, s.lengths)
         for s, index, who in zip(means.splits, means.parts, speakers, strict=True)
     ]
-    row = verify(found[2], found[0])
-    return Result({name: float(getattr(row, name)) for name in METRICS["verify"]}, {})
+    return Result(_rates(verify(found[2], found[0])), {})
 
 
 def _detect_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
@@ -244,12 +281,15 @@ def _verify_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -
         )
         for (part, values), index in zip(x.items(), (parts.train, parts.test), strict=True)
     }
-    row = verify(found["test"], found["train"])
-    return {"mean spectrum of the recording": {"static_eer": row.static_eer, "dynamic_eer": row.dynamic_eer}}
+    return {"mean spectrum of the recording": _rates(verify(found["test"], found["train"]))}
 
 
 def _areas(scores: BinaryScores) -> Figures:
     return {"auprc": scores.auprc, "auroc": scores.auroc}
+
+
+def _rates(row: Verification) -> Figures:
+    return {name: float(getattr(row, name)) for name in METRICS["verify"]}
 
 
 def _interval(read: ClassResult, labels: Ints) -> Interval:

@@ -1,7 +1,7 @@
 """Finished tables as text: JSON for programs, Markdown for people."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdkit.evaluation.evaluate import plain
 
@@ -13,9 +13,7 @@ KINDS = {"baseline": "without a model", "control": "controls", "model": "models"
 
 def as_json(result: "TableResult") -> str:
     """Return everything: figures of every seed, intervals, settings, runs."""
-    value: dict[str, Any] = plain(result)
-    value |= {"json_path": str(result.json_path), "markdown_path": str(result.markdown_path)}
-    return json.dumps(value, indent=1) + "\n"
+    return json.dumps(plain(result), indent=1, allow_nan=False) + "\n"
 
 
 def as_markdown(result: "TableResult") -> str:
@@ -29,14 +27,15 @@ def as_markdown(result: "TableResult") -> str:
 
 def command(result: "TableResult") -> str:
     """Return the command that makes the table again."""
-    epochs = "" if result.epochs is None else f" --epochs {result.epochs}"
-    return f"sdkit reproduce {result.name} --seeds {len(result.seeds)}{epochs}"
+    options = {"epochs": result.epochs, "rows": ",".join(result.chosen), "only": result.only}
+    given = [f"--{name} {value}" for name, value in options.items() if value]
+    return " ".join([f"sdkit reproduce {result.name} --seeds {len(result.seeds)}", *given])
 
 
 def _part(part: "PartResult", result: "TableResult") -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
     lines = [f"## {part.data}, {part.task} ({counts})", ""]
-    lines += ["| row | " + " | ".join(part.columns.values()) + " |", "|---" * (len(part.columns) + 1) + "|"]
+    lines += [_row("row", list(part.columns.values())), "|---" * (len(part.columns) + 1) + "|"]
     for kind, title in KINDS.items():
         rows = [row for row in part.rows if row.kind == kind]
         if rows:
@@ -54,7 +53,7 @@ def _part(part: "PartResult", result: "TableResult") -> list[str]:
 
 
 def _row(title: str, cells: list[str]) -> str:
-    return f"| {title} | " + " | ".join(cells) + " |"
+    return "| " + " | ".join(text.replace("|", r"\|") for text in (title, *cells)) + " |"
 
 
 def _intervals(part: "PartResult") -> list[str]:

@@ -1,13 +1,14 @@
 """`reproduce`: a table of the paper, made with one call, beside baselines, controls and what the paper prints.
 
 Every row is trained once a seed, representation and heads alike; figures are means and standard deviations over seeds.
-Runs and their figures are kept, so that a table that was cut off goes on where it stood.
+Runs and all figures are kept, so that a table that was cut off goes on where it stood.
 """
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sdkit.evaluation.coding import Parts, parts_of
 from sdkit.evaluation.evaluate import plain
 from sdkit.evaluation.judged import JudgeTask
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.evaluation.tasks import Figures, Result, Task
+from sdkit.evaluation.tasks import Figures, Task
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
 from sdkit.models.graphs import verbs
@@ -31,7 +32,7 @@ from sdkit.runtime.output import replacing
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.runtime.version import __version__
-from sdkit.training.run import Run
+from sdkit.training.run import Run, RunConfig
 
 RESULTS = RUNS / "reproduce"
 DATA = RUNS / "data"
@@ -94,8 +95,13 @@ class TableResult:
     seeds: list[int]
     epochs: int | None
     """As asked for; None for the presets' own."""
+    chosen: list[str]
+    """Rows asked for; none for the table's own."""
+    only: str | None
+    """The data set asked for; None for all."""
     parts: list[PartResult]
     skipped: dict[str, str]
+    """Why data sets are left out."""
     json_path: Path
     markdown_path: Path
 
@@ -144,10 +150,19 @@ def reproduce(
             raise ConfigError(f"{name} does not use '{data}'; its data sets are: {', '.join(known)}")
     files, skipped = _files(wanted, sources, reporter)
     if not files:
-        hint = f"give the source, as in `sdkit reproduce {name} --source {known[0]}=PATH`"
-        raise MissingFileError(f"{name} needs {' or '.join(known)}, and none lies under {DATA}; {hint}")
+        hint = f"give the source, as in `sdkit reproduce {name} --source {next(iter(skipped))}=PATH`"
+        raise MissingFileError(f"{name} needs {' or '.join(skipped)}, of which none lies under {DATA}; {hint}")
     result = TableResult(
-        name, table.title, list(range(seeds)), epochs, [], skipped, RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+        name=name,
+        title=table.title,
+        seeds=list(range(seeds)),
+        epochs=epochs,
+        chosen=list(rows or ()),
+        only=only,
+        parts=[],
+        skipped=skipped,
+        json_path=RESULTS / f"{name}.json",
+        markdown_path=RESULTS / f"{name}.md",
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     for part in wanted:
@@ -191,7 +206,9 @@ class _Maker:
     def _baselines(self, seeds: list[int]) -> list[RowResult]:
         found: dict[str, RowResult] = {}
         for seed in seeds:
-            for title, figures in self.part.task.baselines(self.file, self.parts, seed=seed).items():
+            path = RESULTS / "baselines" / f"{self.part.data}-{self.part.task.name}-s{seed}.json"
+            measure = partial(self.part.task.baselines, self.file, self.parts, seed=seed, reporter=self.reporter)
+            for title, figures in self._kept(path, seed, "none", measure).items():
                 found.setdefault(title, RowResult(title, "baseline")).add(figures)
         return list(found.values())
 
@@ -199,17 +216,19 @@ class _Maker:
         """Return the first row's model with the weights that training starts from."""
         result = RowResult(f"{row.title}, untrained", "control")
         for seed in seeds:
-            config = self._run(row, seed).config
-            torch.manual_seed(seed)
-            model = SplitModel(config.model).eval()
-            result.add(self._figures(model, seed).figures)
+            run = self._run(row, seed)
+            path = run.path / "figures" / f"{self.part.task.name}-untrained.json"
+            measure = partial(self._measure, partial(_untrained_model, run.config), seed)
+            result.add(self._kept(path, seed, "initial", measure)["figures"])
         return result
 
     def _trained(self, row: Row, seeds: list[int]) -> RowResult:
         result = RowResult(row.title, "model", printed=self.part.printed.get(row.name, {}))
         for seed in seeds:
             run = self._run(row, seed)
-            found = self._kept(run, seed)
+            path = run.path / "figures" / f"{self.part.task.name}.json"
+            measure = partial(self._measure, run.load_model, seed)
+            found = self._kept(path, seed, sha256(run.weights()), measure)
             result.add(found["figures"])
             result.runs.append(str(run.path))
             result.minutes += sum(m["seconds"] for m in run.metrics()) / 60
@@ -225,12 +244,12 @@ class _Maker:
             self.file, row.name, variant=row.variant, overrides=overrides, device=self.device, reporter=self.reporter
         )
 
-    def _kept(self, run: Run, seed: int) -> dict[str, Any]:
-        """Return a run's figures, measured now or kept from before on the same weights and data."""
-        path = run.path / "figures" / f"{self.part.task.name}.json"
+    def _kept(self, path: Path, seed: int, weights: str, measure: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what was measured before with the same weights, data, task and seed, or else measure and keep it."""
         key = {
             "sdkit": __version__,
-            "weights": sha256(run.weights()),
+            "task": plain(self.part.task),
+            "weights": weights,
             "data": str(self.file.path),
             "size": self.file.path.stat().st_size,
             "seed": seed,
@@ -238,16 +257,16 @@ class _Maker:
         if path.is_file():
             kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if kept["key"] == key:
-                return kept
-        model = run.load_model()
-        found = self._figures(model, seed)
-        kept = {"key": key, "figures": found.figures, "intervals": plain(dict(found.intervals))}
+                return kept["found"]  # type: ignore[no-any-return]
+        found = measure()
         path.parent.mkdir(exist_ok=True)
         with replacing(path, force=True) as temporary:
-            temporary.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-        return kept
+            temporary.write_text(json.dumps({"key": key, "found": found}, indent=1) + "\n", "utf-8")
+        return found
 
-    def _figures(self, model: SplitModel, seed: int) -> Result:
+    def _measure(self, load: Callable[[], SplitModel], seed: int) -> dict[str, Any]:
+        """Return the figures of a model, and how far the test split could have moved the main ones."""
+        model = load()
         found = self.part.task.run(verbs(model), self.file, self.parts, seed=seed, reporter=self.reporter)
         costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
         figures = {
@@ -255,7 +274,14 @@ class _Maker:
             "kl_dynamic": costs.kl_dynamic,
             "nll_value": (costs.nll + costs.nll_anchor) / costs.values,
         }
-        return Result({**found.figures, **figures}, found.intervals)
+        return {"figures": {**found.figures, **figures}, "intervals": plain(found.intervals)}
+
+
+def _untrained_model(config: RunConfig) -> SplitModel:
+    """Return the model that a run's training starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.train.seed)
+        return SplitModel(config.model).eval()
 
 
 def _files(
@@ -283,10 +309,9 @@ def _files(
 
 def _columns(task: Task | JudgeTask, rows: list[RowResult]) -> dict[str, str]:
     """Return the titles of the figures that some row has, by name, in the task's order."""
-    there = {name: name for row in rows for name in row.values}
-    named = {**task.metrics, **there, **COSTS}
-    order = [*task.metrics, *(name for name in there if name not in COSTS), *COSTS]
-    return {name: task.metrics.get(name, named[name]) for name in dict.fromkeys(order) if name in there}
+    there = dict.fromkeys(name for row in rows for name in row.values)
+    others = {name: name for name in there if name not in task.metrics and name not in COSTS}
+    return {name: title for name, title in {**task.metrics, **others, **COSTS}.items() if name in there}
 
 
 def _write(result: TableResult) -> None:

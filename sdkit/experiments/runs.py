@@ -11,8 +11,9 @@ from sdkit.runtime.locate import RUN_FILE, RUNS
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.training.config import TrainConfig, settings
+from sdkit.training.data import split_indices
 from sdkit.training.launch import resume, start
-from sdkit.training.run import Run
+from sdkit.training.run import Run, RunConfig
 from sdkit.training.train import default_preset
 
 
@@ -39,19 +40,23 @@ def ensure_run(
         reporter: is told how it goes.
 
     Raises:
-        ConfigError: the folder holds more epochs than are asked for, or a run of other data.
+        ConfigError: the folder holds more epochs than are asked for, no complete epoch, or a run of other data.
     """
     preset = default_preset(file)
     model, train = settings(file.element, preset_name=preset, variant=variant, overrides=overrides)
     name = run_name(file, row, msgspec.to_builtins((model, _shared(train))), train.seed)
     folder = RUNS / name
-    if not (folder / RUN_FILE).is_file():
+    if not folder.exists():
         return start(file, model, train, name=name, preset=preset or "", device=device, reporter=reporter)
     run = Run(folder)
     done = len(run.metrics())
+    if done == 0 or not (folder / RUN_FILE).is_file():
+        raise ConfigError(
+            f"{folder} holds no complete epoch: another process trains it, or one was killed; wait, or remove it"
+        )
     if done > train.epochs:
         raise ConfigError(f"{folder} has {done} epochs already; ask for as many, or move it away")
-    if Path(run.config.data.path).name != file.path.name:
+    if not _same_data(run.config, file):
         raise ConfigError(f"{folder} was trained on {run.config.data.path}, not on {file.path}; move one of them away")
     if done == train.epochs:
         reporter.note(f"{folder}: complete, {done} epochs")
@@ -63,6 +68,14 @@ def run_name(file: SequenceFile, row: str, config: Any, seed: int) -> str:
     """Return DATA-ROW-DIGEST-sSEED."""
     digest = hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:6]
     return f"{file.meta.name or file.path.stem}-{row}-{digest}-s{seed}"
+
+
+def _same_data(config: RunConfig, file: SequenceFile) -> bool:
+    """Return whether a file looks like a run's training data: as many sequences under the same name."""
+    train, val = split_indices(file, config.train.val_fraction, config.train.seed)
+    data = config.data
+    found = (file.path.name, len(train), len(val), file.steps)
+    return found == (Path(data.path).name, data.train_count, data.val_count, data.steps)
 
 
 def _shared(train: TrainConfig) -> TrainConfig:

@@ -13,10 +13,18 @@ AnchorDynamic = Literal["zero", "inferred"]
 Anchor = Literal["first", "middle", "last"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "paper": {"subtract": "hidden", "anchor_dynamic": "zero", "bidirectional": False, "layers": 1},
-    "release": {"subtract": "features", "anchor_dynamic": "inferred", "bidirectional": True, "layers": 2},
+    "paper": {"subtract": "hidden", "anchor_dynamic": "zero", "bidirectional": False, "layers": 1, "filter": False},
+    "release": {
+        "subtract": "features",
+        "anchor_dynamic": "inferred",
+        "bidirectional": True,
+        "layers": 2,
+        "filter": False,
+    },
 }
-"""Named points in the space of switches: the model as printed, and the one whose code was published with it."""
+VARIANTS["filter"] = {**VARIANTS["release"], "filter": True}
+"""Named points in the space of switches: the model as printed, the one whose code was published with it, and the latter
+with a causal filter beside it, which gives the codes."""
 
 WIDTHS: dict[Kind, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "image": ((32, 64, 128, 256, 128), (256, 128, 64, 32)),
@@ -57,6 +65,12 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bidirectional: bool = False
     layers: int = 1
     """Layers of the LSTM."""
+    filter: bool = False
+    """Train a causal LSTM beside the posterior to give its codes from the elements seen so far, and take codes from it.
+
+    In the terms of state-space models the posterior is then a smoother, q(d_t | x_1:T), which training needs, and the
+    codes are those of a filter, q(d_t | x_1:t), which can run online.
+    """
     anchor: Anchor = "first"
     """The element that the static code is read from."""
 
@@ -82,11 +96,11 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def causal(self) -> bool:
         """Whether a dynamic code depends on no later element, save the anchor."""
-        return not self.bidirectional
+        return self.filter or not self.bidirectional
 
     @property
     def variant(self) -> str:
-        """`paper`, `release`, or `custom` for other switches."""
+        """`paper`, `release`, `filter`, or `custom` for other switches."""
         for name, switches in VARIANTS.items():
             if all(getattr(self, key) == value for key, value in switches.items()):
                 return name

@@ -53,11 +53,11 @@ class DynamicGraph(nn.Module):
 
     def __init__(self, model: SplitModel) -> None:
         super().__init__()
-        self.path, self.config = model.dynamic_path, model.config
+        self.path, self.filter, self.config = model.dynamic_path, model.filter_path, model.config
 
     def forward(self, features: Tensor, static_hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features to the posterior of the dynamic codes."""
-        dynamic = self.path(features, static_hidden)
+        """Map features to the dynamic codes' distribution: the filter's where there is one, else the posterior."""
+        dynamic = self.path(features, static_hidden) if self.filter is None else self.filter(features)
         return all_steps(self.config, dynamic.mean), all_steps(self.config, dynamic.std)
 
 

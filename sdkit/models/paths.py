@@ -53,6 +53,21 @@ class DynamicPath(nn.Module):
         return Gaussian(*self.head(hidden))
 
 
+class FilterPath(nn.Module):
+    """q(d_t | x_1:t): a causal LSTM over the features, fitted to the posterior that sees the whole sequence."""
+
+    def __init__(self, config: ModelConfig, features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.lstm = nn.LSTM(features, config.hidden_size, config.layers, batch_first=True)
+        self.head = GaussianHead(config.hidden_size, config.dynamic_size)
+
+    def forward(self, features: Tensor) -> Gaussian:
+        """Return the filtered distribution of the free steps (B, T', D), from features (B, T, G)."""
+        hidden, _ = self.lstm(features)
+        return Gaussian(*self.head(free_steps(self.config, hidden)))
+
+
 class Prior(nn.Module):
     """p(d_t | d_<t): stacked LSTM layers and two linear heads; the first input is 0."""
 

@@ -24,7 +24,7 @@ from sdkit.training.units import active_units
 
 EpochHook = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_CURVES = 10.0
-TERMS = ("loss", "nll", "nll_anchor", "kl_static", "kl_dynamic")
+TERMS = ("loss", "nll", "nll_anchor", "kl_static", "kl_dynamic", "kl_filter", "nll_filter")
 
 
 class CollapseWarning(UserWarning):

@@ -40,7 +40,7 @@ def luminance(colour: Any) -> float:
 
 
 def test_numbers_can_be_read_on_their_cells() -> None:
-    for percent in range(0, 101, 5):
+    for percent in (0, 30, 50, 60, 65, 80, 100):
         figure: Any = confusion_figure(np.array([[percent, 100 - percent], [0, 0]]), ("a", "b"))
         axes, image = figure.axes[0], figure.axes[0].images[0]
         number = axes.texts[0]

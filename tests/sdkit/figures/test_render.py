@@ -39,7 +39,7 @@ def write(
     meta = SequenceMeta(element, "blocks", rate=rate, source="made up", extra=extra or {})
     with SequenceWriter(path, meta) as writer:
         writer.write(x, **({} if lengths is None else {"lengths": np.array(lengths)}))
-        writer.splits({"train": range(3), "test": range(3, len(x))})
+        writer.splits({"train": range(min(3, len(x))), "test": range(3, len(x))})
     return path
 
 
@@ -293,10 +293,10 @@ def test_swap_files_that_contradict_themselves(
 @pytest.mark.parametrize("element", [SERIES, SPECTRUM], ids=Element.describe)
 def test_render_swap_of_other_elements(tmp_path: Path, drawn: Drawn, element: Element) -> None:
     a, b, ab, ba = (sequences(3, 4, element, seed) for seed in range(4))
-    files = [write(tmp_path / f"{name}.h5", x, element, lengths=[4, 2, 3]) for name, x in (("a", a), ("b", b))]
+    file_a, file_b = (write(tmp_path / f"{n}.h5", x, element, lengths=[4, 2, 3]) for n, x in (("a", a), ("b", b)))
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["static_a_dynamic_b"], file["static_b_dynamic_a"] = ab, ba
-    render_swap(*files, tmp_path / "s.h5", tmp_path / "s.png")
+    render_swap(file_a, file_b, tmp_path / "s.h5", tmp_path / "s.png")
     titles = [axes.get_title() for axes in drawn[0].axes[:4]]
     assert titles == list(SWAP_NAMES)
     assert "a: blocks; b: blocks." in caption_of(drawn[0])
