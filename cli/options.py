@@ -15,6 +15,10 @@ Backend = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of one operator.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sequences that run at a time.")]
+Variant = Annotated[
+    Literal["paper", "release", "filter"],
+    typer.Option(help="paper: the printed model; release: the published code's; filter: release, made causal."),
+]
 Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Sequences of this split only.")]
 Compression = Annotated[
     Literal["gzip", "lz4", "none"], typer.Option(help="gzip: every HDF5 reader opens it; lz4: fast.")

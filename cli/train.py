@@ -1,11 +1,11 @@
 """`sdkit train`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Json
+from sdkit.cli.options import Json, Variant
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
@@ -16,9 +16,7 @@ OPTIONS = ("data", "preset", "variant", "name", "device", "resume", "reporter")
 def train(
     data: Annotated[Path | None, typer.Argument(help="Sequence file; the built-in puppets by default.")] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from: sprites, mug or puppets.")] = None,
-    variant: Annotated[
-        Literal["paper", "release"], typer.Option(help="paper: the printed model; release: the published code's.")
-    ] = "paper",
+    variant: Variant = "paper",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")
     ] = None,

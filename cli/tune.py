@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Json
+from sdkit.cli.options import Json, Variant
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
@@ -31,9 +31,7 @@ def tune(
         typer.Option(help="On the validation split; reconstruction needs beta set, loss alpha and beta."),
     ] = "elbo",
     preset: Annotated[str | None, typer.Option(help="Settings to start from, as for train.")] = None,
-    variant: Annotated[
-        Literal["paper", "release"], typer.Option(help="paper: the printed model; release: the published code's.")
-    ] = "paper",
+    variant: Variant = "paper",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting that is not searched, such as beta=0.1; repeatable.")
     ] = None,

@@ -50,6 +50,7 @@ ROWS = {
     for row in (
         Row("paper", "paper's model"),
         Row("release", "released code's variant", "release"),
+        Row("filter", "released variant with a causal filter", "filter"),
         Row("code-weights", "paper's model, weights of the released code", overrides={"alpha": 5.0, "beta": 0.05}),
         Row("no-loss", "no loss (alpha = 0)", overrides={"alpha": 0.0}),
         Row("no-sub", "no subtraction", overrides={"subtract": "none"}),
@@ -58,8 +59,8 @@ ROWS = {
         Row("x-last", "anchor x_T", overrides={"anchor": "last"}),
     )
 }
-SPOKEN = ("paper", "code-weights", "release")
-MODELS = ("paper", "release")
+SPOKEN = ("paper", "code-weights", "release", "filter")
+MODELS = ("paper", "release", "filter")
 ABLATION = ("paper", "no-loss", "no-sub", "no-both")
 ANCHORS = ("paper", "x-middle", "x-last")
 

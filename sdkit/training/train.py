@@ -32,7 +32,8 @@ def train(
     Args:
         data: a sequence file; the built-in puppets when None, made on first use.
         preset: settings to start from; that of the data set's name, or of its kind of element, when there is one.
-        variant: `paper` (the printed model) or `release` (the published code's): the switches of the dynamic path.
+        variant: `paper` (the printed model), `release` (the published code's) or `filter` (the latter with codes that
+            depend on no later element): the switches of the dynamic path.
         name: of the run; the data set's by default, with a number when it is taken.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: continue the newest run (True) or a given one; of the settings only `epochs` may change.

@@ -7,9 +7,8 @@ from typing import Any
 
 import h5py
 import pytest
-from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sdkit.cli.main import app
 from sdkit.runtime.element import Element
