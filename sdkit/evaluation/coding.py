@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.evaluation.baselines import Series
-from sdkit.evaluation.judge import equal_lengths, stage
+from sdkit.evaluation.judge import stage
 from sdkit.evaluation.splits import Split
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Factor, Indices, SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
-from sdkit.training.data import split_indices
+from sdkit.training.data import equal_lengths, split_indices
 
 PARTS = ("train", "val", "test")
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdkit.evaluation.judge import equal_lengths, split_rows, stage
+from sdkit.evaluation.judge import split_rows, stage
 from sdkit.evaluation.swapping import partners
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.training.data import equal_lengths
 from sdkit.training.units import active_units
 
 LIMIT = 512

@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.evaluation.judge import Classifier, equal_lengths, labels_for, split_rows, stage
+from sdkit.evaluation.judge import Classifier, labels_for, split_rows, stage
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs import BATCH_SIZE, Codes, Verbs
+from sdkit.training.data import equal_lengths
 
 Floats = NDArray[np.float32]
 EPSILON = 1e-16

@@ -26,13 +26,13 @@ from sdkit.runtime.locate import RUNS
 from sdkit.runtime.output import replacing
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.sequences import SPLITS, Factor, Indices, SequenceFile
-from sdkit.training.data import Batches, split_indices
+from sdkit.training.data import Batches, equal_lengths, split_indices
 from sdkit.training.device import accelerator, bf16_available
 from sdkit.training.statistics import feature_statistics
 
 Floats = NDArray[np.float32]
 FORMAT = "sdkit-judge"
-VERSION = 1
+VERSION = 2
 INFO_FILE, WEIGHTS_FILE = "judge.json", "weights.safetensors"
 
 LSTM_WIDTH = 128
@@ -40,6 +40,8 @@ LSTM_WIDTH = 128
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 64
 EPOCHS = 20
+SURE = 0.005
+"""Nats a factor. A judge that is right but unsure caps IS and H(y|x) of everything it sees, real sequences included."""
 """At most: training stops when every head is right on the whole validation split."""
 VAL_FRACTION = 0.05
 RESIDENT_BYTES = 4e9
@@ -233,7 +235,7 @@ def train_judge(
 
     The loss is the sum of the factors' cross-entropies; Adam with a learning rate of 1e-3 on batches of 64. The
     validation split (else whole identities held out of the training split, else the training split itself) chooses the
-    epoch by its loss and ends training once every head is right on all of it. The test split is never read.
+    epoch by its loss and ends training once every head is right on all of it, and sure. The test split is never read.
 
     Raises:
         ConfigError: no labels, nothing to train on, or images too odd to encode.
@@ -263,7 +265,7 @@ def train_judge(
         if loss < least:
             least, best = loss, {name: value.clone() for name, value in network.state_dict().items()}
             judge.info = msgspec.structs.replace(info, epochs=epoch + 1, val_accuracy=accuracy)
-        if min(accuracy.values()) == 1.0:
+        if min(accuracy.values()) == 1.0 and loss < SURE * len(accuracy):
             break
     network.load_state_dict(best)
     return judge
@@ -322,17 +324,6 @@ def split_rows(file: SequenceFile, split: str | None) -> Indices:
     if len(index) == 0:
         raise DataError(f"{file.path}: split '{split}' is empty")
     return index
-
-
-def equal_lengths(file: SequenceFile, index: Indices, size: int) -> Iterator[tuple[Indices, Array]]:
-    """Yield (indices, sequences (B, T, *element)) of at most `size`; a batch has one length and nothing is padded."""
-    lengths = file.lengths()
-    if lengths is None:
-        yield from file.batches(size, index)
-        return
-    for steps in np.unique(lengths[index]):
-        for rows, x in file.batches(size, index[lengths[index] == steps]):
-            yield rows, np.ascontiguousarray(x[:, :steps])
 
 
 @contextmanager

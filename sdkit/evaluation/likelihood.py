@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdkit.evaluation.judge import equal_lengths, stage
+from sdkit.evaluation.judge import stage
 from sdkit.models.losses import objective
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.training.data import equal_lengths
 
 if TYPE_CHECKING:
     from sdkit.models.model import SplitModel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdkit.evaluation.coding import encode_file, label_column, targets_of
-from sdkit.evaluation.judge import equal_lengths, stage
+from sdkit.evaluation.judge import stage
 from sdkit.figures.confusion import confusion_figure
 from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
 from sdkit.figures.embedding import FEWEST, by_label, static_against_dynamic
@@ -20,6 +20,7 @@ from sdkit.runtime.element import Array
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.training.data import equal_lengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.evaluation.generation import chance_levels
-from sdkit.evaluation.judge import Classifier, equal_lengths, labels_for, split_rows, stage
+from sdkit.evaluation.judge import Classifier, labels_for, split_rows, stage
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.files import SWAPPED
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.training.data import equal_lengths
 
 
 @dataclass(frozen=True)

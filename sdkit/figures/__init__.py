@@ -1,1 +1,1 @@
-"""Pictures: grids and animations of sequences, curves. Pillow and matplotlib are imported by what needs them."""
+"""Pictures of sequences and swaps, codes, judgements and training; Pillow and matplotlib are imported where needed."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.sequences import Indices, SequenceFile
@@ -47,6 +48,17 @@ def _identities(file: SequenceFile) -> Order:
     if labels is None or not static:
         return file.select(None)
     return np.asarray(np.unique(labels[:, static], axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def equal_lengths(file: SequenceFile, index: Indices, size: int) -> Iterator[tuple[Indices, Array]]:
+    """Yield (indices, sequences (B, T, *element)) of at most `size`; a batch has one length and nothing is padded."""
+    lengths = file.lengths()
+    if lengths is None:
+        yield from file.batches(size, index)
+        return
+    for steps in np.unique(lengths[index]):
+        for rows, x in file.batches(size, index[lengths[index] == steps]):
+            yield rows, np.ascontiguousarray(x[:, :steps])
 
 
 class Batches:

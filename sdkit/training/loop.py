@@ -54,6 +54,7 @@ class Trainer:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(self.model.parameters(), train.learning_rate)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.shown = {*TERMS[1:]} - (set() if self.config.model.filter else {"kl_filter", "nll_filter"})
         self.epoch, self.best = 0, float("inf")
         self.metrics: list[dict[str, Any]] = []
         self.warned: set[str] = set()
@@ -95,7 +96,7 @@ class Trainer:
             values = torch.stack([t.detach() for t in terms]).cpu()
             sums, count = sums + values * len(batch), count + len(batch)
             shown = dict(zip(TERMS, values.tolist(), strict=True))
-            self.reporter.advance(1, **{k: v for k, v in shown.items() if k != "loss"})
+            self.reporter.advance(1, **{k: v for k, v in shown.items() if k in self.shown})
         self.reporter.finish()
         # Every process saw its share of each batch; the record is of all.
         sums = self.accelerator.reduce(sums.to(self.accelerator.device)).cpu() / self.accelerator.num_processes

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.training.data import equal_lengths
 
 Values = NDArray[np.float64]
 
@@ -11,11 +12,11 @@ Values = NDArray[np.float64]
 def feature_statistics(file: SequenceFile, index: Indices) -> tuple[Values, Values]:
     """Return mean and unbiased standard deviation (F,), in data units, of the last axis of some sequences.
 
-    Values that were not observed (NaN) do not count. A feature that was never observed, or never changes, gets a
-    standard deviation of 1.
+    Values that were not observed (NaN), and what lies beyond a sequence's length, do not count. A feature that was
+    never observed, or never changes, gets a standard deviation of 1.
     """
     count, mean, squares = 0.0, 0.0, 0.0
-    for _, x in file.batches(256, index):
+    for _, x in equal_lengths(file, index, 256):
         values = x.reshape(-1, x.shape[-1]).astype(np.float64)
         seen = ~np.isnan(values)
         n = seen.sum(0)

@@ -19,7 +19,6 @@ def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) ->
     element = model.config.element
     if element.kind == "image" and not element.drawable:
         return
-    folder.mkdir(exist_ok=True)
     # Evenly spaced over the split, so that the pairs differ whatever the file's order.
     rows = np.unique(np.linspace(0, len(batches.index) - 1, 2 * PAIRS).round().astype(np.int64))
     x = batches.file.read(batches.index[rows])
@@ -28,6 +27,7 @@ def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) ->
     half = len(x) // 2
     a, b = x[:half], x[half : 2 * half]
     if half:
+        folder.mkdir(exist_ok=True)
         scales = read_scales(batches.file.handle.attrs, element)
         picture = draw_swap(a, b, *verbs(model).swap(a, b), element, scales=scales, note=f"Mean codes, epoch {epoch}.")
         save(picture, folder / f"epoch-{epoch:04d}.png")

@@ -105,7 +105,7 @@ def test_every_point_of_the_switches(
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-@pytest.mark.parametrize("variant", ["paper", "release"])
+@pytest.mark.parametrize("variant", ["paper", "release", "filter"])
 def test_named_variants_in_every_opset(tmp_path: Path, variant: str, opset: int) -> None:
     model = lively_model(variant)
     check_paths(Exported(model, tmp_path, SWITCHED, opset), model.config, letters(model).features)

@@ -63,11 +63,27 @@ def test_noise_tells_nothing() -> None:
     assert found.selected.auroc == pytest.approx(0.5, abs=0.12)
 
 
+def longer(splits: Splits) -> Splits:
+    """Return the splits with four more steps of padding, and other values in it."""
+    train, val, test = (
+        replace(
+            s,
+            dynamic=np.pad(np.where(s.valid[..., None], s.dynamic, 1e3), ((0, 0), (0, 4), (0, 0))),
+            targets=None if s.targets is None else np.pad(s.targets, ((0, 0), (0, 4), (0, 0))),
+        )
+        for s in splits
+    )
+    return train, val, test
+
+
 def test_what_lies_beyond_the_end_does_not_matter() -> None:
     splits = told_by(last, noise((60, 40, 40)))
-    filled = [replace(s, dynamic=np.where(s.valid[..., None], s.dynamic, 1e3)) for s in splits]
-    a, b = (BinaryPredictor(2, 2).run(*s).fixed.probabilities for s in (splits, filled))
-    np.testing.assert_array_equal(a, b)
+    a, b = (BinaryPredictor(2, 2).run(*s).fixed.probabilities for s in (splits, longer(splits)))
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+    asked = with_targets(splits)
+    c, d = (WindowRegressor(epochs=3).run(*s).predictions for s in (asked, longer(asked)))
+    np.testing.assert_allclose(c, d[:, :6], rtol=1e-4, atol=1e-5)
+    assert np.isnan(d[:, 6:]).all()
 
 
 def test_the_fixed_epoch_is_that_of_a_training_that_ends_there() -> None:

@@ -25,7 +25,7 @@ def test_names_are_the_contract() -> None:
     assert list(found) == list(CONTRACT)
 
 
-@pytest.mark.parametrize("variant", ["paper", "release"])
+@pytest.mark.parametrize("variant", ["paper", "release", "filter"])
 def test_backend_returns_named_outputs_of_the_contract_shapes(variant: str) -> None:
     backend = TorchBackend(tiny_model(variant))
     x = sequences(3, 5)

@@ -35,7 +35,7 @@ def test_golden_numbers(variant: str) -> None:
     np.testing.assert_allclose(found, GOLDEN[variant], atol=1e-4)
 
 
-@pytest.mark.parametrize(("variant", "free"), [("paper", 4), ("release", 5)])
+@pytest.mark.parametrize(("variant", "free"), [("paper", 4), ("release", 5), ("filter", 5)])
 def test_shapes_of_an_output(variant: str, free: int) -> None:
     output: Output = tiny_model(variant)(torch.from_numpy(sequences(3, 5)))
     assert output.nll.shape == (3, 5)

@@ -90,9 +90,9 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with SequenceWriter(tmp_path / "sound.h5", SequenceMeta(SPECTRUM, "sound")) as writer:
         writer.write(sequences(20, 4, SPECTRUM))
-    run = train("sound.h5", epochs=1, batch_size=8, device="cpu", **TINY)
+    run = train("sound.h5", epochs=1, batch_size=8, val_fraction=0.2, device="cpu", **TINY)
     assert run.config.model.element == SPECTRUM
-    assert not (run.path / "swaps").exists()
+    assert list((run.path / "swaps").iterdir())
     x = sequences(2, 3, SPECTRUM)
     assert verbs(run.load_model()).reconstruct(x).shape == x.shape
 

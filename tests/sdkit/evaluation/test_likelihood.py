@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdkit.evaluation.likelihood import likelihood
+from sdkit.models.model import SplitModel
+from sdkit.runtime.element import Array
+from sdkit.runtime.sequences import SequenceFile
+from tests.sdkit.evaluation.labelled import SERIES, series
+from tests.tiny import tiny_model
+
+INDEX = np.array([0, 1, 3, 4, 6])
+"""Two of three windows, then two of four, then one of three again."""
+
+
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory: pytest.TempPathFactory) -> SequenceFile:
+    return SequenceFile(series(tmp_path_factory.mktemp("likelihood") / "waves.h5", lengths=True))
+
+
+@pytest.fixture(params=["paper", "release"])
+def model(request: pytest.FixtureRequest) -> SplitModel:
+    return tiny_model(request.param, element=SERIES, encoder_widths=(6, 6), decoder_widths=(6, 6))
+
+
+def by_hand(model: SplitModel, groups: list[Array], seed: int) -> np.ndarray:
+    """Return the five terms of all sequences together, from the Gaussians that the model gives."""
+    torch.manual_seed(seed)
+    terms = []
+    for x in groups:
+        out = model(torch.from_numpy(x))
+        (m, s), (dm, ds), (pm, ps) = ((g.mean, g.std) for g in (out.static, out.dynamic, out.prior))
+        kl_static = (0.5 * (m**2 + s**2 - 1) - s.log()).sum(1)
+        kl_dynamic = (0.5 * ((dm - pm) ** 2 + ds**2 - ps**2) / ps**2 + ps.log() - ds.log()).sum((1, 2))
+        values = torch.from_numpy(np.isfinite(x).sum((1, 2, 3)))
+        terms += torch.stack([values, out.nll[:, 1:].sum(1), out.nll[:, 0], kl_static, kl_dynamic], 1).tolist()
+    return np.array(terms).mean(0)
+
+
+def test_it_is_the_mean_of_the_terms_over_sequences(waves: SequenceFile, model: SplitModel) -> None:
+    found = likelihood(model, waves, INDEX, seed=7)
+    groups = [waves.read([0, 3, 6])[:, :3], waves.read([1, 4])[:, :4]]
+    with torch.no_grad():
+        expected = by_hand(model, [np.ascontiguousarray(x) for x in groups], 7)
+    assert found.sequences == 5
+    assert found.values == (3 * 3 + 2 * 4) / 5 * 8
+    told = [found.values, found.nll, found.nll_anchor, found.kl_static, found.kl_dynamic]
+    np.testing.assert_allclose(told, expected, rtol=1e-5)
+    assert min(told[3:]) > 0.01
+
+
+def test_missing_values_are_not_counted(tmp_path: Path, model: SplitModel) -> None:
+    file = SequenceFile(series(tmp_path / "waves.h5"))
+    read = file.read
+    x = read(slice(0, 4)).copy()
+    x[:, :, :2] = np.nan
+    file.read = lambda index: x[index]  # type: ignore[method-assign]
+    found = likelihood(model, file, np.arange(4))
+    assert found.values == 5 * 2 * 2
+    assert np.isfinite(found.nll)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_it_leaves_no_trace(waves: SequenceFile, model: SplitModel, training: bool) -> None:
+    model.train(training)
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    first = likelihood(model, waves, INDEX, seed=2)
+    assert model.training == training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert likelihood(model, waves, INDEX, seed=2) == first
+    assert likelihood(model, waves, INDEX, seed=3) != first
+
+
+def test_a_failure_leaves_no_trace_either(
+    waves: SequenceFile, model: SplitModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdkit.evaluation.likelihood.objective", fail)
+    model.train()
+    state = torch.random.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        likelihood(model, waves, INDEX)
+    assert model.training
+    assert torch.equal(torch.random.get_rng_state(), state)
