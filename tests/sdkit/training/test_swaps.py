@@ -66,4 +66,4 @@ def test_what_has_no_picture_leaves_nothing(tmp_path: Path) -> None:
 
 def test_one_sequence_is_no_pair(tmp_path: Path) -> None:
     draw_swaps(tiny_model(), batches(write(tmp_path / "x.h5", sequences(1, 3))), tmp_path / "swaps", 1)
-    assert list((tmp_path / "swaps").iterdir()) == []
+    assert not (tmp_path / "swaps").exists()
