@@ -44,7 +44,7 @@ def ensure_run(
     """
     preset = default_preset(file)
     model, train = settings(file.element, preset_name=preset, variant=variant, overrides=overrides)
-    name = run_name(file, row, msgspec.to_builtins((model, _shared(train))), train.seed)
+    name = run_name(file, row, [changed(model), changed(_shared(train))], train.seed)
     folder = RUNS / name
     if not folder.exists():
         return start(file, model, train, name=name, preset=preset or "", device=device, reporter=reporter)
@@ -62,6 +62,13 @@ def ensure_run(
         reporter.note(f"{folder}: complete, {done} epochs")
         return run
     return resume(run, train.epochs, data=file.path, device=device, reporter=reporter)
+
+
+def changed(config: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields of a config that are not at their default, so that a field to come changes no name."""
+    plain = msgspec.to_builtins(config)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(config)}
+    return {name: plain[name] for name, value in defaults.items() if getattr(config, name) != value}
 
 
 def run_name(file: SequenceFile, row: str, config: Any, seed: int) -> str:

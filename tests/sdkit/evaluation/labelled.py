@@ -53,7 +53,7 @@ def series(
     targets: bool = True,
     splits: Iterable[str] = ("train", "val", "test"),
 ) -> Path:
-    """Write windows whose first step tells the labels (ill, season) and whose second tells the target; all else is noise.
+    """Write windows whose first step tells the labels (ill, season) and whose second the target; all else is noise.
 
     With `lengths`, sequences have 3, 4 or 5 windows, and the values beyond are a trap.
     """

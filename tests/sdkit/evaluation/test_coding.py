@@ -223,4 +223,3 @@ def test_an_element_differs_by_its_dtype_too(tmp_path: Path) -> None:
     floats = SequenceFile(write_file(tmp_path / "floats.h5", x, FLOAT))
     with pytest.raises(DataError, match=r"floats\.h5 holds image \(3, 16, 16\) float32; the model takes .* uint8"):
         check_element(verbs(tiny_model()), floats)
-

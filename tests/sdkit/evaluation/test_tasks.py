@@ -225,7 +225,7 @@ def test_baselines_of_a_class(waves: SequenceFile) -> None:
     assert labels is not None
     test = labels[parts_of(waves).test, 1]
     assert found["majority"]["accuracy"] == np.mean(test == np.bincount(labels[parts_of(waves).train, 1]).argmax())
-    assert list(found)[0] == "majority"
+    assert next(iter(found)) == "majority"
     assert len(found) == 5
     assert min(row["accuracy"] for row in found.values()) == found["majority"]["accuracy"]
     assert found["raw first window, logistic regression"]["accuracy"] > 0.7
