@@ -8,6 +8,9 @@ from sdkit.runtime.sequences import SPLITS, SequenceFile
 
 LZ4 = "32004"
 
+MOST_LISTED = 24
+"""Values of a factor told one by one."""
+
 
 def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     """Return what a sequence file holds; with `check`, after reading every value of it.
@@ -34,10 +37,18 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
         "licence": file.meta.licence or "-",
     }
     facts["splits"] = {s: len(part) for s in SPLITS if (part := file.split(s)) is not None}
-    facts["factors"] = {f.name: f"{f.kind}, {len(f.values)} values: {', '.join(f.values)}" for f in file.factors}
+    facts["factors"] = {f.name: f"{f.kind}, {len(f.values)} values: {_listed(f.values)}" for f in file.factors}
+    targets = file.handle.get("targets")
+    if targets is not None:
+        facts["targets"] = f"{targets.shape[2]} a step"
     if check:
         facts["checked"] = "every value read"
     return facts
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    """Return the values, or the first and the last of many."""
+    return ", ".join(values if len(values) <= MOST_LISTED else (*values[: MOST_LISTED - 2], "...", values[-1]))
 
 
 def _compression(data: Any) -> str:
