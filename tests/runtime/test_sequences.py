@@ -334,3 +334,14 @@ def test_describe(tmp_path: Path, compression: str, told: str) -> None:
     assert facts["factors"]["action"] == "dynamic, 2 values: walk, wave"
     assert facts["checked"] == "every value read"
     assert describe_sequences(tmp_path / "x.h5").get("checked") is None
+
+
+def test_describe_lists_many_values_shortly_and_counts_targets(tmp_path: Path) -> None:
+    factor = Factor("recording", "static", tuple(f"r{i}" for i in range(100)))
+    with SequenceWriter(tmp_path / "x.h5", SequenceMeta(SERIES, factors=(factor,))) as writer:
+        x = values(SERIES)
+        writer.write(x, labels=np.zeros((len(x), 1), np.int64), targets=np.zeros((*x.shape[:2], 3), np.float32))
+    facts = describe_sequences(tmp_path / "x.h5")
+    assert facts["factors"]["recording"].startswith("static, 100 values: r0, r1, ")
+    assert facts["factors"]["recording"].endswith("r21, ..., r99")
+    assert facts["targets"] == "3 a step"
