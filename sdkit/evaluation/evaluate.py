@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdkit.evaluation import consistency, generation
-from sdkit.evaluation.coding import Coded, Parts, check_element, code, label_table, parts_of
+from sdkit.evaluation.coding import Parts, check_element, code, label_table, parts_of
 from sdkit.evaluation.dci import dci
 from sdkit.evaluation.judge import find_judge
 from sdkit.evaluation.judged import judged
+from sdkit.evaluation.leaking import leakage
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.evaluation.probes import LeakageTable, leakage_table, unusable
+from sdkit.evaluation.probes import unusable
 from sdkit.evaluation.tasks import tasks_of
 from sdkit.runtime.errors import ConfigError, MissingFileError
 from sdkit.runtime.locate import BUNDLE_FILE, RUN_FILE, RUNS, find_run_folder
@@ -194,12 +195,6 @@ def measure(
             "baselines": plain(task.baselines(file, parts, seed=seed, reporter=reporter)),
         }
     return results
-
-
-def leakage(coded: Coded, *, seed: int = 0) -> LeakageTable:
-    """Probe every factor of a coded file from both codes."""
-    train, test = (label_table(coded.file, index, coded.factors) for index in (coded.parts.train, coded.parts.test))
-    return leakage_table(coded.splits[0], coded.splits[2], train, test, coded.factors, seed=seed)
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ Runs and all figures are kept, so that a table that was cut off goes on where it
 """
 
 import json
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from sdkit.data import make_dataset
 from sdkit.evaluation.coding import Parts, parts_of
 from sdkit.evaluation.evaluate import plain
 from sdkit.evaluation.judged import JudgeTask
+from sdkit.evaluation.leaking import LeakageTask
 from sdkit.evaluation.likelihood import likelihood
 from sdkit.evaluation.tasks import Figures, Task
 from sdkit.experiments.runs import ensure_run
@@ -68,10 +69,8 @@ class RowResult:
         values = self.values.get(name, [])
         if not values:
             return ""
-        mean = statistics.fmean(values)
-        if len(values) == 1 or max(values) == min(values):
-            return f"{mean:.3f}"
-        return f"{mean:.3f} ± {statistics.stdev(values):.3f}"
+        mean = float(np.mean(values))
+        return f"{mean:.3f}" if len(set(values)) == 1 else f"{mean:.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 @dataclass
@@ -307,7 +306,7 @@ def _files(
     return files, skipped
 
 
-def _columns(task: Task | JudgeTask, rows: list[RowResult]) -> dict[str, str]:
+def _columns(task: Task | JudgeTask | LeakageTask, rows: list[RowResult]) -> dict[str, str]:
     """Return the titles of the figures that some row has, by name, in the task's order."""
     there = dict.fromkeys(name for row in rows for name in row.values)
     others = {name: name for name in there if name not in task.metrics and name not in COSTS}

@@ -37,6 +37,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "swap": ("--output", "--picture", "--no-picture", "--count", "--bundle", "--device", "--backend", "--force"),
     "generate": ("--count", "--steps", "--keep", "--like", "--output", "--seed", "--split", "--bundle", "--force"),
     "render": ("--output", "--split", "--count", "--first", "--scale", "--rate", "--force"),
+    "evaluate": (
+        "--data",
+        "--output",
+        "--repeats",
+        "--seed",
+        "--backend",
+        "--device",
+        "--no-figures",
+        "--force",
+        "--json",
+    ),
+    "reproduce": ("--source", "--seeds", "--epochs", "--rows", "--only", "--device", "--list", "--json"),
     "info": ("--json",),
     "doctor": ("--json",),
 }

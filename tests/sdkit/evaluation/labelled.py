@@ -167,6 +167,7 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(predictors, "fit_sequence_classifier", lambda *s, **options: fit(*s, **{**options, "epochs": 2}))
     patch.setattr(ensemble, "RandomForestClassifier", lambda trees, **options: forest(5, **options))
     patch.setattr(embedding, "tsne", lambda points, seed=0: np.asarray(points[:, :2], np.float64))
+    patch.setattr("sdkit.figures.style.DPI", 50)
     for name in ("draw_swaps", "draw_curves"):
         patch.setattr(f"sdkit.training.loop.{name}", lambda *_: None)
 

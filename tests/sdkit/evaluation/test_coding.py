@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sdkit.evaluation.coding import (
 from sdkit.models.graphs import verbs
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.manifest import GraphFormat
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.runtime.verbs import Codes, Verbs
@@ -29,7 +31,7 @@ from tests.sdkit.training.files import write as write_file
 from tests.tiny import sequences, tiny_model
 
 FLOAT = Element("image", (3, 16, 16), "float32", ("level",))
-WIDTHS = {"encoder_widths": (6, 6), "decoder_widths": (6, 6)}
+WIDTHS: dict[str, Any] = {"encoder_widths": (6, 6), "decoder_widths": (6, 6)}
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +130,9 @@ def test_samples_are_the_same_on_every_back_end(tmp_path: Path, waves: SequenceF
     bundle = quick_export(run, format="all")
     parts = Parts(np.arange(0, 9), np.arange(9, 12), np.arange(12, 20))
     expected = code(verbs(run.load_model()), waves, parts, noise=5)
-    for backend in ("onnx", "torchscript"):
-        found = code(Runtime.open(bundle.path, device="cpu", backend=backend), waves, parts, noise=5)  # type: ignore[arg-type]
+    backends: tuple[GraphFormat, ...] = ("onnx", "torchscript")
+    for backend in backends:
+        found = code(Runtime.open(bundle.path, device="cpu", backend=backend), waves, parts, noise=5)
         for a, b in zip(found.splits, expected.splits, strict=True):
             np.testing.assert_allclose(a.static, b.static, atol=1e-4)
             np.testing.assert_allclose(a.dynamic, b.dynamic, atol=1e-4)
@@ -144,7 +147,7 @@ def test_coded_parts_carry_lengths_labels_and_targets(waves: SequenceFile, model
     assert targets is not None
     asked, wanted = coded.asking("season"), coded.with_targets()
     for split, question, answer, index in zip(coded.splits, asked, wanted, parts, strict=True):
-        assert split.labels is split.targets is None
+        assert (split.labels, split.targets) == (None, None)
         np.testing.assert_array_equal(split.lengths, lengths[index])
         np.testing.assert_array_equal(question.labels, labels[index, 1])
         np.testing.assert_array_equal(answer.targets, targets[index])
@@ -178,7 +181,7 @@ def test_raw_spectra_are_windows_of_one_step(tmp_path: Path) -> None:
     train, _, _ = raw(file, parts_of(file), "speaker")
     np.testing.assert_array_equal(train.x[:, :, 0], file.read(parts_of(file).train))
     assert train.x.shape == (8, 4, 1, 6)
-    assert train.targets is train.lengths is None
+    assert (train.targets, train.lengths) == (None, None)
 
 
 def _raw_images(folder: Path, model: Verbs, waves: SequenceFile) -> object:

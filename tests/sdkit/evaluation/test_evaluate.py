@@ -297,7 +297,7 @@ def test_no_pair_of_one_length_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_plain_values() -> None:
-    interval = Interval(np.float64(0.5), float("nan"), float("inf"), 0.1, 0.95, 2)  # type: ignore[arg-type]
+    interval = Interval(np.float64(0.5), float("nan"), float("inf"), 0.1, 0.95, 2)
     value = {
         "interval": interval,
         3: (np.float32(0.5), np.int64(2), np.bool_(True), None, "text", Path("a/b")),

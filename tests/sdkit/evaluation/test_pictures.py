@@ -31,6 +31,14 @@ def results(**judged: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """Return a function that composes pictures, which takes a tenth of drawing them, and returns their names."""
+    hurry(monkeypatch)
+    monkeypatch.setattr(pictures, "save", lambda *_, **__: None)
+    return lambda file, model: draw(verbs(model), file, results(), tmp_path, seed=0, reporter=Quiet())
+
+
+@pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """Return a function that draws and checks that what is named is there, and nothing else, and shows something."""
     hurry(monkeypatch)
@@ -72,9 +80,9 @@ def test_series_of_several_lengths_with_seasons_and_rain(tmp_path: Path, drawn: 
     assert names == ["codes.png", *factors, "days-season.png", "paths.png", *DECODED]
 
 
-def test_series_without_targets_have_no_map_of_days(tmp_path: Path, drawn: Drawn) -> None:
+def test_series_without_targets_have_no_map_of_days(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(series(tmp_path / "waves.h5", targets=False))
-    assert "days-season.png" not in drawn(file, tiny_model(element=SERIES, **WIDTHS))
+    assert "days-season.png" not in named(file, tiny_model(element=SERIES, **WIDTHS))
 
 
 def test_spectra(tmp_path: Path, drawn: Drawn) -> None:
@@ -84,33 +92,38 @@ def test_spectra(tmp_path: Path, drawn: Drawn) -> None:
 
 
 def test_no_labels(tmp_path: Path, drawn: Drawn) -> None:
+    file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(12), splits={"test": range(12)}))
+    assert drawn(file, tiny_model()) == ["codes.png", "paths.png", *DECODED, "generated.gif"]
+
+
+def test_no_labels_of_series(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(series(tmp_path / "waves.h5", labelled=False))
-    assert drawn(file, tiny_model(element=SERIES, **WIDTHS)) == ["codes.png", "paths.png", *DECODED]
+    assert named(file, tiny_model(element=SERIES, **WIDTHS)) == ["codes.png", "paths.png", *DECODED]
 
 
-def test_two_sequences_have_no_map(tmp_path: Path, drawn: Drawn) -> None:
+def test_two_sequences_have_no_map(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(write_file(tmp_path / "two.h5", sequences(6), splits={"train": range(4), "test": (4, 5)}))
-    assert drawn(file, tiny_model()) == ["paths.png", *DECODED, "generated.gif"]
+    assert named(file, tiny_model()) == ["paths.png", *DECODED, "generated.gif"]
 
 
-def test_one_sequence_is_not_swapped_and_one_unit_has_no_path(tmp_path: Path, drawn: Drawn) -> None:
+def test_one_sequence_is_not_swapped_and_one_unit_has_no_path(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(write_file(tmp_path / "one.h5", sequences(6), splits={"train": range(5), "test": (5,)}))
-    assert drawn(file, tiny_model(dynamic_size=1)) == ["reconstruction.png", "generated.png", "generated.gif"]
+    assert named(file, tiny_model(dynamic_size=1)) == ["reconstruction.png", "generated.png", "generated.gif"]
 
 
-def test_images_of_two_channels_are_not_drawn(tmp_path: Path, drawn: Drawn) -> None:
+def test_images_of_two_channels_are_not_named(tmp_path: Path, named: Drawn) -> None:
     element = Element("image", (2, 16, 16), "uint8")
     file = SequenceFile(write_file(tmp_path / "a.h5", sequences(6, 3, element), element, splits={"test": range(4)}))
-    assert drawn(file, tiny_model(element=element)) == ["codes.png", "paths.png"]
+    assert named(file, tiny_model(element=element)) == ["codes.png", "paths.png"]
 
 
-def test_a_factor_may_be_called_anything(tmp_path: Path, drawn: Drawn) -> None:
+def test_a_factor_may_be_called_anything(tmp_path: Path, named: Drawn) -> None:
     factor = SequenceFile(images(tmp_path / "a.h5")).factors[0]
     odd = type(factor)("hue / tint", factor.kind, factor.values)
     with SequenceWriter(tmp_path / "odd.h5", SequenceMeta(tiny_model().config.element, "", (odd,))) as writer:
         writer.write(sequences(6), labels=np.arange(6).reshape(-1, 1) % 3)
         writer.splits({"test": range(6)})
-    assert "codes-hue-tint.png" in drawn(SequenceFile(tmp_path / "odd.h5"), tiny_model())
+    assert "codes-hue-tint.png" in named(SequenceFile(tmp_path / "odd.h5"), tiny_model())
 
 
 def test_the_commonest_length_is_decoded(tmp_path: Path) -> None:
@@ -162,8 +175,13 @@ def test_large_splits_are_drawn_in_part(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pictures, "POINTS", 5)
     monkeypatch.setattr(pictures, "_decoded", lambda *_: iter(()))
     points: list[Array] = []
+
+    def tsne(x: Array, seed: int = 0) -> Array:
+        points.append(x)
+        return np.asarray(x[:, :2], np.float64)
+
     hurry(monkeypatch)
-    monkeypatch.setattr(embedding, "tsne", lambda x, seed=0: points.append(x) or np.asarray(x[:, :2], np.float64))
+    monkeypatch.setattr(embedding, "tsne", tsne)
     file = SequenceFile(images(tmp_path / "squares.h5"))
     draw(verbs(tiny_model()), file, results(), tmp_path, seed=0, reporter=Quiet())
     assert [len(x) for x in points] == [10, 5, 5]  # static and dynamic codes, then a map a factor

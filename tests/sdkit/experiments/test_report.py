@@ -1,0 +1,127 @@
+import dataclasses
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from sdkit.experiments.report import as_json, as_markdown, command
+from sdkit.experiments.reproduce import PartResult, RowResult, TableResult
+
+SETTINGS = {
+    "variant": "paper", "epochs": 2, "alpha": 0.1, "beta": 0.002, "likelihood": "mean", "learning_rate": 0.001,
+    "batch_size": 30,
+    "model": {"static_size": 8, "dynamic_size": 4, "hidden_size": 32, "subtract": "hidden", "anchor": "first"},
+}  # fmt: skip
+INTERVAL = {"value": 0.4, "low": 0.25, "high": 0.5, "sd": 0.1, "level": 0.95, "draws": 2000}
+
+
+@pytest.fixture
+def result() -> TableResult:
+    """Return a table of two seeds."""
+    rows = [
+        RowResult("constant", "baseline", {"score": [0.1, 0.1]}),
+        RowResult("our model, untrained", "control", {"score": [0.2, 0.3], "kl_static": [1.0, 2.0]}),
+        RowResult(
+            "our model", "model", {"score": [0.4, 0.6], "entropy": [float("nan"), 1.0], "kl_static": [5.0, 5.0]},
+            {"score": INTERVAL}, ["runs/a-s0", "runs/a-s1"], SETTINGS, 2.25, {"score": "0.447 ± 0.02"},
+        ),
+    ]  # fmt: skip
+    columns = {"score": "AUPRC", "entropy": "H(y|x)", "kl_static": "KL_s"}
+    part = PartResult("waves", "ill", columns, rows, ["the test split is small"], {"train": 72, "val": 24, "test": 24})
+    return TableResult(
+        "table0", "Table 0, waves", [0, 1], 2, [], None, [part], {"voices": "no source was given"},
+        Path("runs/reproduce/table0.json"), Path("runs/reproduce/table0.md"),
+    )  # fmt: skip
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, checked for their number."""
+    rows = [
+        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    assert len({len(row) for row in rows}) == 1
+    return rows
+
+
+def test_rows_of_each_kind_below_each_other(result: TableResult) -> None:
+    header, line, *rows = table(as_markdown(result))
+    assert header == ["row", "AUPRC", "H(y|x)", "KL_s"]  # the bar in a title parts no cells
+    assert set(line) == {"---"}
+    assert rows == [
+        ["**without a model**", "", "", ""],
+        ["constant", "0.100", "", ""],
+        ["**controls**", "", "", ""],
+        ["our model, untrained", "0.250 ± 0.071", "", "1.500 ± 0.707"],
+        ["**models**", "", "", ""],
+        ["our model", "0.500 ± 0.141", "nan ± nan", "5.000"],
+        ["*the paper prints, our model*", "0.447 ± 0.02", "", ""],
+    ]
+
+
+def test_the_rest_of_the_page(result: TableResult) -> None:
+    text = as_markdown(result)
+    lines = text.splitlines()
+    assert lines[:5] == ["# Table 0, waves", "", "`sdkit reproduce table0 --seeds 2 --epochs 2`", "",
+                         "## waves, ill (72 train, 24 val, 24 test)"]  # fmt: skip
+    assert "Mean ± standard deviation over 2 seeds of representation and heads." in lines
+    assert "The test split is small." in lines
+    assert "- our model, AUPRC, first seed: 0.400, 95% bootstrap interval 0.250 to 0.500" in lines
+    assert (
+        "- our model: variant paper, epochs 2, alpha 0.1, beta 0.002, likelihood mean, learning_rate 0.001, "
+        "batch_size 30, static_size 8, dynamic_size 4, hidden_size 32, subtract hidden, anchor first; "
+        "2.2 minutes of training in all."
+    ) in lines
+    assert lines[-1] == "voices: left out, no source was given."
+    assert text.endswith(".\n")
+
+
+def test_one_seed_has_no_spread(result: TableResult) -> None:
+    one = dataclasses.replace(result, seeds=[0], epochs=None, skipped={})
+    (part,) = one.parts
+    for row in part.rows:
+        row.values = {name: values[:1] for name, values in row.values.items()}
+    text = as_markdown(one)
+    assert "over 1 seed of" in text
+    assert ["our model", "0.400", "nan", "5.000"] in table(text)
+
+
+def test_json_holds_everything_and_no_nan(result: TableResult) -> None:
+    def refuse(token: str) -> None:
+        pytest.fail(f"{token} is no JSON")
+
+    told = json.loads(as_json(result), parse_constant=refuse)
+    assert (told["name"], told["seeds"], told["epochs"]) == ("table0", [0, 1], 2)
+    assert told["json_path"] == "runs/reproduce/table0.json"
+    (part,) = told["parts"]
+    model = part["rows"][2]
+    assert model["values"] == {"score": [0.4, 0.6], "entropy": [None, 1.0], "kl_static": [5.0, 5.0]}
+    assert model["intervals"]["score"] == INTERVAL
+    assert model["settings"] == SETTINGS
+    assert model["printed"] == {"score": "0.447 ± 0.02"}
+    assert model["runs"] == ["runs/a-s0", "runs/a-s1"]
+    assert told["skipped"] == {"voices": "no source was given"}
+
+
+def test_json_and_markdown_agree(result: TableResult) -> None:
+    told = json.loads(as_json(result))
+    rows = {row[0]: row[1:] for row in table(as_markdown(result))}
+    (part,) = told["parts"]
+    for row in part["rows"]:
+        for name, cell in zip(part["columns"], rows[row["title"]], strict=True):
+            values = row["values"].get(name, [])
+            if None in values:
+                continue
+            mean, _, std = cell.partition(" ± ")
+            assert mean == (f"{statistics.fmean(values):.3f}" if values else "")
+            if std:
+                assert std == f"{statistics.stdev(values):.3f}"
+
+
+def test_the_command_names_what_was_asked(result: TableResult) -> None:
+    assert command(dataclasses.replace(result, epochs=None)) == "sdkit reproduce table0 --seeds 2"
+    asked = dataclasses.replace(result, chosen=["paper", "no-sub"], only="waves")
+    assert command(asked) == "sdkit reproduce table0 --seeds 2 --epochs 2 --rows paper,no-sub --only waves"
