@@ -60,7 +60,7 @@ def draw(
 
 def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: int) -> Iterator[Picture]:
     index = _some(file.select("test"), POINTS, seed)
-    note = f"{file.meta.name or file.path.stem}, test split, {len(index)} sequences; {results['subject']['path']}."
+    note = f"{file.meta.name or file.path.stem}, test split; {results['subject']['path']}."
     codes, lengths = encode_file(verbs, file, index), file.lengths()
     lengths = None if lengths is None else lengths[index]
     if len(index) >= FEWEST:
