@@ -11,9 +11,9 @@ from sdkit.runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sdkit.data import make_dataset as make_dataset
-    from sdkit.experiments.tune import tune as tune
     from sdkit.evaluation.evaluate import evaluate as evaluate
     from sdkit.experiments.reproduce import reproduce as reproduce
+    from sdkit.experiments.tune import tune as tune
     from sdkit.export.bundle import export_bundle as export_bundle
     from sdkit.export.verification import verify as verify
     from sdkit.figures.render import render as render
