@@ -175,7 +175,12 @@ CASES = [
     Case("dtype", "encode in.h5", ("in.h5", "float32", "uint8"), _with_bundle(_array(4, 5, 3, 16, 16, dtype="f4"))),
     Case("code sizes", "decode codes.h5", ("codes.h5", "S = 9", "S = 5"), _with_bundle(_codes)),
     Case("other codes", "decode codes.h5", ("codes.h5", "another model"), _with_bundle(_foreign_codes)),
-    Case("decode sequences", "decode in.h5", ("in.h5 holds sequences, not codes", "sdkit encode in.h5 -o codes.h5"), _with_bundle(_good)),
+    Case(
+        "decode sequences",
+        "decode in.h5",
+        ("in.h5 holds sequences, not codes", "sdkit encode in.h5 -o codes.h5"),
+        _with_bundle(_good),
+    ),
     Case("swap of N", "swap in.h5 two.h5", ("in.h5 has 4", "two.h5 has 2", "--count 2"), _with_bundle(_good)),
     Case("count", "swap in.h5 two.h5 --count 3", ("--count 3", "two.h5"), _with_bundle(_good)),
     Case("split", "encode in.h5 --split val", ("in.h5", "'val'", "all"), _with_bundle(_good)),
