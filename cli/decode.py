@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Threads
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Threads
 from sdkit.cli.screen import reporter, say
 
 
@@ -16,13 +16,14 @@ def decode(
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     compression: Compression = "gzip",
     force: Force = False,
+    resume: Resume = False,
 ) -> None:
     """Write the sequences of codes."""
     from sdkit.cli.opening import open_runtime
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
-    path = rt.decode_file(source, output, compression=compression, force=force, reporter=reporter())
+    path = rt.decode_file(source, output, compression=compression, force=force, resume=resume, reporter=reporter())
     say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.png')}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Split, Threads
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Split, Threads
 from sdkit.cli.screen import reporter, say
 
 
@@ -18,15 +18,16 @@ def encode(
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     compression: Compression = "gzip",
     force: Force = False,
+    resume: Resume = False,
 ) -> None:
     """Write the static and dynamic codes of sequences."""
     from sdkit.cli.opening import open_runtime
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     path = rt.encode_file(
-        source, output, split=split, seed=seed, compression=compression, force=force, reporter=reporter()
+        source, output, split=split, seed=seed, compression=compression, force=force, resume=resume, reporter=reporter()
     )
     say(f"wrote {path}")

@@ -15,15 +15,34 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Bundle; RUN/bundle by default.")] = None,
     opset: Annotated[int, typer.Option(help="Of ONNX, 17 to 20.")] = 18,
     weights: Annotated[Literal["best", "last"], typer.Option(help="best: lowest validation loss.")] = "best",
+    web: Annotated[
+        Path | None, typer.Option(help="Folder: a page that runs the bundle in a browser; a bundle that fits is kept.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Of --web: file of sequences to show; the run's own data by default.")
+    ] = None,
+    onnxruntime_web: Annotated[
+        Path | None, typer.Option("--onnxruntime-web", help="Of --web: the npm package; else npm fetches it.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Export a run as a bundle of graphs, proven equal to the model."""
+    """Export a run as a bundle of graphs, proven equal to the model; with --web, as a page too."""
     import sdkit
     from sdkit.cli.parity import print_report
     from sdkit.export.parity import read_report
+    from sdkit.export.web import ready_bundle, training_data, write_page
+    from sdkit.runtime.errors import ConfigError
+    from sdkit.runtime.output import check_output
 
-    bundle = sdkit.export_bundle(
+    if web is None and (samples or onnxruntime_web):
+        raise ConfigError("--samples and --onnxruntime-web belong to --web")
+    if web is not None:
+        check_output(web, force=force)
+        if format_ == "torchscript":
+            raise ConfigError("the page of --web runs ONNX graphs; pass --format onnx or all")
+    ready = ready_bundle(run, output, weights) if web is not None and not force else None
+    bundle = ready or sdkit.export_bundle(
         run,
         output,
         format=format_,
@@ -37,4 +56,8 @@ def export(
         print_json({"bundle": str(bundle.path), **report.summary()})
     else:
         print_report(report)
-    say(f"exported {bundle.path}; next: sdkit swap a.h5 b.h5")
+    if web is None:
+        say(f"exported {bundle.path}; next: sdkit swap a.h5 b.h5")
+        return
+    page = write_page(bundle, web, samples=samples or training_data(run), engine=onnxruntime_web, force=force)
+    say(f"wrote {page} from {bundle.path}; next: sdkit serve {page}")

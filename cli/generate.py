@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Seed, Split, Threads
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Seed, Split, Threads
 from sdkit.cli.screen import reporter, say
 from sdkit.runtime.errors import ConfigError
 
@@ -28,9 +28,10 @@ def generate(
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     compression: Compression = "gzip",
     force: Force = False,
+    resume: Resume = False,
 ) -> None:
     """Write sequences drawn from the prior, or with one code kept and the other drawn."""
     from sdkit.cli.opening import open_runtime
@@ -43,11 +44,11 @@ def generate(
     if keep is None or like is None:
         path = rt.generate_file(
             output, count=64 if count is None else count, steps=rt.manifest.steps if steps is None else steps,
-            seed=seed, compression=compression, force=force, reporter=reporter(),
+            seed=seed, compression=compression, force=force, resume=resume, reporter=reporter(),
         )  # fmt: skip
     else:
         path = rt.resample_file(
             like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,
-            reporter=reporter(),
+            resume=resume, reporter=reporter(),
         )  # fmt: skip
     say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.gif')}")

@@ -17,6 +17,7 @@ from sdkit.cli import (
     reconstruct,
     render,
     reproduce,
+    serve,
     swap,
     train,
     tune,
@@ -51,7 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data", help="Make and inspect data sets.")
 for module in (
-    *(train, tune, export, verify),
+    *(train, tune, export, serve, verify),
     *(encode, decode, reconstruct, swap, generate, render),
     *(evaluate, reproduce, info, doctor),
 ):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def open_runtime(
-    bundle: Path | None, device: str, backend: "GraphFormat", threads: int | None, batch_size: int
+    bundle: Path | None, device: str, backend: "GraphFormat", threads: int | None, batch_size: int | None
 ) -> "Runtime":
     """Open the bundle and say what it is and where it really runs."""
     from sdkit.runtime.runtime import Runtime

@@ -14,7 +14,10 @@ Backend = Annotated[
     Literal["onnx", "torchscript"], typer.Option(help="torchscript is code: only for bundles you trust.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of one operator.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Sequences that run at a time.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Sequences that run at a time; by default what suits the model and the device."),
+]
 Variant = Annotated[
     Literal["paper", "release", "filter"],
     typer.Option(help="paper: the printed model; release: the published code's; filter: release, made causal."),
@@ -24,5 +27,8 @@ Compression = Annotated[
     Literal["gzip", "lz4", "none"], typer.Option(help="gzip: every HDF5 reader opens it; lz4: fast.")
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an interrupted run stopped; keep what is done if this one is.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the noise; the same seed gives the same result everywhere.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Split, Threads
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Split, Threads
 from sdkit.cli.screen import reporter, say
 
 
@@ -17,13 +17,16 @@ def reconstruct(
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     compression: Compression = "gzip",
     force: Force = False,
+    resume: Resume = False,
 ) -> None:
     """Encode sequences, decode them again and write the result."""
     from sdkit.cli.opening import open_runtime
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
-    path = rt.reconstruct_file(source, output, split=split, compression=compression, force=force, reporter=reporter())
+    path = rt.reconstruct_file(
+        source, output, split=split, compression=compression, force=force, resume=resume, reporter=reporter()
+    )
     say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.png')}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Threads
+from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Threads
 from sdkit.cli.screen import reporter, say
 
 
@@ -20,9 +20,10 @@ def swap(
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     compression: Compression = "gzip",
     force: Force = False,
+    resume: Resume = False,
 ) -> None:
     """Join the static code of each sequence with the dynamic codes of another, both ways."""
     from sdkit.cli.opening import open_runtime
@@ -47,8 +48,10 @@ def swap(
             raise ConfigError(f"--picture {target}: a picture ends in .png")
         if target == output:
             raise ConfigError(f"{output} is both output and picture; end the output in .h5, or pass --no-picture")
-        check_output(target, force=force)
-    path = rt.swap_file(a, b, output, count=count, compression=compression, force=force, reporter=reporter())
+        check_output(target, force=force, folder=False)
+    path = rt.swap_file(
+        a, b, output, count=count, compression=compression, force=force, resume=resume, reporter=reporter()
+    )
     say(f"wrote {path}")
     if draw:
         say(f"drew {render_swap(a, b, path, target, force=force)}")

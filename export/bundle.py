@@ -37,7 +37,7 @@ def export_bundle(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Bundle:
-    """Export the five graphs of a run and prove them, in a process of their own, against the training model.
+    """Export the graphs of a run and prove them, in a process of their own, against the training model.
 
     Args:
         run: a run, its folder or name; the newest when None.
@@ -95,12 +95,12 @@ def _write(
     reporter: Reporter,
 ) -> Manifest:
     """Write graphs, golden vectors and a first manifest into `folder`."""
-    from sdkit.models.graphs import graphs, letters, verbs
+    from sdkit.models.graphs import graphs, letters, online, verbs
 
     config = run.config
     model = run.load_model(which)
     widths, modules = letters(model), graphs(model)
-    contract = signatures(config.model, widths, model.decoder.outputs)  # type: ignore[arg-type]
+    contract = signatures(config.model, widths, model.decoder.outputs, online(model).state_size)  # type: ignore[arg-type]
     golden_file = folder / "golden.npz"
     np.savez_compressed(golden_file, **golden(verbs(model), scale_of(msgspec.to_builtins(config.model))))  # type: ignore[arg-type]
     modules["prior"] = compile_loop(modules["prior"].eval())

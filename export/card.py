@@ -3,6 +3,8 @@
 from sdkit.export.parity import Report
 from sdkit.runtime.manifest import GraphSpec, Manifest
 
+STREAM = "step = rt.stream(len(x)).push(x[:, 0])  # live, an element a call: step.static, step.dynamic, step.x"
+
 
 def model_card(manifest: Manifest, report: Report) -> str:
     """Return the card's text: what the model is, where it comes from, how to use it, what was proven."""
@@ -35,11 +37,12 @@ def model_card(manifest: Manifest, report: Report) -> str:
         f"codes = rt.encode(x)  # x {_shape(('B', 'T', *manifest.element.shape))} {manifest.element.dtype}",
         "a_with_b, b_with_a = rt.swap(xa, xb)",
         f"clips = rt.generate(16, steps={manifest.steps}, seed=0)",
+        *([STREAM] if manifest.state_size else []),
         "```",
         "",
         "## Graphs",
         "",
-        "B and T are free in every graph (T >= 2). A sample is mean + std * noise everywhere.",
+        "B and T are free: T >= 2, and 1 in a live stream. A sample is mean + std * noise everywhere.",
         "",
         "| graph | inputs | outputs |",
         "|---|---|---|",

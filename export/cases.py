@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdkit.runtime.backend import Backend
+from sdkit.runtime.backend import STEP
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.verbs import Codes, Verbs
@@ -23,7 +23,9 @@ GRAPH_INPUTS = {
     "dynamic": ("features", "static_hidden"),
     "decoder": ("static", "dynamic"),
     "prior": ("noise",),
+    STEP: ("element_features", "state"),
 }
+STREAM = "stream()"
 
 
 class Scale(NamedTuple):
@@ -71,14 +73,26 @@ def graph_inputs(reference: Verbs, batch: int, steps: int, scale: Scale | None =
         "static": static["static_mean"],
         "dynamic": dynamic["dynamic_mean"],
         "noise": noise,
+        **(_step_inputs(reference, features) if reference.online.state_size else {}),
     }
 
 
-def run_graphs(backend: Backend, inputs: Mapping[str, Array]) -> Arrays:
+def _step_inputs(reference: Verbs, features: Array) -> Arrays:
+    """Return inputs of `dynamic_step`: every other stream is two elements old, those between are about to begin."""
+    state = np.zeros((len(features), reference.online.state_size), np.float32)
+    for t in range(2):
+        state = reference.backend.run(STEP, {"element_features": features[:, t : t + 1], "state": state})["next_state"]
+    old = np.arange(len(features)) % 2 == 0
+    return {"element_features": features[:, -1:], "state": np.where(old[:, None], state, np.float32(0))}
+
+
+def run_graphs(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
     """Return the outputs of every graph, named `graph/output`."""
     results: Arrays = {}
     for graph, names in GRAPH_INPUTS.items():
-        outputs = backend.run(graph, {name: inputs[name] for name in names})
+        if graph == STEP and not _streams(verbs, inputs):
+            continue
+        outputs = verbs.backend.run(graph, {name: inputs[name] for name in names})
         results |= {f"{graph}/{name}": value for name, value in outputs.items()}
     return results
 
@@ -87,6 +101,7 @@ def run_verbs(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
     """Return the results of every verb, named `verb()/part`."""
     x, other = inputs["x"], inputs["other"]
     batch, steps = x.shape[:2]
+    streamed = run_stream(verbs, x) if _streams(verbs, inputs) else {}
     codes, sampled = verbs.encode(x), verbs.encode(x, seed=SEED)
     ab, ba = verbs.swap(x, other)
     return {
@@ -101,18 +116,51 @@ def run_verbs(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
         "generate()/x": verbs.generate(batch, steps, seed=SEED),
         "resample_static()/x": verbs.resample_static(x, seed=SEED),
         "resample_dynamic()/x": verbs.resample_dynamic(x, seed=SEED),
+        **streamed,
+    }
+
+
+def run_stream(verbs: Verbs, x: Array) -> Arrays:
+    """Return what live streams give of x, (B, T, *element), pushed element by element."""
+    stream = verbs.stream(len(x))
+    steps = [stream.push(x[:, t]) for t in range(x.shape[1])]
+    return {
+        f"{STREAM}/static": steps[-1].static,
+        f"{STREAM}/dynamic": np.stack([step.dynamic for step in steps], 1),
+        f"{STREAM}/x": np.stack([step.x for step in steps], 1),
     }
 
 
 def run_all(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
     """Return the results of every graph and every verb."""
-    return {**run_graphs(verbs.backend, inputs), **run_verbs(verbs, inputs)}
+    return {**run_graphs(verbs, inputs), **run_verbs(verbs, inputs)}
+
+
+def expected_results(reference: Verbs, inputs: Mapping[str, Array]) -> Arrays:
+    """Return what `run_all` must give: the reference's results, and of streams those of the whole sequences."""
+    results = run_all(reference, inputs)
+    if f"{STREAM}/x" in results:
+        results[f"{STREAM}/static"] = results["encode()/static"]
+        results[f"{STREAM}/dynamic"] = results["encode()/dynamic"]
+        results[f"{STREAM}/x"] = results["reconstruct()/x"]
+    return results
+
+
+def comparable(expected: Mapping[str, Array], candidate: Verbs) -> Mapping[str, Array]:
+    """Return what a candidate can give: no streams where its bundle was made before there were any."""
+    if candidate.online.state_size:
+        return expected
+    return {name: value for name, value in expected.items() if name.partition("/")[0] not in (STEP, STREAM)}
 
 
 def golden(reference: Verbs, scale: Scale | None = None) -> Arrays:
     """Return what a bundle keeps to prove itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
     inputs = graph_inputs(reference, *GOLDEN_SIZE, scale)
-    return {**_prefixed("in:", inputs), **_prefixed("out:", run_all(reference, inputs))}
+    return {**_prefixed("in:", inputs), **_prefixed("out:", expected_results(reference, inputs))}
+
+
+def _streams(verbs: Verbs, inputs: Mapping[str, Array]) -> bool:
+    return bool(verbs.online.state_size) and "state" in inputs
 
 
 def split_golden(arrays: Mapping[str, Array]) -> tuple[Arrays, Arrays]:

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from sdkit.export.cases import SIZES, Scale, graph_inputs, run_all, split_golden
+from sdkit.export.cases import (
+    SIZES,
+    Scale,
+    comparable,
+    expected_results,
+    graph_inputs,
+    run_all,
+    split_golden,
+)
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ParityError
@@ -158,10 +166,11 @@ def against_model(reference: Verbs, candidates: Iterable[Verbs], scale: Scale | 
     """Compare candidates with a model over every case, graph and verb."""
     cases = [graph_inputs(reference, *size, scale) for size in SIZES]
     rows = []
-    expected = [run_all(reference, inputs) for inputs in cases]
+    expected = [expected_results(reference, inputs) for inputs in cases]
     for candidate in candidates:
         for inputs, want in zip(cases, expected, strict=True):
-            rows += compare(label(candidate), run_all(candidate, inputs), want, reference.element, scale)
+            found = run_all(candidate, inputs)
+            rows += compare(label(candidate), found, comparable(want, candidate), reference.element, scale)
     return rows
 
 
@@ -170,7 +179,8 @@ def against_golden(arrays: Mapping[str, Array], candidates: Iterable[Verbs], sca
     inputs, expected = split_golden(arrays)
     rows = []
     for candidate in candidates:
-        rows += compare(label(candidate), run_all(candidate, inputs), expected, candidate.element, scale)
+        found = run_all(candidate, inputs)
+        rows += compare(label(candidate), found, comparable(expected, candidate), candidate.element, scale)
     return rows
 
 

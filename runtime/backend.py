@@ -6,11 +6,13 @@ from typing import Protocol
 from sdkit.runtime.element import Array
 
 GRAPHS = ("encoder", "static", "dynamic", "decoder", "prior")
-"""The five graphs of a model, in the order of the data's way through them."""
+"""The five graphs of every model, in the order of the data's way through them."""
+STEP = "dynamic_step"
+"""The sixth, of models that can run online: the codes of one element and the past."""
 
 
 class Backend(Protocol):
-    """Runs the five graphs on numpy arrays."""
+    """Runs graphs on numpy arrays."""
 
     name: str
     """`onnx`, `torchscript` or `torch`."""

@@ -1,43 +1,94 @@
-"""The verbs over HDF5 files: any number of sequences, read, computed and written batch by batch in bounded memory.
+"""The verbs over HDF5 files: any number of sequences, read, computed and written at the same time in bounded memory.
 
-Outputs are whole or absent. Sequences of different lengths are computed at their own length, never padded.
+Outputs are whole or absent, and a run that was killed can be taken up where it was. Sequences of different lengths are
+computed at their own length, never padded.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from sdkit.runtime.chunks import batches
 from sdkit.runtime.codes import CodeFile, code_attributes
-from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, DataError
-from sdkit.runtime.hdf5 import GrowingFile
+from sdkit.runtime.element import Array, Element
+from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
+from sdkit.runtime.hdf5 import GrowingFile, LazyFile
+from sdkit.runtime.manifest import Letters
 from sdkit.runtime.output import check_output
+from sdkit.runtime.pipeline import pipelined
 from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.resume import Partial, fingerprint
 from sdkit.runtime.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs import Codes, Floats, Verbs
+from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]
 SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
 """The two data sets of a swap file."""
 SWAPPED_LENGTHS = tuple(f"{name}_lengths" for name in SWAPPED)
 """Their valid elements, where the sequences that gave the dynamic codes have lengths."""
+PARTS = ("labels", "lengths", "targets")
+"""Data sets of a row a sequence that go from file to file."""
 SCALES = ("step", "bin_spacing")
 """Attributes of a sequence file that tell what a step and a bin are; what is decoded from it keeps them."""
+
+
+BATCH_BYTES = {"cpu": 32 << 20, "cuda": 128 << 20}
+"""Bytes of the float32 elements of a batch whose size is chosen: enough to keep the device busy, little memory."""
+BATCH_MOST = 1024
+
+
+def choose_batch_size(element: Element, letters: Letters, steps: int, device: str) -> int:
+    """Return how many sequences should run at a time: a power of two from 1 to 1024.
+
+    Args:
+        element: of the model; large elements mean few sequences.
+        letters: of the model; where its features are wider than an element, they count instead.
+        steps: T.
+        device: `cpu` or `cuda:N`.
+    """
+    values = steps * max(int(np.prod(element.shape)), letters.features + letters.hidden_size)
+    fitting = BATCH_BYTES[device.partition(":")[0]] // (4 * values)
+    return min(BATCH_MOST, 1 << max(0, fitting.bit_length() - 1))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    start: int
+    """Number of its first sequence in the work."""
+    rows: Indices
+    """Its sequences in the input."""
+    arrays: tuple[Array, ...]
+    """What was read of them."""
+
+
+Read = Callable[[Indices], Iterable[tuple[Array, ...]]]
+"""Gives what is to be read of the sequences of an index, batch by batch."""
+Arrays = dict[str, Array]
+"""What is to be written of a batch, by data set."""
 
 
 class FileVerbs(Verbs):
     """Adds `*_file` verbs to the verbs on arrays.
 
     Common arguments: `split` takes `train`, `val`, `test` or all; `compression` is `gzip`, `lz4` or `none`; `force`
-    replaces an existing output; `reporter` is told of the progress. Common errors: MissingFileError and FileFormatError
-    for inputs, DataError for sequences that are not of the model's element, OutputExistsError for the output.
+    replaces an existing output; `resume` takes up a run of the same verb, inputs, model and settings that was
+    interrupted, and keeps what is done if this one is; `reporter` is told of the progress. Common errors:
+    MissingFileError and FileFormatError for inputs, DataError for sequences that are not of the model's element,
+    OutputExistsError for the output, ConfigError for an interrupted run that had other settings.
+
+    Memory: three batches of inputs and three of outputs (`runtime.pipeline`), and chunks of both (`runtime.chunks`,
+    `runtime.hdf5`), whatever the size of the files.
     """
 
     model_id = ""
     """SHA-256 of the weights, written into code files so that codes and models are not mixed up."""
+    chooses_batch_size = False
+    """Whether `batch_size` was chosen for the T of training, so that files of longer sequences may take less."""
 
     def encode_file(
         self,
@@ -48,6 +99,7 @@ class FileVerbs(Verbs):
         seed: int | None = None,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
         """Write the codes of a sequence file: `static` (N, S) and `dynamic` (N, T, D), with its labels and lengths.
@@ -55,11 +107,17 @@ class FileVerbs(Verbs):
         Steps beyond a sequence's length are 0. With a split, `source_indices` tells the rows of `source`.
         """
         file, index = self._sequences(source, split, target, force)
-        with GrowingFile(target, compression=compression, force=force) as writer:
+        job = self._job("encode", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings.update({"split": split or "all", "seed": seed})
+        lengths = file.lengths()
+
+        def work(batch: _Batch) -> Arrays:
+            codes = self._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
+            return {"static": codes.static, "dynamic": codes.dynamic}
+
+        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
             writer.attributes(code_attributes(self.model_id, file.path.name, file.handle.attrs.get("classes")))
-            for start, rows in self._progress("encoding", index, reporter):
-                codes = self._encode_rows(file, rows, seed, start)
-                writer.append(static=codes.static, dynamic=codes.dynamic)
+            job.run("encoding", index, _reader(job.size, file), work, writer, writer.append)
             _copy_rows(file, index, writer, whole=split in (None, "all"))
         return Path(target)
 
@@ -70,14 +128,15 @@ class FileVerbs(Verbs):
         *,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
-        """Write the sequences of a code file.
+        """Write the sequences of a code file, with its labels and lengths.
 
         Raises:
-            DataError: codes of another model.
+            DataError: codes of another model, or sequences instead of codes.
         """
-        codes = CodeFile(source)
+        codes = _codes(source)
         if (codes.letters.static_size, codes.letters.dynamic_size) != (
             self.letters.static_size,
             self.letters.dynamic_size,
@@ -92,13 +151,21 @@ class FileVerbs(Verbs):
             )
         _check_target(target, codes.path, force)
         lengths = codes.lengths()
-        meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}")
-        with SequenceWriter(target, meta, compression=compression, force=force) as writer:
-            for start, rows in self._progress("decoding", np.arange(codes.count), reporter):
-                part = codes.read(slice(start, start + len(rows)))
-                writer.write(self._cast(self.decode(part), None if lengths is None else lengths[rows]))
-            if lengths is not None:
-                writer.put("lengths", lengths)
+        meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}", extra=_classes(codes))
+        job = self._job("decode", target, (codes.path,), codes.steps, compression, force, resume, reporter)
+
+        def work(batch: _Batch) -> Arrays:
+            static, dynamic = batch.arrays
+            return {"x": self._cast(self.decode(Codes(static, dynamic)), _steps(lengths, batch))}
+
+        def read(rest: Indices) -> Iterable[tuple[Array, ...]]:
+            return zip(*(batches(codes.handle[name], rest, job.size) for name in ("static", "dynamic")), strict=True)
+
+        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+            job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
+            for name in codes.handle:
+                if name in PARTS or name.endswith("_indices"):
+                    writer.put(name, np.asarray(codes.handle[name][:]))
         return Path(target)
 
     def reconstruct_file(
@@ -109,12 +176,14 @@ class FileVerbs(Verbs):
         split: str | None = None,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
         """Write decode(encode(x)) of a sequence file, with its labels and lengths."""
-        return self._changed(
-            "reconstructing", source, target, lambda codes, *_: codes, split, None, compression, force, reporter
-        )
+        file, index = self._sequences(source, split, target, force)
+        job = self._job("reconstruct", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings["split"] = split or "all"
+        return self._changed("reconstructing", file, index, lambda codes, *_: codes, job)
 
     def resample_file(
         self,
@@ -127,6 +196,7 @@ class FileVerbs(Verbs):
         split: str | None = None,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
         """Write sequences that keep the static or the dynamic codes of a file and draw the others from the prior.
@@ -158,7 +228,13 @@ class FileVerbs(Verbs):
 
         else:
             raise ConfigError(f"unknown keep '{keep}'; choose static or dynamic")
-        return self._changed("resampling", source, target, change, split, count, compression, force, reporter)
+        file, index = self._sequences(source, split, target, force)
+        if count is not None:
+            _check_count(count, len(index), str(file.path))
+            index = index[:count]
+        job = self._job("resample", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
+        return self._changed("resampling", file, index, change, job)
 
     def swap_file(
         self,
@@ -169,6 +245,7 @@ class FileVerbs(Verbs):
         count: int | None = None,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
         """Write `static_a_dynamic_b` and `static_b_dynamic_a` of two files, paired by position, with their lengths.
@@ -197,20 +274,25 @@ class FileVerbs(Verbs):
             extra=_scales(file_a),
         )
         lengths_a, lengths_b = file_a.lengths(), file_b.lengths()
-        with GrowingFile(target, compression=compression, force=force) as writer:
+        index, paths = index_a[:count], (file_a.path, file_b.path)
+        job = self._job("swap", target, paths, max(file_a.steps, file_b.steps), compression, force, resume, reporter)
+        job.settings["count"] = count
+
+        def work(batch: _Batch) -> Arrays:
+            steps_a, steps_b = _steps(lengths_a, batch), _steps(lengths_b, batch)
+            codes_a, codes_b = (
+                self._encode_batch(x, steps) for x, steps in zip(batch.arrays, (steps_a, steps_b), strict=True)
+            )
+            ab = self.decode(Codes(codes_a.static, codes_b.dynamic))
+            ba = self.decode(Codes(codes_b.static, codes_a.dynamic))
+            return dict(zip(SWAPPED, (self._cast(ab, steps_b), self._cast(ba, steps_a)), strict=True))
+
+        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
             writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
-            for _, rows in self._progress("swapping", index_a[:count], reporter):
-                codes_a, codes_b = self._encode_rows(file_a, rows), self._encode_rows(file_b, rows)
-                ab = self.decode(Codes(codes_a.static, codes_b.dynamic))
-                ba = self.decode(Codes(codes_b.static, codes_a.dynamic))
-                mixed = (
-                    self._cast(ab, None if lengths_b is None else lengths_b[rows]),
-                    self._cast(ba, None if lengths_a is None else lengths_a[rows]),
-                )
-                writer.append(**dict(zip(SWAPPED, mixed, strict=True)))
+            job.run("swapping", index, _reader(job.size, file_a, file_b), work, writer, writer.append)
             for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
                 if lengths is not None:
-                    writer.put(name, lengths[index_a[:count]])
+                    writer.put(name, lengths[index])
         return Path(target)
 
     def generate_file(
@@ -222,6 +304,7 @@ class FileVerbs(Verbs):
         seed: int = 0,
         compression: str = "gzip",
         force: bool = False,
+        resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
         """Write `count` sequences of `steps` elements drawn from the prior.
@@ -231,38 +314,37 @@ class FileVerbs(Verbs):
         """
         if count < 1 or steps < 2:
             raise ConfigError(f"cannot generate {count} sequences of {steps} steps: at least 1 sequence of at least 2")
-        check_output(target, force=force)
         meta = SequenceMeta(self.element, source=f"generated with seed {seed}")
-        with SequenceWriter(target, meta, compression=compression, force=force) as writer:
-            for start, rows in self._progress("generating", np.arange(count), reporter):
-                writer.write(self._cast(self.generate(len(rows), steps, seed=seed, first=start), None))
+        job = self._job("generate", target, (), steps, compression, force, resume, reporter)
+        job.settings.update({"count": count, "steps": steps, "seed": seed})
+
+        def work(batch: _Batch) -> Arrays:
+            return {"x": self._cast(self.generate(len(batch.rows), steps, seed=seed, first=batch.start), None)}
+
+        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+            job.run("generating", np.arange(count), lambda rest: repeat(()), work, writer, writer.write)
         return Path(target)
 
     def _changed(
         self,
         what: str,
-        source: str | Path,
-        target: str | Path,
+        file: SequenceFile,
+        index: Indices,
         change: Callable[[Codes, int, Indices | None], Codes],
-        split: str | None,
-        count: int | None,
-        compression: str,
-        force: bool,
-        reporter: Reporter | None,
+        job: "_Job",
     ) -> Path:
-        file, index = self._sequences(source, split, target, force)
-        if count is not None:
-            _check_count(count, len(index), str(file.path))
-            index = index[:count]
         lengths = file.lengths()
         meta = replace(file.meta, element=self.element, extra=_scales(file))
-        with SequenceWriter(target, meta, compression=compression, force=force) as writer:
-            for start, rows in self._progress(what, index, reporter):
-                steps = None if lengths is None else lengths[rows]
-                decoded = self.decode(change(self._encode_rows(file, rows), start, steps))
-                writer.write(self._cast(decoded, steps))
+
+        def work(batch: _Batch) -> Arrays:
+            steps = _steps(lengths, batch)
+            codes = change(self._encode_batch(batch.arrays[0], steps), batch.start, steps)
+            return {"x": self._cast(self.decode(codes), steps)}
+
+        with SequenceWriter(job.target, meta, compression=job.compression, partial=job.partial()) as writer:
+            job.run(what, index, _reader(job.size, file), work, writer, writer.write)
             _copy_rows(file, index, writer, whole=len(index) == file.count)
-        return Path(target)
+        return job.target
 
     def _sequences(
         self, source: str | Path, split: str | None, target: str | Path, force: bool
@@ -277,25 +359,39 @@ class FileVerbs(Verbs):
             raise DataError(f"{file.path}: split '{split}' is empty")
         return file, index
 
-    def _progress(self, what: str, index: Indices, reporter: Reporter | None) -> Any:
-        reporter = reporter or Quiet()
-        reporter.start(what, len(index))
-        try:
-            for start in range(0, len(index), self.batch_size):
-                rows = index[start : start + self.batch_size]
-                yield start, rows
-                reporter.advance(len(rows))
-        finally:
-            reporter.finish()
+    def _job(
+        self,
+        verb: str,
+        target: str | Path,
+        inputs: tuple[Path, ...],
+        steps: int,
+        compression: str,
+        force: bool,
+        resume: bool,
+        reporter: Reporter | None,
+    ) -> "_Job":
+        size = self.batch_size
+        if self.chooses_batch_size:
+            size = min(size, choose_batch_size(self.element, self.letters, steps, self.device))
+        settings: dict[str, str | int | None] = {
+            "verb": verb,
+            **{f"input {number}": fingerprint(path) for number, path in enumerate(inputs, 1)},
+            "model": self.model_id,
+            "backend": self.backend.name,
+            "device": self.device,
+            "batch size": size,
+            "compression": compression,
+            "version of sdkit": __version__,
+        }
+        return _Job(Path(target), settings, size, compression, force, resume, reporter or Quiet())
 
-    def _encode_rows(self, file: SequenceFile, rows: Indices, seed: int | None = None, first: int = 0) -> Codes:
-        x, lengths = file.read(rows), file.lengths()
+    def _encode_batch(self, x: Array, lengths: Indices | None, seed: int | None = None, first: int = 0) -> Codes:
         if lengths is None:
             return self.encode(x, seed=seed, first=first)
         static = np.zeros((len(x), self.letters.static_size), np.float32)
         dynamic = np.zeros((len(x), x.shape[1], self.letters.dynamic_size), np.float32)
         # One call a sequence when samples are drawn, since noise is numbered by consecutive sequences.
-        for position, steps in _groups(lengths[rows], each=seed is not None):
+        for position, steps in _groups(lengths, each=seed is not None):
             codes = self.encode(np.ascontiguousarray(x[position, :steps]), seed=seed, first=first + int(position[0]))
             static[position], dynamic[position, :steps] = codes.static, codes.dynamic
         return Codes(static, dynamic)
@@ -305,6 +401,68 @@ class FileVerbs(Verbs):
         if lengths is not None:
             out[np.arange(x.shape[1]) >= lengths[:, None]] = 0
         return out
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run of a verb over files."""
+
+    target: Path
+    settings: dict[str, str | int | None]
+    """All that the output depends on; a run that is taken up must have the same."""
+    size: int
+    """Of a batch."""
+    compression: str
+    force: bool
+    resume: bool
+    reporter: Reporter
+
+    def partial(self) -> Partial:
+        return Partial(self.target, self.settings, force=self.force, resume=self.resume, reporter=self.reporter)
+
+    def run(
+        self,
+        what: str,
+        index: Indices,
+        read: Read,
+        work: Callable[[_Batch], Arrays],
+        writer: GrowingFile,
+        write: Callable[..., None],
+    ) -> None:
+        """Read, compute and write the sequences of an index that no interrupted run has written yet."""
+        start = writer.restore(self.size)
+        if start:
+            self.reporter.note(f"{self.target} goes on at sequence {start} of {len(index)}")
+        self.reporter.start(what, len(index))
+        try:
+            if start:
+                self.reporter.advance(start)
+            with pipelined(self._batches(index, start, read), work) as results:
+                for arrays in results:
+                    write(**arrays)
+                    del arrays  # else it would live on while the next is waited for
+                    count = min(self.size, len(index) - start)
+                    start += count
+                    self.reporter.advance(count)
+        finally:
+            self.reporter.finish()
+
+    def _batches(self, index: Indices, start: int, read: Read) -> Iterator[_Batch]:
+        starts = range(start, len(index), self.size)
+        for first, arrays in zip(starts, read(index[start:]), strict=False):
+            yield _Batch(first, index[first : first + self.size], arrays)
+
+
+def _reader(size: int, *files: SequenceFile) -> Read:
+    def sequences(file: SequenceFile, index: Indices) -> Iterator[Array]:
+        for x in batches(file.data, index, size):
+            yield file.element.check(x, f"{file.path}: data set 'data'")
+
+    return lambda index: zip(*(sequences(file, index) for file in files), strict=True)
+
+
+def _steps(lengths: Indices | None, batch: _Batch) -> Indices | None:
+    return None if lengths is None else lengths[batch.rows]
 
 
 def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
@@ -317,8 +475,23 @@ def _scales(file: SequenceFile) -> dict[str, str]:
     return {name: str(file.handle.attrs[name]) for name in SCALES if name in file.handle.attrs}
 
 
+def _codes(source: str | Path) -> CodeFile:
+    with LazyFile(source) as file:
+        if "data" in file.handle and "static" not in file.handle:
+            raise DataError(f"{source} holds sequences, not codes; first `sdkit encode {source} -o codes.h5`")
+    codes = CodeFile(source)
+    for name in PARTS:
+        if name in codes.handle and codes.dataset(name, "(N, ...)").shape[:1] != (codes.count,):
+            raise FileFormatError(f"{source}: data set '{name}' does not have the N = {codes.count} rows of the codes")
+    return codes
+
+
+def _classes(codes: CodeFile) -> dict[str, str]:
+    return {"classes": str(codes.handle.attrs["classes"])} if "classes" in codes.handle.attrs else {}
+
+
 def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole: bool) -> None:
-    for name in ("labels", "lengths", "targets"):
+    for name in PARTS:
         if name in file.handle:
             writer.put(name, np.asarray(file.handle[name][:])[index])
     if not whole:
@@ -330,7 +503,7 @@ def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole
 
 
 def _check_target(target: str | Path, source: Path, force: bool) -> None:
-    check_output(target, force=force)
+    check_output(target, force=force, folder=False)
     if Path(target).exists() and Path(target).samefile(source):
         raise ConfigError(f"{target} is both input and output; choose another output")
 

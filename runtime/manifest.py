@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdkit.runtime.backend import GRAPHS
+from sdkit.runtime.backend import GRAPHS, STEP
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleVersionError, ManifestError
 
@@ -51,7 +51,7 @@ class FileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of the five graphs."""
+    """One of the graphs."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -117,6 +117,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Formats in which every graph is there."""
         return tuple(f for f in SUFFIXES if all(f in graph.files for graph in self.graphs.values()))
 
+    @property
+    def state_size(self) -> int:
+        """K: width of a stream's state (B, K); 0 where there is no `dynamic_step` graph."""
+        inputs = self.graphs[STEP].inputs if STEP in self.graphs else ()
+        sizes = [t.shape[-1] for t in inputs if t.name == "state" and t.shape]
+        return sizes[0] if sizes and isinstance(sizes[0], int) else 0
+
 
 def parse(text: bytes, where: str) -> Manifest:
     """Return the manifest of a text.
@@ -137,8 +144,12 @@ def parse(text: bytes, where: str) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.ValidationError, ValueError) as error:
         raise ManifestError(f"{where} does not follow the manifest's schema: {error}") from error
-    if set(manifest.graphs) != set(GRAPHS):
-        raise ManifestError(f"{where} names the graphs {', '.join(manifest.graphs)}; expected {', '.join(GRAPHS)}")
+    if not set(GRAPHS) <= set(manifest.graphs) <= {*GRAPHS, STEP}:
+        raise ManifestError(
+            f"{where} names the graphs {', '.join(manifest.graphs)}; expected {', '.join(GRAPHS)}, and {STEP} or none"
+        )
+    if STEP in manifest.graphs and manifest.state_size < 1:
+        raise ManifestError(f"{where} gives the graph {STEP} no input 'state' (B, K) of a fixed width K")
     if manifest.sealed().digest != manifest.digest:
         raise ManifestError(
             f"{where} was changed after it was written: its digest does not fit; export the bundle again"

@@ -9,14 +9,21 @@ from pathlib import Path
 from sdkit.runtime.errors import MissingFileError, OutputExistsError
 
 
-def check_output(path: str | Path, *, force: bool = False) -> Path:
+def check_output(path: str | Path, *, force: bool = False, folder: bool = True) -> Path:
     """Return `path` if it may be written.
 
+    Args:
+        path: the output.
+        force: it may exist.
+        folder: it may be a folder; with False a folder is not replaced by a file, whatever `force` says.
+
     Raises:
-        OutputExistsError: it exists and `force` is off.
+        OutputExistsError: it exists and `force` is off, or it is a folder and must not be.
         MissingFileError: its parent folder does not exist.
     """
     path = Path(path)
+    if path.is_dir() and not folder:
+        raise OutputExistsError(f"{path} is a folder, which no file replaces; choose another output")
     if path.exists() and not force:
         raise OutputExistsError(
             f"{path} exists already; choose another output or pass --force (force=True) to replace it"

@@ -5,19 +5,24 @@ from pathlib import Path
 from sdkit.runtime.backend import Backend
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.errors import ConfigError
-from sdkit.runtime.files import FileVerbs
+from sdkit.runtime.files import FileVerbs, choose_batch_size
 from sdkit.runtime.manifest import GraphFormat, Manifest
-from sdkit.runtime.verbs import BATCH_SIZE
+from sdkit.runtime.stream import Online
 
 
 class Runtime(FileVerbs):
-    """Encodes, decodes, swaps and generates with exported graphs; no PyTorch on the ONNX path.
+    """Encodes, decodes, swaps, generates and streams with exported graphs; no PyTorch on the ONNX path.
 
     Open one with `Runtime.open`. `rt.device` tells where the graphs really run, `rt.backend.name` what runs them.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int = BATCH_SIZE) -> None:
-        super().__init__(backend, bundle.manifest.element, bundle.manifest.letters, batch_size=batch_size)
+    def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int | None = None) -> None:
+        manifest = bundle.manifest
+        online = Online(manifest.state_size, manifest.causal, manifest.anchor)
+        self.chooses_batch_size = batch_size is None
+        if batch_size is None:
+            batch_size = choose_batch_size(manifest.element, manifest.letters, manifest.steps, backend.device)
+        super().__init__(backend, manifest.element, manifest.letters, online=online, batch_size=batch_size)
         self.bundle = bundle
         self.model_id = bundle.manifest.provenance.weights_sha256
 
@@ -34,7 +39,7 @@ class Runtime(FileVerbs):
         device: str = "auto",
         backend: GraphFormat = "onnx",
         threads: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ) -> "Runtime":
         """Open a bundle.
 
@@ -43,7 +48,7 @@ class Runtime(FileVerbs):
             device: `auto`, `cpu`, `cuda` or `cuda:N`; only `auto` may end on the CPU when there is no CUDA.
             backend: `onnx`, or `torchscript`, which is code and so runs only when it is asked for.
             threads: of one operator.
-            batch_size: sequences that run at a time.
+            batch_size: sequences that run at a time; when None, what suits the model and the device.
 
         Raises:
             MissingFileError: no bundle.

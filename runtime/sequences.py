@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sdkit.runtime.element import LAYOUTS, Array, Element, Kind, check_steps
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
 from sdkit.runtime.hdf5 import GrowingFile, LazyFile
+from sdkit.runtime.resume import Partial
 
 FORMAT = "sdkit-sequences"
 VERSION = 1
@@ -299,14 +300,23 @@ class SequenceWriter(GrowingFile):
         meta: element, factors, source, licence.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
+        partial: as of `GrowingFile`.
 
     Raises:
         OutputExistsError, MissingFileError: on entry.
         DataError: a batch that is not of `meta.element`.
     """
 
-    def __init__(self, path: str | Path, meta: SequenceMeta, *, compression: str = "gzip", force: bool = False) -> None:
-        super().__init__(path, compression=compression, force=force)
+    def __init__(
+        self,
+        path: str | Path,
+        meta: SequenceMeta,
+        *,
+        compression: str = "gzip",
+        force: bool = False,
+        partial: Partial | None = None,
+    ) -> None:
+        super().__init__(path, compression=compression, force=force, partial=partial)
         self.path, self.meta, self.count = Path(path), meta, 0
         self._attributes = meta.attributes()
 

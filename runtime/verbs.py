@@ -1,4 +1,4 @@
-"""The verbs: encode, decode, reconstruct, swap, generate, resample_static, resample_dynamic.
+"""The verbs: encode, decode, reconstruct, swap, generate, resample_static, resample_dynamic, and live streams.
 
 Written once over a `Backend`, so that they mean the same on exported graphs and on the training model.
 """
@@ -15,6 +15,7 @@ from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.manifest import Letters
 from sdkit.runtime.noise import Purpose, standard_normal
+from sdkit.runtime.stream import UNKNOWN, Online, Stream
 
 Floats = NDArray[np.float32]
 BATCH_SIZE = 64
@@ -49,10 +50,19 @@ class Verbs:
     fine: work is cut into batches of `batch_size`.
     """
 
-    def __init__(self, backend: Backend, element: Element, letters: Letters, *, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        element: Element,
+        letters: Letters,
+        *,
+        online: Online = UNKNOWN,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}; it must be at least 1")
         self.backend, self.element, self.letters, self.batch_size = backend, element, letters, batch_size
+        self.online = online
 
     @property
     def device(self) -> str:
@@ -142,6 +152,17 @@ class Verbs:
             return Codes(codes.static, self._dynamic(len(codes), codes.dynamic.shape[1], seed, start))
 
         return self._each(x, change, first)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Return live streams, which take an element at a time and give its codes and reconstruction at once.
+
+        Args:
+            batch: how many streams advance together, B.
+
+        Raises:
+            ConfigError: batch < 1, or the model cannot run online: it must be causal, with anchor = first.
+        """
+        return Stream(self.backend, self.element, self.online.require(), batch)
 
     def _each(self, x: Array, change: Any, first: int = 0) -> Floats:
         self.element.check(x)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sdkit.export.web import FILES
+
 ROOT = Path(__file__).parents[1]
+PAGE = "examples/web"
 MAPPED = {"sdkit": "sdkit", "export": "sdkit/export", "runtime": "sdkit/runtime", "cli": "sdkit/cli"}
 
 
@@ -28,11 +31,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tree() -> list[str]:
-    """Return every file of the four folders; the links are left out, as on a checkout without links."""
-    found = []
+    """Return every file of the four folders and the page's; links are left out, as on a checkout without links."""
+    found = [f"{PAGE}/{name}" for name in FILES]
     for folder in MAPPED:
         for path in sorted((ROOT / folder).rglob("*")):
             linked = folder == "sdkit" and path.relative_to(ROOT / "sdkit").parts[0] in ("export", "runtime", "cli")
+            linked = linked or path == ROOT / "export" / "page"
             if path.is_file() and "__pycache__" not in path.parts and not linked:
                 found.append(path.relative_to(ROOT).as_posix())
     return found
@@ -41,7 +45,10 @@ def _tree() -> list[str]:
 def test_wheel_holds_the_tree(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = {f"{MAPPED[name.split('/')[0]]}/{name.split('/', 1)[1]}" for name in _tree()}
+    page = {f"sdkit/export/page/{name}" for name in FILES}
+    expected = page | {
+        f"{MAPPED[name.split('/')[0]]}/{name.split('/', 1)[1]}" for name in _tree() if not name.startswith(PAGE)
+    }
     assert names == expected
     assert "sdkit/py.typed" in names
     assert "sdkit/presets/sprites.toml" in names
@@ -55,6 +62,8 @@ def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
         "import sdkit, sdkit.export, sdkit.runtime, sdkit.cli.main\n"
         "assert sdkit.__file__.startswith(sys.argv[1]), sdkit.__file__\n"
         "assert sdkit.runtime.Runtime is sdkit.Runtime\n"
+        "from sdkit.export.web import FILES, PAGE\n"
+        "assert all((PAGE / name).is_file() for name in FILES)\n"
         "print(sdkit.make_dataset('puppets', 'p.h5', count=2, split='test'))\n"
     )
     site = str((tmp_path / "site").resolve())
@@ -71,3 +80,4 @@ def test_links_point_at_the_folders() -> None:
         if not link.is_symlink():
             pytest.skip("a checkout without links")
         assert link.readlink() == Path("..") / name
+    assert (ROOT / "export" / "page").readlink() == Path("..") / PAGE

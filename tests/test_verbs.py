@@ -9,6 +9,7 @@ import pytest
 from sdkit.models.graphs import verbs
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.verbs import Codes, Verbs
 from sdkit.training.run import Run
@@ -99,6 +100,21 @@ def test_batches_do_not_matter(subject: tuple[str, Verbs]) -> None:
     v.batch_size = 2
     assert_close(v.reconstruct(x), whole)
     np.testing.assert_allclose(v.encode(x, seed=7).dynamic, sampled.dynamic, atol=1e-5)
+
+
+def test_live_streams(subject: tuple[str, Verbs]) -> None:
+    variant, v = subject
+    x = sequences(3, 5, v.element)
+    if variant == "release":
+        with pytest.raises(ConfigError, match="this model cannot run online: its LSTM is bidirectional"):
+            v.stream(3)
+        return
+    stream = v.stream(3)
+    steps = [stream.push(x[:, t]) for t in range(5)]
+    codes = v.encode(x)
+    np.testing.assert_allclose(steps[0].static, codes.static, atol=1e-5)
+    np.testing.assert_allclose(np.stack([step.dynamic for step in steps], 1), codes.dynamic, atol=1e-5)
+    assert_close(np.stack([step.x for step in steps], 1), v.reconstruct(x))
 
 
 def test_seeds(subject: tuple[str, Verbs]) -> None:

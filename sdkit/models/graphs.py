@@ -1,4 +1,4 @@
-"""The five graphs as modules: what is exported, and what the verbs run on while a model is in training.
+"""The graphs as modules: what is exported, and what the verbs run on while a model is in training.
 
 A graph holds no random operation and no hidden unit: noise is an input, data go in and come out in data units.
 """
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sdkit.models.model import SplitModel, join
-from sdkit.models.paths import all_steps
+from sdkit.models.paths import State, all_steps
+from sdkit.runtime.backend import STEP
 from sdkit.runtime.element import Array
 from sdkit.runtime.manifest import Letters
+from sdkit.runtime.stream import Online
 from sdkit.runtime.torchscript import call_module
 from sdkit.runtime.verbs import Verbs
 
@@ -128,15 +130,78 @@ class PriorGraph(nn.Module):
         return torch.cat(samples, 1), torch.cat(means, 1)
 
 
+class DynamicStepGraph(nn.Module):
+    """An element of a live stream: its codes from its features, the anchor's and the LSTM's state.
+
+    element_features (B, 1, G), state (B, K) -> static_mean (B, S), dynamic_mean and dynamic_std (B, 1, D), and
+    next_state (B, K).
+
+    A row of the state is all that a stream keeps of its past: 1 once it has begun, the anchor's features (G), then the
+    LSTM's hidden and cell state (layers * H each). A row of zeros begins a stream: the graph itself tells which element
+    is an anchor, and a host has no special case. The price is that the static code is computed at every step, from the
+    anchor's features: three small linear layers. One tensor with the batch in front also lets a host keep, move and
+    restart streams by their rows.
+    """
+
+    inputs, outputs = ("element_features", "state"), ("static_mean", "dynamic_mean", "dynamic_std", "next_state")
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.static_path, self.dynamic_path, self.filter = model.static_path, model.dynamic_path, model.filter_path
+        lstm = self.dynamic_path.lstm if self.filter is None else self.filter.lstm
+        self.layers, self.width = lstm.num_layers, lstm.hidden_size
+        self.parts = [1, model.features, self.layers * self.width, self.layers * self.width]
+        self.state_size = sum(self.parts)
+        self.zero_anchor = model.config.anchor_dynamic == "zero"
+
+    def forward(self, element_features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map the next element's features, and the past, to the codes' distribution and what the future needs."""
+        flag, anchor, hidden, cell = torch.split(state, self.parts, 1)
+        begun = flag > 0.5
+        anchor = torch.where(begun, anchor, element_features[:, 0])
+        static_hidden, static = self.static_path(anchor.unsqueeze(1))
+        before = (self._layered(hidden), self._layered(cell))
+        if self.filter is None:
+            dynamic, after = self.dynamic_path.advance(element_features, anchor, static_hidden, before)
+        else:
+            dynamic, after = self.filter.advance(element_features, before)
+        mean, std = dynamic.mean, dynamic.std
+        if self.zero_anchor:
+            free = begun.unsqueeze(1)
+            mean, std = torch.where(free, mean, torch.zeros_like(mean)), torch.where(free, std, torch.zeros_like(std))
+            if self.filter is None:
+                # The LSTM of the dynamic path is not fed the anchor, that of a filter is.
+                after = torch.where(begun, after[0], before[0]), torch.where(begun, after[1], before[1])
+        kept = [torch.ones_like(flag), anchor, *self._flat(after)]
+        return static.mean, mean, std, torch.cat(kept, 1)
+
+    def _layered(self, part: Tensor) -> Tensor:
+        return part.reshape(-1, self.layers, self.width).transpose(0, 1).contiguous()
+
+    def _flat(self, state: State) -> list[Tensor]:
+        return [part.transpose(0, 1).flatten(1) for part in state]
+
+
 def graphs(model: SplitModel) -> dict[str, nn.Module]:
-    """Return the five graphs over the model's own layers, in the order of the contract."""
-    return {
+    """Return the graphs over the model's own layers, in the order of the contract: five, or six if it can stream."""
+    found: dict[str, nn.Module] = {
         "encoder": EncoderGraph(model),
         "static": StaticGraph(model),
         "dynamic": DynamicGraph(model),
         "decoder": DecoderGraph(model),
         "prior": PriorGraph(model),
     }
+    return {**found, STEP: DynamicStepGraph(model)} if _can_stream(model) else found
+
+
+def online(model: SplitModel) -> Online:
+    """Return what a host needs to run the model element by element, or why it cannot."""
+    config = model.config
+    return Online(DynamicStepGraph(model).state_size if _can_stream(model) else 0, config.causal, config.anchor)
+
+
+def _can_stream(model: SplitModel) -> bool:
+    return model.config.causal and model.config.anchor == "first"
 
 
 class TorchBackend:
@@ -160,8 +225,8 @@ class TorchBackend:
 
 
 def verbs(model: SplitModel) -> Verbs:
-    """Return encode, decode, swap, ... on the training model."""
-    return Verbs(TorchBackend(model), model.config.element, letters(model))
+    """Return encode, decode, swap, ... and streams on the training model."""
+    return Verbs(TorchBackend(model), model.config.element, letters(model), online=online(model))
 
 
 def letters(model: SplitModel) -> Letters:

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from sdkit.models.config import ModelConfig
 from sdkit.models.gaussian import Gaussian, GaussianHead
 
+State = tuple[Tensor, Tensor]
+"""Hidden and cell state of an LSTM, both (layers, B, H)."""
+
 
 class StaticPath(nn.Module):
     """q(s | x_a): from the anchor's features alone (Eq. 4)."""
@@ -42,15 +45,27 @@ class DynamicPath(nn.Module):
             features: (B, T, G).
             static_hidden: (B, H).
         """
-        anchor = self.config.anchor_index(features.shape[1])
-        read = free_steps(self.config, features)
+        anchor = features[:, self.config.anchor_index(features.shape[1])]
+        return self.advance(free_steps(self.config, features), anchor, static_hidden)[0]
+
+    def advance(
+        self, features: Tensor, anchor: Tensor, static_hidden: Tensor, state: State | None = None
+    ) -> tuple[Gaussian, State]:
+        """Return the posterior of steps that follow a state, and the state after them.
+
+        Args:
+            features: of these steps, (B, T', G).
+            anchor: features of the anchor, (B, G).
+            static_hidden: (B, H).
+            state: of the LSTM before them; zeros when None.
+        """
         if self.config.subtract == "features":
-            read = read - features[:, anchor].unsqueeze(1)
-        hidden, _ = self.lstm(read)
+            features = features - anchor.unsqueeze(1)
+        hidden, state = self.lstm(features, state)
         if self.config.subtract == "hidden":
             # Each direction of a bidirectional LSTM has width H, so s~ leaves both.
             hidden = hidden - static_hidden.repeat(1, self.directions).unsqueeze(1)
-        return Gaussian(*self.head(hidden))
+        return Gaussian(*self.head(hidden)), state
 
 
 class FilterPath(nn.Module):
@@ -66,6 +81,11 @@ class FilterPath(nn.Module):
         """Return the filtered distribution of the free steps (B, T', D), from features (B, T, G)."""
         hidden, _ = self.lstm(features)
         return Gaussian(*self.head(free_steps(self.config, hidden)))
+
+    def advance(self, features: Tensor, state: State) -> tuple[Gaussian, State]:
+        """Return the filtered distribution of steps (B, T', G) that follow a state, and the state after them."""
+        hidden, state = self.lstm(features, state)
+        return Gaussian(*self.head(hidden)), state
 
 
 class Prior(nn.Module):

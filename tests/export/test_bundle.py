@@ -21,7 +21,7 @@ from sdkit.export.cases import SIZES
 from sdkit.export.check import check_onnx_files
 from sdkit.export.parity import Report, Row, read_report
 from sdkit.models.graphs import verbs
-from sdkit.runtime.backend import GRAPHS
+from sdkit.runtime.backend import GRAPHS, STEP
 from sdkit.runtime.bundle import Bundle, sha256
 from sdkit.runtime.errors import (
     ConfigError,
@@ -45,8 +45,10 @@ RESULTS = {
     *(f"{verb}/{code}" for verb in ("encode()", "encode(seed)") for code in ("static", "dynamic")),
     *(f"{verb}()/x" for verb in ("decode", "reconstruct", "generate", "resample_static", "resample_dynamic")),
     *(f"swap()/{name}" for name in ("a_with_b", "b_with_a")),
+    *(f"dynamic_step/{name}" for name in ("static_mean", "dynamic_mean", "dynamic_std", "next_state")),
+    *(f"stream()/{name}" for name in ("static", "dynamic", "x")),
 }
-"""Every graph's every output and every verb's every result."""
+"""Every graph's every output, every verb's every result, and those of live streams."""
 
 
 class Stages:
@@ -90,6 +92,7 @@ def test_a_trained_run_is_exported_in_both_formats_and_proven(
     assert bundle.path == run.bundle
     assert bundle.manifest.formats == ("onnx", "torchscript")
     assert (bundle.manifest.variant, bundle.manifest.causal) == (variant, variant == "paper")
+    assert tuple(bundle.manifest.graphs) == ((*GRAPHS, STEP) if variant == "paper" else GRAPHS)
     report = read_report(bundle)
     assert report.ok
     assert report.reference == "the weights in PyTorch"
@@ -118,7 +121,7 @@ def test_parity_covers_every_graph_and_verb_at_edge_sizes(mini: Bundle) -> None:
 @pytest.mark.parametrize("opset", [17, 18, 19, 20])
 def test_onnx_files_are_what_the_manifest_says(run: Run, opset: int) -> None:
     bundle = quick_export(run, opset=opset)
-    assert tuple(bundle.manifest.graphs) == GRAPHS
+    assert tuple(bundle.manifest.graphs) == (*GRAPHS, STEP)
     for name, graph in bundle.manifest.graphs.items():
         spec = graph.files["onnx"]
         proto = onnx.load(str(bundle.path / spec.path))
@@ -174,6 +177,17 @@ def test_tensors_of_the_contract(mini: Bundle) -> None:
     assert told(graphs["decoder"].outputs) == [("x", "float32", x)]
     assert told(graphs["prior"].inputs) == [("noise", "float32", ("B", "T", d))]
     assert [name for name, *_ in told(graphs["prior"].outputs)] == ["dynamic", "dynamic_mean"]
+    k = 1 + g + 2 * h
+    assert told(graphs[STEP].inputs) == [
+        ("element_features", "float32", ("B", 1, g)),
+        ("state", "float32", ("B", k)),
+    ]
+    assert told(graphs[STEP].outputs) == [
+        ("static_mean", "float32", ("B", s)),
+        ("dynamic_mean", "float32", ("B", 1, d)),
+        ("dynamic_std", "float32", ("B", 1, d)),
+        ("next_state", "float32", ("B", k)),
+    ]
 
 
 def test_manifest_tells_where_the_bundle_comes_from(mini: Bundle) -> None:
@@ -199,12 +213,23 @@ def test_model_card(mini: Bundle) -> None:
         'rt = Runtime.open(".")',
         "x (B, T, 3, 16, 16) uint8",
         "| encoder | `x` (B, T, 3, 16, 16) uint8 | `features` (B, T, 32) float32 |",
-        "| onnx on cpu | 80 | ",
-        "| torchscript on cpu | 80 | ",
+        "step = rt.stream(len(x)).push(x[:, 0])",
+        "| dynamic_step | `element_features` (B, 1, 32) float32<br>`state` (B, 45) float32 |",
+        "| onnx on cpu | 108 | ",
+        "| torchscript on cpu | 108 | ",
     ):
         assert words in card
     only = quick_export(Run(mini.path.parent), mini.path.parent / "scripts", format="torchscript")
     assert 'rt = Runtime.open(".", backend="torchscript")' in only.file("card").read_text("utf-8")
+
+
+def test_a_model_that_cannot_run_online_promises_no_streams(tmp_path: Path) -> None:
+    bundle = quick_export(write_run(tmp_path / "run", lively_model("release")))
+    assert tuple(bundle.manifest.graphs) == GRAPHS
+    assert not (bundle.path / "dynamic_step.onnx").exists()
+    assert "stream" not in bundle.file("card").read_text("utf-8").replace("1 in a live stream", "")
+    found = {row.result for row in read_report(bundle).rows}
+    assert found == {name for name in RESULTS if not name.startswith((STEP, "stream"))}
 
 
 @pytest.mark.parametrize(
@@ -245,8 +270,8 @@ def test_reporters_hear_of_every_graph_and_of_the_proof(run: Run) -> None:
     stages = Stages()
     quick_export(run, format="all", reporter=stages)
     assert stages.told == [
-        ("exporting graphs", 10),
-        *[1] * 10,
+        ("exporting graphs", 12),
+        *[1] * 12,
         "finished",
         ("proving parity in a separate process", 1),
         "finished",
@@ -367,7 +392,7 @@ def corrupt(monkeypatch: pytest.MonkeyPatch, writer: str, graph: str) -> None:
     monkeypatch.setattr(bundle_module, writer, off)
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", [*GRAPHS, STEP])
 @pytest.mark.parametrize(("format_", "writer"), [("onnx", "write_onnx"), ("torchscript", "write_torchscript")])
 def test_weights_a_hundredth_off_are_caught(
     run: Run, monkeypatch: pytest.MonkeyPatch, graph: str, format_: str, writer: str

@@ -7,7 +7,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from sdkit.export.cases import GOLDEN_SIZE, SIZES, golden, graph_inputs, run_all, sample, split_golden
+from sdkit.export.cases import (
+    GOLDEN_SIZE,
+    SIZES,
+    expected_results,
+    golden,
+    graph_inputs,
+    run_all,
+    sample,
+    split_golden,
+)
 from sdkit.export.parity import (
     Report,
     Row,
@@ -222,10 +231,36 @@ def test_golden_vectors_hold_inputs_and_every_result(reference: Verbs) -> None:
     inputs, results = split_golden(arrays)
     assert len(inputs) + len(results) == len(arrays)
     assert inputs["x"].shape[:2] == GOLDEN_SIZE
-    again = run_all(reference, inputs)
-    assert set(results) == set(again)
+    again = expected_results(reference, inputs)
+    assert set(results) == set(again) == set(run_all(reference, inputs))
     for name, value in results.items():
         np.testing.assert_array_equal(again[name], value)
+
+
+def test_streams_are_held_against_whole_sequences(reference: Verbs) -> None:
+    inputs = graph_inputs(reference, 3, 7)
+    expected, streamed = expected_results(reference, inputs), run_all(reference, inputs)
+    codes = reference.encode(inputs["x"])
+    np.testing.assert_array_equal(expected["stream()/static"], codes.static)
+    np.testing.assert_array_equal(expected["stream()/dynamic"], codes.dynamic)
+    np.testing.assert_array_equal(expected["stream()/x"], reference.reconstruct(inputs["x"]))
+    np.testing.assert_allclose(streamed["stream()/dynamic"], codes.dynamic, atol=1e-5)
+    # A stream that forgot its past would be seen: codes differ step by step.
+    assert np.abs(np.diff(codes.dynamic[:, 1:], axis=1)).max() > 1e-2
+
+
+def test_steps_are_tried_on_old_streams_and_new(reference: Verbs) -> None:
+    state = graph_inputs(reference, 4, 5)["state"]
+    assert state[:, 0].tolist() == [1, 0, 1, 0]
+    assert (state[1::2] == 0).all()
+    assert (np.abs(state[::2]) > 0).mean() > 0.9
+
+
+def test_nothing_is_streamed_that_cannot_be() -> None:
+    release = verbs(lively_model("release"))
+    inputs = graph_inputs(release, 2, 3)
+    assert not {"state", "element_features"} & set(inputs)
+    assert not [name for name in run_all(release, inputs) if "stream" in name or "step" in name]
 
 
 @pytest.mark.parametrize("variant", [{"seed": 1}, {"anchor": "last"}, {"subtract": "none"}], ids=str)

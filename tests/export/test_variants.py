@@ -11,8 +11,9 @@ import torch
 
 from sdkit.export.contract import Signature, signatures
 from sdkit.export.writers import EXAMPLE, OPSETS, check_opset, compile_loop, write_onnx, write_torchscript
-from sdkit.models.graphs import TorchBackend, letters
+from sdkit.models.graphs import TorchBackend, letters, online
 from sdkit.models.model import SplitModel
+from sdkit.runtime.backend import STEP
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError
 from tests.export.runs import lively_model
@@ -30,7 +31,7 @@ class Exported:
 
     def __init__(self, model: SplitModel, folder: Path, names: tuple[str, ...], opset: int = 18) -> None:
         self.torch = TorchBackend(model)
-        contract = signatures(model.config, letters(model), ("x",))
+        contract = signatures(model.config, letters(model), ("x",), online(model).state_size)
         self.onnx, self.scripts = dict[str, Any](), dict[str, Any]()
         self.contract: dict[str, Signature] = contract
         options = onnxruntime.SessionOptions()
@@ -109,6 +110,55 @@ def test_every_point_of_the_switches(
 def test_named_variants_in_every_opset(tmp_path: Path, variant: str, opset: int) -> None:
     model = lively_model(variant)
     check_paths(Exported(model, tmp_path, SWITCHED, opset), model.config, letters(model).features)
+
+
+def check_step(exported: Exported, model: SplitModel) -> None:
+    """Check the step graph at every size, and that its codes are the dynamic graph's, step by step."""
+    rng = np.random.default_rng(0)
+    width, size = letters(model).features, online(model).state_size
+    for batch, steps in SIZES:
+        features = rng.standard_normal((batch, steps, width), np.float32)
+        static = exported.torch.run("static", {"features": features})
+        whole = exported.torch.run("dynamic", {"features": features, "static_hidden": static["static_hidden"]})
+        state = np.zeros((batch, size), np.float32)
+        for t in range(steps):
+            element = np.ascontiguousarray(features[:, t : t + 1])
+            step = exported.check(STEP, {"element_features": element, "state": state})
+            state = step["next_state"]
+            np.testing.assert_allclose(step["static_mean"], static["static_mean"], atol=1e-5)
+            for name in ("dynamic_mean", "dynamic_std"):
+                np.testing.assert_allclose(step[name], whole[name][:, t : t + 1], atol=1e-5)
+
+
+ONLINE: list[dict[str, Any]] = [
+    *({"subtract": s, "anchor_dynamic": a} for s in ("hidden", "features", "none") for a in ("zero", "inferred")),
+    *({"filter": True, "bidirectional": b, "anchor_dynamic": a} for b in (False, True) for a in ("zero", "inferred")),
+]
+"""Every point of the switches, the depth apart, that can run online."""
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("changes", ONLINE, ids=str)
+def test_steps_of_every_causal_point_of_the_switches(tmp_path: Path, changes: dict[str, Any], layers: int) -> None:
+    model = lively_model(**changes, layers=layers)
+    check_step(Exported(model, tmp_path, (STEP,)), model)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("variant", ["paper", "filter"])
+def test_steps_in_every_opset(tmp_path: Path, variant: str, opset: int) -> None:
+    model = lively_model(variant)
+    check_step(Exported(model, tmp_path, (STEP,), opset), model)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"bidirectional": True}, {"anchor": "middle"}, {"anchor": "last", "filter": True}], ids=str
+)
+def test_other_points_have_no_step(changes: dict[str, Any]) -> None:
+    model = lively_model(**changes)
+    assert online(model).state_size == 0
+    assert STEP not in TorchBackend(model).graphs
+    assert STEP not in signatures(model.config, letters(model), ("x",))
 
 
 @pytest.mark.parametrize("changes", [{"prior_layers": 1}, {"prior_layers": 3, "layers": 3}, {"hidden_size": 1}])

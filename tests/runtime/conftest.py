@@ -51,10 +51,11 @@ def write_sequences(tmp_path: Path) -> WriteSequences:
 
 
 class Log:
-    """A reporter that keeps what it is told, and may interrupt."""
+    """A reporter that keeps what it is told, and may interrupt once so many units are done."""
 
-    def __init__(self, interrupt: bool = False) -> None:
-        self.interrupt = interrupt
+    def __init__(self, interrupt: bool = False, interrupt_at: int | None = None) -> None:
+        self.interrupt_at = 1 if interrupt else interrupt_at
+        self.notes: list[str] = []
         self.stages: list[str] = []
         self.total = self.done = self.finished = 0
 
@@ -64,11 +65,11 @@ class Log:
 
     def advance(self, count: int = 1, **fields: float) -> None:
         self.done += count
-        if self.interrupt:
+        if self.interrupt_at is not None and self.done >= self.interrupt_at:
             raise KeyboardInterrupt
 
     def note(self, message: str) -> None:
-        pass
+        self.notes.append(message)
 
     def finish(self) -> None:
         self.finished += 1

@@ -25,7 +25,9 @@ from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal, write_manifest
 
 GRAPH_FILES = [
-    f"{name}.{end}" for name in ("encoder", "static", "dynamic", "decoder", "prior") for end in ("onnx", "ts.pt")
+    f"{name}.{end}"
+    for name in ("encoder", "static", "dynamic", "decoder", "prior", "dynamic_step")
+    for end in ("onnx", "ts.pt")
 ]
 FILES = [*GRAPH_FILES, "golden.npz", "parity.json", "MODEL_CARD.md"]
 

@@ -39,6 +39,7 @@ a, b = rt.swap(x, x[::-1])
 assert np.abs(a - b[::-1]).max() < 0.1 and np.ptp(a) > 50
 assert rt.generate(2, 6, seed=1).shape == (2, 6, 3, 16, 16)
 assert rt.resample_static(x).shape == rt.resample_dynamic(x).shape == x.shape
+assert np.allclose(rt.stream(3).push(x[:, 0]).static, codes.static, atol=1e-5)
 rt.encode_file(source, folder + "/codes.h5")
 rt.decode_file(folder + "/codes.h5", folder + "/decoded.h5", compression="lz4")
 rt.swap_file(source, source, folder + "/swap.h5")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sdkit.runtime.backend import GRAPHS
+from sdkit.runtime.backend import GRAPHS, STEP
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleVersionError, ManifestError
@@ -127,6 +127,31 @@ def test_what_is_wrong_with_a_manifest_is_said(text: bytes, words: str) -> None:
 def test_a_graph_must_not_be_missing_even_from_a_sealed_manifest() -> None:
     graphs = {name: graph for name, graph in small().graphs.items() if name != "prior"}
     with pytest.raises(ManifestError, match="names the graphs encoder, static, dynamic, decoder; expected"):
+        parse(msgspec.structs.replace(small(), graphs=graphs).to_json(), "here")
+
+
+def with_step(*state: int | str, name: str = "state") -> Manifest:
+    """Return a manifest with a step graph whose state has a shape."""
+    graph = msgspec.structs.replace(small().graphs["prior"], inputs=(TensorSpec(name, "float32", state),))
+    return msgspec.structs.replace(small(), graphs={**small().graphs, STEP: graph})
+
+
+def test_a_step_graph_may_be_there() -> None:
+    text = with_step("B", 41).to_json()
+    assert parse(text, "here").state_size == 41
+    assert parse(text, "here").to_json() == text
+    assert parse(small().to_json(), "here").state_size == 0
+
+
+@pytest.mark.parametrize("manifest", [with_step("B", "K"), with_step("B", 0), with_step(), with_step("B", 4, name="h")])
+def test_a_step_graph_has_a_state_of_a_fixed_width(manifest: Manifest) -> None:
+    with pytest.raises(ManifestError, match=r"here gives the graph dynamic_step no input 'state' \(B, K\) of a fixed"):
+        parse(manifest.to_json(), "here")
+
+
+def test_no_other_graph_may_be_there() -> None:
+    graphs = {**small().graphs, "encoder2": small().graphs["encoder"]}
+    with pytest.raises(ManifestError, match=r"prior, encoder2; expected .*, and dynamic_step or none"):
         parse(msgspec.structs.replace(small(), graphs=graphs).to_json(), "here")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdkit.models.graphs import TorchBackend, graphs, letters, verbs
+from sdkit.models.graphs import TorchBackend, graphs, letters, online, verbs
 from sdkit.models.model import join
 from sdkit.models.paths import all_steps
 from sdkit.runtime.verbs import Codes
@@ -16,6 +16,7 @@ CONTRACT = {
     "dynamic": (("features", "static_hidden"), ("dynamic_mean", "dynamic_std")),
     "decoder": (("static", "dynamic"), ("x",)),
     "prior": (("noise",), ("dynamic", "dynamic_mean")),
+    "dynamic_step": (("element_features", "state"), ("static_mean", "dynamic_mean", "dynamic_std", "next_state")),
 }
 
 
@@ -23,6 +24,29 @@ def test_names_are_the_contract() -> None:
     found: dict[str, Any] = {name: (graph.inputs, graph.outputs) for name, graph in graphs(tiny_model()).items()}
     assert found == CONTRACT
     assert list(found) == list(CONTRACT)
+
+
+@pytest.mark.parametrize("changes", [{"variant": "release"}, {"anchor": "middle"}, {"anchor": "last"}], ids=str)
+def test_models_that_cannot_run_online_have_five_graphs(changes: dict[str, Any]) -> None:
+    assert list(graphs(tiny_model(**changes))) == list(CONTRACT)[:5]
+
+
+@pytest.mark.parametrize("variant", ["paper", "filter"])
+def test_a_row_of_zeros_begins_a_stream_and_the_state_holds_the_anchor(variant: str) -> None:
+    model = tiny_model(variant)
+    backend, size = TorchBackend(model), online(model).state_size
+    features = np.random.default_rng(0).standard_normal((2, 3, 32), np.float32)
+    state = np.zeros((2, size), np.float32)
+    for t in range(3):
+        step = backend.run("dynamic_step", {"element_features": features[:, t : t + 1], "state": state})
+        state = step["next_state"]
+        assert (state[:, 0] == 1).all()
+        np.testing.assert_array_equal(state[:, 1:33], features[:, 0])
+        # The LSTM of the printed model is not fed the anchor; a filter is.
+        assert (state[:, 33:] == 0).all() == (variant == "paper" and t == 0)
+    half = np.where([[True], [False]], state, np.float32(0))
+    step = backend.run("dynamic_step", {"element_features": features[:, 1:2], "state": half})
+    np.testing.assert_array_equal(step["next_state"][:, 1:33], [features[0, 0], features[1, 1]])
 
 
 @pytest.mark.parametrize("variant", ["paper", "release", "filter"])

@@ -1,0 +1,130 @@
+"""Time of a frame in a live stream, beside whole-sequence encoding of the same frames.
+
+    python -m benchmarks.live_stream [BUNDLE] [--frames 1000] [--streams 1] [--rounds 3] [--json results.json]
+
+Without a bundle one is made of the puppets preset's model, trained for an epoch: the time depends on widths, not on
+what was learned. The ways take turns round by round, so that a machine whose speed drifts treats them alike.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sdkit
+from sdkit.export.cases import sample, scale_of
+from sdkit.runtime.element import Array
+
+WARM_UP = 20
+"""Frames pushed before the clock starts: sessions open and memory is allocated when a graph first runs."""
+
+
+def make_bundle(folder: Path) -> Path:
+    """Return a bundle of the puppets preset's model."""
+    with contextlib.chdir(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an epoch is too short to learn in, and says so
+        run = sdkit.train(sdkit.make_dataset("puppets", "puppets.h5", count=66), epochs=1)
+        return sdkit.export_bundle(run, format="all").path.resolve()
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return milliseconds and result of some work."""
+    started = time.perf_counter()
+    result = work()
+    return 1e3 * (time.perf_counter() - started), result
+
+
+def measure(rt: sdkit.Runtime, x: Array, rounds: int) -> tuple[dict[str, list[float]], float]:
+    """Return milliseconds of each call by way, and the largest difference between online and offline codes.
+
+    Args:
+        rt: of a model that can run online.
+        x: (B, T, *element).
+        rounds: of all ways.
+    """
+    times: dict[str, list[float]] = {"push": [], "encode": [], "reconstruct": []}
+    warm = rt.stream(len(x))
+    for t in range(WARM_UP):
+        warm.push(x[:, t % x.shape[1]])
+    rt.reconstruct(x)
+    differences = []
+    for _ in range(rounds):
+        stream, dynamic = rt.stream(len(x)), []
+        for t in range(x.shape[1]):
+            spent, step = timed(lambda t=t, stream=stream: stream.push(x[:, t]))  # type: ignore[misc]
+            times["push"].append(spent)
+            dynamic.append(step.dynamic)
+        spent, codes = timed(lambda: rt.encode(x))
+        times["encode"].append(spent)
+        times["reconstruct"].append(timed(lambda: rt.reconstruct(x))[0])
+        differences.append(np.abs(np.stack(dynamic, 1) - codes.dynamic).max())
+    return times, float(np.max(differences))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle or run; made small when not given")
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--streams", type=int, default=1, help="how many advance together")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--backend", choices=("onnx", "torchscript"), default="onnx")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="of one operator; the processors there are by default")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if min(arguments.frames - 1, arguments.streams, arguments.rounds) < 1:
+        parser.error("at least 2 frames, 1 stream and 1 round")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = arguments.bundle or make_bundle(Path(folder))
+        rt = sdkit.Runtime.open(bundle, device=arguments.device, backend=arguments.backend, threads=arguments.threads)
+        rt.batch_size = max(rt.batch_size, arguments.streams)
+        x = sample(rt.element, arguments.streams, arguments.frames, 0, scale_of(rt.manifest.model))
+        times, difference = measure(rt, x, arguments.rounds)
+        report(arguments, rt, times, difference)
+
+
+def report(arguments: argparse.Namespace, rt: sdkit.Runtime, times: dict[str, list[float]], difference: float) -> None:
+    """Print a table, and write the numbers where they were asked for."""
+    frames, streams = arguments.frames, arguments.streams
+    machine = {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "graphs run by": f"{rt.backend.name} on {rt.device}",
+        "threads": arguments.threads or "default",
+    }
+    what = f"variant {rt.manifest.variant}, {rt.element.describe()}, {streams} stream(s), {arguments.rounds} round(s)"
+    print(f"{frames} frames; {what}; {machine}\n")
+    names = {
+        "push": (1, "push: codes and reconstruction of one frame"),
+        "encode": (frames, f"encode: codes of all {frames} frames at once"),
+        "reconstruct": (frames, f"reconstruct: codes and reconstruction of all {frames} frames at once"),
+    }
+    print("| call | p50 ms | p95 ms | p50 ms a frame |\n|---|---|---|---|")
+    for name, (size, words) in names.items():
+        p50, p95 = np.percentile(times[name], (50, 95))
+        print(f"| {words} | {p50:.3f} | {p95:.3f} | {p50 / size:.3f} |")
+    ratio = np.median(times["encode"]) / np.median(times["push"])
+    print(
+        f"\nWithout the step graph the code of frame {frames} takes an encode of all: {ratio:.1f} times a push."
+        f"\nOnline and offline codes differ by {difference:.2g} at most."
+    )
+    if arguments.json:
+        command = "python -m benchmarks.live_stream"
+        shape = {"frames": frames, "streams": streams, "rounds": arguments.rounds, "variant": rt.manifest.variant}
+        found = {"milliseconds": times, "largest difference of codes": difference}
+        arguments.json.write_text(
+            json.dumps({"command": command, "machine": machine, **shape, **found}, indent=1) + "\n", "utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

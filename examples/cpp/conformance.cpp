@@ -1,0 +1,214 @@
+// sdkit-conformance: holds this host against the Python runtime.
+//
+//   golden FOLDER          every result of `python -m tests.hosts.golden FOLDER`, within the tolerances it states
+//   open BUNDLE            opens a bundle and its graphs
+//   mistakes BUNDLE        the messages of calls that must be refused, one a line; the bundle is one of uint8 images
+//   speed BUNDLE B T N     encodes B sequences of T elements N times and tells each time's seconds, one a line
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "programs.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+using sdkit::Shape;
+using sdkit::Tensor;
+
+template <typename T>
+std::vector<T> read_values(const fs::path& folder, const Json& about) {
+    std::ifstream stream(folder / about.at("file").get<std::string>(), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+    std::vector<T> values(bytes.size() / sizeof(T));
+    std::copy_n(bytes.data(), values.size() * sizeof(T), reinterpret_cast<char*>(values.data()));
+    return values;
+}
+
+Tensor read(const fs::path& folder, const Json& about) {
+    const Shape shape = about.at("shape").get<Shape>();
+    if (about.at("dtype") == "uint8") return {shape, read_values<std::uint8_t>(folder, about)};
+    return {shape, read_values<float>(folder, about)};
+}
+
+std::uint64_t number(const Json& text) { return std::stoull(text.get<std::string>()); }
+
+std::vector<double> doubles(const Tensor& x) {
+    if (x.dtype() == sdkit::DType::uint8) return {x.bytes().begin(), x.bytes().end()};
+    return {x.floats().begin(), x.floats().end()};
+}
+
+// Prints the largest difference and returns whether every value is within the tolerance.
+bool compare(const std::string& name, const Tensor& found, const Tensor& wanted, double atol, double rtol) {
+    double largest = 0;
+    bool fits = found.shape() == wanted.shape() && found.dtype() == wanted.dtype();
+    if (fits) {
+        const std::vector<double> a = doubles(found), b = doubles(wanted);
+        for (std::size_t i = 0; i < a.size(); ++i) {
+            const double difference = std::abs(a[i] - b[i]);
+            fits = fits && difference <= atol + rtol * std::abs(b[i]);  // false of NaN
+            largest = std::max(largest, difference);
+        }
+    }
+    std::printf("%-4s %-32s max |difference| %.3g, allowed %.3g + %.3g |value|\n", fits ? "ok" : "BAD", name.c_str(),
+                largest, atol, rtol);
+    return fits;
+}
+
+bool check_noise(const fs::path& folder, const Json& about) {
+    const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
+    const auto purpose = about.at("purpose").get<sdkit::Purpose>();
+    const auto raw = read_values<std::uint64_t>(folder, about.at("raw"));
+    bool exact = !raw.empty();
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+        exact = exact &&
+                sdkit::philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, first, 0, 0})[i % 4] == raw[i];
+    }
+    std::printf("%-4s Philox of seed %s, bit for bit\n", exact ? "ok" : "BAD",
+                about.at("seed").get<std::string>().c_str());
+    const Tensor wanted = read(folder, about.at("normal"));
+    return compare("noise", sdkit::standard_normal(seed, purpose, first, wanted.shape()), wanted, 1e-6, 0) && exact;
+}
+
+std::map<std::string, Tensor> results(const sdkit::Runtime& rt, const fs::path& folder, const Json& about) {
+    const Json& inputs = about.at("inputs");
+    const Tensor x = read(folder, inputs.at("x")), other = read(folder, inputs.at("other"));
+    const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
+    const sdkit::Codes codes = rt.encode(x), sampled = rt.encode(x, seed, first);
+    const auto [ab, ba] = rt.swap(x, other);
+    std::map<std::string, Tensor> found = {
+        {"encode()/static", codes.static_},
+        {"encode()/dynamic", codes.dynamic},
+        {"encode(seed)/static", sampled.static_},
+        {"encode(seed)/dynamic", sampled.dynamic},
+        {"reconstruct()/x", rt.reconstruct(x)},
+        {"swap()/a_with_b", ab},
+        {"swap()/b_with_a", ba},
+        {"generate()/x", rt.generate(about.at("count"), about.at("steps"), seed, first)},
+        {"resample_static()/x", rt.resample_static(x, seed, first)},
+        {"resample_dynamic()/x", rt.resample_dynamic(x, seed, first)},
+        {"cast()/x", rt.element().cast(read(folder, about.at("outputs").at("decode()/x")))},
+    };
+    const sdkit::Codes given{read(folder, inputs.at("static")), read(folder, inputs.at("dynamic"))};
+    for (const auto& [name, tensor] : rt.decode_outputs(given)) found["decode()/" + name] = tensor;
+    return found;
+}
+
+int golden(const fs::path& folder) {
+    std::ifstream stream(folder / "golden.json");
+    const Json about = Json::parse(stream);
+    bool good = true;
+    for (const Json& noise : about.at("noise")) good = check_noise(folder, noise) && good;
+    for (const auto& [name, bundle] : about.at("bundles").items()) {
+        for (const std::int64_t batch_size : {1, 2, 64}) {
+            sdkit::Options options;
+            options.threads = 1;
+            options.batch_size = batch_size;
+            const sdkit::Runtime rt = open_runtime(folder / bundle.at("folder").get<std::string>(), options);
+            const auto found = results(rt, folder, bundle);
+            for (const auto& [result, wanted] : bundle.at("outputs").items()) {
+                const Tensor& value = found.at(result);
+                good =
+                    compare(name + " " + result, value, read(folder, wanted), wanted.at("atol"), wanted.at("rtol")) &&
+                    good;
+            }
+        }
+    }
+    return good ? 0 : 1;
+}
+
+int open(const fs::path& bundle) {
+    const sdkit::Runtime rt = open_runtime(bundle, {});
+    std::cout << rt.element().describe() << '\n';
+    return 0;
+}
+
+// Sequences or codes of a shape, all of one value.
+Tensor filled(const Shape& shape, float value = 0) {
+    std::size_t size = 1;
+    for (const std::int64_t axis : shape) size *= static_cast<std::size_t>(axis);
+    return {shape, std::vector<float>(size, value)};
+}
+
+Tensor pixels(const Shape& shape) {
+    const std::vector<float> zeros = filled(shape).floats();
+    return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
+}
+
+int mistakes(const fs::path& bundle) {
+    const sdkit::Runtime rt = open_runtime(bundle, {});
+    const Shape e = rt.element().shape;
+    const std::int64_t s = rt.manifest().static_size, d = rt.manifest().dynamic_size;
+    const auto clips = [&](std::int64_t batch, std::int64_t steps) { return Shape{batch, steps, e[0], e[1], e[2]}; };
+    const sdkit::Element image{"image", {1, 1, 2}, sdkit::DType::float32, {}, {}};
+    const sdkit::Element series{"series", {2, 1}, sdkit::DType::float32, {}, {}};
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<std::function<void()>> calls = {
+        [&] { rt.encode(filled(clips(1, 2))); },
+        [&] { rt.encode(pixels({1, 2, e[0], e[1], e[2] + 1})); },
+        [&] { rt.encode(pixels({2})); },
+        [&] { rt.encode(pixels(clips(1, 1))); },
+        [&] { rt.encode(pixels(clips(0, 3))); },
+        [&] { rt.swap(pixels(clips(2, 2)), pixels(clips(1, 2))); },
+        [&] { rt.generate(0, 5); },
+        [&] { rt.generate(1, 1); },
+        [&] { rt.decode({filled({1, s + 1}), filled({1, 2, d})}); },
+        [&] { rt.decode({filled({2, s}), filled({1, 2, d})}); },
+        [&] { rt.decode({filled({1, s}), filled({1, 1, d})}); },
+        [&] { rt.decode({pixels({1, s}), filled({1, 2, d})}); },
+        [&] { image.check({{1, 2, 1, 1, 2}, std::vector<float>{0, 0, 1, nan}}); },
+        [&] { image.check({{1, 2, 1, 1, 2}, std::vector<float>{-0.5F, 0, 1.25F, 0}}, "a file"); },
+        [&] { series.check(filled({1, 2, 2, 1}, std::numeric_limits<float>::infinity())); },
+        [&] { sdkit::Runtime(sdkit::Bundle::open(bundle), nullptr, 0); },
+    };
+    series.check(filled({1, 2, 2, 1}, nan));  // "not observed"
+    for (const auto& call : calls) {
+        try {
+            call();
+            std::cout << "was not refused\n";
+        } catch (const sdkit::Error& error) {
+            std::cout << error.what() << '\n';
+        }
+    }
+    return 0;
+}
+
+int speed(const fs::path& bundle, std::int64_t batch, std::int64_t steps, int repeats) {
+    sdkit::Options options;
+    options.batch_size = batch;
+    const sdkit::Runtime rt = open_runtime(bundle, options);
+    Shape shape = rt.element().shape;
+    shape.insert(shape.begin(), {batch, steps});
+    const Tensor x = rt.element().dtype == sdkit::DType::uint8 ? pixels(shape) : filled(shape);
+    rt.encode(x);  // the first call makes the library's plans
+    for (int i = 0; i < repeats; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        rt.encode(x);
+        std::printf("%.6f\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    return 0;
+}
+
+int run(const std::vector<std::string>& words) {
+    const std::string command = words.empty() ? "" : words[0];
+    if (command == "golden" && words.size() == 2) return golden(words[1]);
+    if (command == "open" && words.size() == 2) return open(words[1]);
+    if (command == "mistakes" && words.size() == 2) return mistakes(words[1]);
+    if (command == "speed" && words.size() == 5) {
+        return speed(words[1], std::stoll(words[2]), std::stoll(words[3]), std::stoi(words[4]));
+    }
+    throw sdkit::ConfigError(
+        "usage: sdkit-conformance golden FOLDER | open BUNDLE | mistakes BUNDLE | speed BUNDLE B T N");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return guarded([&] { return run({argv + 1, argv + argc}); });
+}

@@ -1,0 +1,1047 @@
+#include "sdkit.hpp"
+
+#include <dlfcn.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+#include <sstream>
+#include <thread>
+
+namespace fs = std::filesystem;
+
+namespace sdkit {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Texts.
+
+std::string join(const std::vector<std::string>& words, const std::string& between = ", ") {
+    std::string joined;
+    for (const std::string& word : words) joined += (joined.empty() ? "" : between) + word;
+    return joined;
+}
+
+std::vector<std::string> words(const Shape& shape) {
+    std::vector<std::string> found;
+    for (const std::int64_t axis : shape) found.push_back(std::to_string(axis));
+    return found;
+}
+
+std::string first_line(const std::string& message) { return message.substr(0, message.find('\n')); }
+
+bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+std::string read_bytes(const fs::path& path) {
+    std::ifstream stream(path, std::ios::binary);
+    if (!stream) throw MissingFileError(path.string() + " cannot be read");
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+// The manifest.
+
+const char* const step_graph = "dynamic_step";  // a sixth graph, of models that can run online
+const std::map<std::string, std::size_t> layouts = {{"image", 3}, {"series", 2}, {"spectrum", 1}};
+const std::map<std::string, std::string> axes_of = {{"image", "C, H, W"}, {"series", "W, F"}, {"spectrum", "F"}};
+
+// A manifest that does not follow the schema; `parse_manifest` adds whose it is.
+struct SchemaError : std::runtime_error {
+    SchemaError(const std::string& problem, const std::string& where)
+        : std::runtime_error(problem + (where == "$" ? "" : " - at `" + where + "`")) {}
+};
+
+std::string kind_of(const Json& value) {
+    if (value.is_number_integer()) return "int";
+    if (value.is_number()) return "float";
+    if (value.is_string()) return "str";
+    if (value.is_boolean()) return "bool";
+    return value.type_name();  // null, object or array, as the schema calls them
+}
+
+[[noreturn]] void expected(const std::string& what, const Json& value, const std::string& where) {
+    throw SchemaError("Expected `" + what + "`, got `" + kind_of(value) + "`", where);
+}
+
+std::string as_text(const Json& value, const std::string& where) {
+    if (!value.is_string()) expected("str", value, where);
+    return value.get<std::string>();
+}
+
+std::int64_t as_whole(const Json& value, const std::string& where) {
+    if (!value.is_number_integer()) expected("int", value, where);
+    return value.get<std::int64_t>();
+}
+
+bool as_bool(const Json& value, const std::string& where) {
+    if (!value.is_boolean()) expected("bool", value, where);
+    return value.get<bool>();
+}
+
+void check_object(const Json& value, const std::string& where) {
+    if (!value.is_object()) expected("object", value, where);
+}
+
+// Calls `take(item, where)` for every item of a list.
+template <typename Take>
+void each_item(const Json& value, const std::string& where, Take take) {
+    if (!value.is_array()) expected("array", value, where);
+    for (std::size_t i = 0; i < value.size(); ++i) take(value[i], where + "[" + std::to_string(i) + "]");
+}
+
+// The fields of an object: every field must be asked for, else it is unknown.
+class Fields {
+public:
+    Fields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
+        check_object(object_, where_);
+    }
+
+    // Calls `read(value, where)` of a field that must be there.
+    template <typename Read>
+    auto required(const std::string& name, Read read) {
+        known_.insert(name);
+        if (!object_.contains(name)) throw SchemaError("Object missing required field `" + name + "`", where_);
+        return read(object_.at(name), where_ + "." + name);
+    }
+
+    // The same of a field that may be absent, or null where the schema says so.
+    template <typename Read>
+    void optional(const std::string& name, Read read) {
+        if (object_.contains(name)) required(name, read);
+        known_.insert(name);
+    }
+
+    void reject_others() const {
+        for (const auto& [name, value] : object_.items()) {
+            if (known_.count(name) == 0) throw SchemaError("Object contains unknown field `" + name + "`", where_);
+        }
+    }
+
+private:
+    const Json& object_;
+    std::string where_;
+    std::set<std::string> known_;
+};
+
+std::vector<std::string> read_texts(const Json& value, const std::string& where) {
+    std::vector<std::string> texts;
+    each_item(value, where, [&](const Json& item, const std::string& at) { texts.push_back(as_text(item, at)); });
+    return texts;
+}
+
+Element read_element(const Json& value, const std::string& where) {
+    Fields fields(value, where);
+    Element element;
+    element.kind = fields.required("kind", as_text);
+    if (layouts.count(element.kind) == 0)
+        throw SchemaError("Invalid enum value '" + element.kind + "'", where + ".kind");
+    fields.required("shape", [&](const Json& axes, const std::string& at) {
+        each_item(axes, at,
+                  [&](const Json& axis, const std::string& here) { element.shape.push_back(as_whole(axis, here)); });
+    });
+    const std::string dtype = fields.required("dtype", as_text);
+    if (dtype != "uint8" && dtype != "float32")
+        throw SchemaError("Invalid enum value '" + dtype + "'", where + ".dtype");
+    element.dtype = dtype == "uint8" ? DType::uint8 : DType::float32;
+    fields.optional("units", [&](const Json& texts, const std::string& at) { element.units = read_texts(texts, at); });
+    fields.optional("feature_names",
+                    [&](const Json& texts, const std::string& at) { element.feature_names = read_texts(texts, at); });
+    fields.reject_others();
+    const bool positive = std::all_of(element.shape.begin(), element.shape.end(), [](std::int64_t n) { return n > 0; });
+    if (element.shape.size() != layouts.at(element.kind) || !positive) {
+        throw SchemaError("an element of kind " + element.kind + " has the axes (" + axes_of.at(element.kind) +
+                              "), not the shape " + text(element.shape),
+                          where);
+    }
+    return element;
+}
+
+void read_letters(const Json& value, const std::string& where, Manifest& manifest) {
+    Fields fields(value, where);
+    manifest.static_size = fields.required("static_size", as_whole);
+    manifest.dynamic_size = fields.required("dynamic_size", as_whole);
+    fields.optional("features", as_whole);
+    fields.optional("hidden_size", as_whole);
+    fields.reject_others();
+}
+
+FileSpec read_file(const Json& value, const std::string& where) {
+    const auto whole_or_null = [](const Json& number, const std::string& at) {
+        if (!number.is_null() && !number.is_number_integer()) expected("int | null", number, at);
+    };
+    Fields fields(value, where);
+    FileSpec file;
+    file.path = fields.required("path", as_text);
+    file.sha256 = fields.required("sha256", as_text);
+    file.size = static_cast<std::uint64_t>(fields.required("size", as_whole));
+    fields.optional("exporter", as_text);
+    fields.optional("opset", whole_or_null);
+    fields.optional("ir_version", whole_or_null);
+    fields.reject_others();
+    return file;
+}
+
+std::map<std::string, FileSpec> read_files(const Json& value, const std::string& where) {
+    check_object(value, where);
+    std::map<std::string, FileSpec> files;
+    for (const auto& [name, file] : value.items()) files[name] = read_file(file, where + "[...]");
+    return files;
+}
+
+// Whether a tensor of the contract is the state of a stream, (B, K) with a fixed K.
+bool is_state(const Json& tensor) {
+    const Json& shape = tensor.at("shape");
+    return tensor.at("name") == "state" && !shape.empty() && shape.back().is_number_integer() && shape.back() > 0;
+}
+
+std::vector<std::string> read_tensors(const Json& value, const std::string& where) {
+    std::vector<std::string> names;
+    each_item(value, where, [&](const Json& tensor, const std::string& at) {
+        Fields fields(tensor, at);
+        names.push_back(fields.required("name", as_text));
+        fields.required("dtype", as_text);
+        fields.required("shape", [](const Json& shape, const std::string& here) {
+            each_item(shape, here, [](const Json& axis, const std::string& there) {
+                if (!axis.is_string() && !axis.is_number_integer()) expected("int | str", axis, there);
+            });
+        });
+        fields.reject_others();
+    });
+    return names;
+}
+
+GraphSpec read_graph(const Json& value, const std::string& where) {
+    Fields fields(value, where);
+    GraphSpec graph;
+    graph.inputs = fields.required("inputs", read_tensors);
+    graph.outputs = fields.required("outputs", read_tensors);
+    graph.files = fields.required("files", read_files);
+    fields.reject_others();
+    for (const auto& [format, file] : graph.files) {
+        if (format != "onnx" && format != "torchscript") {
+            throw SchemaError("Invalid enum value '" + format + "' - at `key` in `" + where + ".files`", "$");
+        }
+    }
+    return graph;
+}
+
+void read_provenance(const Json& value, const std::string& where, Manifest& manifest) {
+    Fields fields(value, where);
+    for (const char* name : {"sdkit_version", "torch_version", "created", "run", "weights", "data", "data_source",
+                             "data_licence", "preset", "commit"}) {
+        fields.optional(name, as_text);
+    }
+    fields.optional("epochs", as_whole);
+    fields.optional("seed", as_whole);
+    fields.optional("weights_sha256",
+                    [&](const Json& digest, const std::string& at) { manifest.weights_sha256 = as_text(digest, at); });
+    fields.reject_others();
+}
+
+Manifest read_manifest(const Json& value) {
+    Fields fields(value, "$");
+    Manifest manifest;
+    manifest.element = fields.required("element", read_element);
+    fields.required("letters",
+                    [&](const Json& letters, const std::string& at) { read_letters(letters, at, manifest); });
+    fields.required("graphs", [&](const Json& graphs, const std::string& at) {
+        check_object(graphs, at);
+        for (const auto& [name, graph] : graphs.items()) manifest.graphs[name] = read_graph(graph, at + "[...]");
+    });
+    manifest.steps = fields.required("steps", as_whole);
+    manifest.anchor = fields.required("anchor", as_text);
+    manifest.anchor_dynamic = fields.required("anchor_dynamic", as_text);
+    manifest.causal = fields.required("causal", as_bool);
+    manifest.variant = fields.required("variant", as_text);
+    fields.required("model", check_object);
+    fields.optional("files", [&](const Json& files, const std::string& at) { manifest.files = read_files(files, at); });
+    fields.optional("provenance",
+                    [&](const Json& from, const std::string& at) { read_provenance(from, at, manifest); });
+    for (const char* name : {"format", "digest"}) fields.optional(name, as_text);
+    fields.optional("version", as_whole);
+    fields.reject_others();
+    return manifest;
+}
+
+// Returns the text of which the digest was taken: no spaces, an empty digest. It is made of the text itself, since a
+// parser and printer of JSON would spell some numbers otherwise; of strings it takes the one spelling that sdkit
+// writes.
+std::string sealed_text(const std::string& given) {
+    std::string out;
+    int depth = 0;
+    for (std::size_t i = 0; i < given.size();) {
+        const char c = given[i];
+        if (c != '"') {
+            depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
+            if (std::strchr(" \t\r\n", c) == nullptr) out += c;
+            ++i;
+            continue;
+        }
+        std::size_t end = i + 1;
+        while (given[end] != '"') end += given[end] == '\\' ? 2 : 1;
+        const bool digest = depth == 1 && (ends_with(out, ",\"digest\":") || ends_with(out, "{\"digest\":"));
+        out += digest ? "\"\"" : Json::parse(given.substr(i, end + 1 - i)).dump();
+        i = end + 1;
+    }
+    return out;
+}
+
+// Returns a value as Python prints it, for the same message.
+std::string printed(const Json& object, const std::string& name) {
+    if (!object.contains(name) || object.at(name).is_null()) return "None";
+    const Json& value = object.at(name);
+    return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+void check_graphs(const Json& graphs, const std::string& where) {
+    std::vector<std::string> names;
+    for (const auto& [name, graph] : graphs.items()) names.push_back(name);
+    const std::vector<std::string> wanted(graph_names.begin(), graph_names.end());
+    const bool whole =
+        std::all_of(wanted.begin(), wanted.end(), [&](const auto& name) { return graphs.contains(name); });
+    const bool online = graphs.contains(step_graph);
+    if (!whole || names.size() != wanted.size() + (online ? 1 : 0)) {
+        throw ManifestError(where + " names the graphs " + join(names) + "; expected " + join(wanted) + ", and " +
+                            step_graph + " or none");
+    }
+    if (online) {
+        const Json& inputs = graphs.at(step_graph).at("inputs");
+        if (std::none_of(inputs.begin(), inputs.end(), is_state)) {
+            throw ManifestError(where + ": graph '" + step_graph + "' has no input 'state' (B, K) of a fixed width K");
+        }
+    }
+}
+
+Manifest parse_manifest(const std::string& given, const std::string& where) {
+    Json json;
+    try {
+        json = Json::parse(given);
+    } catch (const Json::exception& error) {
+        throw ManifestError(where + " is not JSON: " + first_line(error.what()));
+    }
+    if (!json.is_object() || printed(json, "format") != "sdkit-bundle") {
+        throw ManifestError(where + " is not the manifest of an sdkit bundle: it has no format 'sdkit-bundle'");
+    }
+    if (!json.contains("version") || json.at("version") != 1) {
+        throw BundleVersionError(where + " has version " + printed(json, "version") + "; this sdkit reads version 1");
+    }
+    Manifest manifest;
+    try {
+        manifest = read_manifest(json);
+    } catch (const SchemaError& error) {
+        throw ManifestError(where + " does not follow the manifest's schema: " + error.what());
+    }
+    check_graphs(json.at("graphs"), where);
+    if (sha256(sealed_text(given)) != printed(json, "digest")) {
+        throw ManifestError(where +
+                            " was changed after it was written: its digest does not fit; export the bundle again");
+    }
+    return manifest;
+}
+
+// The files of a bundle.
+
+// Whether a path of the manifest leaves the folder: by its text, or through a link.
+bool leaves(const fs::path& folder, const std::string& path) {
+    if (path.empty() || path.front() == '/' || path.find_first_of(std::string("\\:\0", 3)) != std::string::npos)
+        return true;
+    bool empty = true;
+    for (const fs::path& part : fs::path(path)) {
+        if (part == "..") return true;
+        empty = empty && (part == "." || part.empty());
+    }
+    const fs::path root = fs::weakly_canonical(folder), file = fs::weakly_canonical(folder / path);
+    return empty || std::mismatch(root.begin(), root.end(), file.begin(), file.end()).first != root.end();
+}
+
+void check_file(const fs::path& folder, const FileSpec& spec) {
+    if (leaves(folder, spec.path)) {
+        throw BundlePathError(folder.string() + ": the manifest points outside the bundle, to '" + spec.path +
+                              "'; do not use this bundle");
+    }
+    const auto allowed = {".onnx", ".ts.pt", ".npz", ".json", ".md"};
+    if (std::none_of(allowed.begin(), allowed.end(), [&](const char* end) { return ends_with(spec.path, end); })) {
+        throw BundlePathError(folder.string() + ": the manifest names '" + spec.path +
+                              "', a kind of file that no bundle holds");
+    }
+    const fs::path file = folder / spec.path;
+    if (!fs::is_regular_file(file)) {
+        throw BundleFileError(file.string() +
+                              " is missing, though the manifest names it; export or copy the bundle again");
+    }
+    if (fs::file_size(file) != spec.size || sha256(read_bytes(file)) != spec.sha256) {
+        throw DigestError(file.string() +
+                          " is not the file that was exported (its bytes changed); export or copy the "
+                          "bundle again");
+    }
+}
+
+fs::path find_bundle(const fs::path& path) {
+    const char* variable = std::getenv("SDKIT_BUNDLE");
+    const fs::path given = !path.empty() ? path : fs::path(variable == nullptr ? "" : variable);
+    if (given.empty())
+        throw MissingFileError("no bundle was given, nor named by SDKIT_BUNDLE; `sdkit export` makes one");
+    for (const fs::path& folder : {given, given / "bundle", fs::path("runs") / given / "bundle"}) {
+        if (fs::is_regular_file(folder / "manifest.json")) {
+            return folder.has_filename() ? folder : folder.parent_path();  // without the slash at its end
+        }
+    }
+    throw MissingFileError(given.string() + " is not a bundle: it holds no manifest.json; `sdkit export` makes one");
+}
+
+// ONNX Runtime. Its C interface is one table of functions that only ever grows at its end, so the few that are used
+// here are taken by their place in it: no header is needed, and one build runs with every release since 1.14.
+
+struct OrtStatus;
+struct OrtEnv;
+struct OrtSession;
+struct OrtSessionOptions;
+struct OrtRunOptions;
+struct OrtMemoryInfo;
+struct OrtAllocator;
+struct OrtValue;
+struct OrtTensorInfo;
+
+using OrtEntry = void (*)();
+struct OrtApiBase {
+    const OrtEntry* (*api)(std::uint32_t version);
+    const char* (*version)();
+};
+constexpr std::uint32_t ort_version = 14;  // the first that reads the opset of the bundles (18)
+constexpr int ort_errors_only = 3, ort_float = 1, ort_uint8 = 2, ort_arena_allocator = 1, ort_default_memory = 0;
+
+struct OrtApi {
+    const char* (*message)(const OrtStatus*);
+    OrtStatus* (*create_env)(int severity, const char* name, OrtEnv**);
+    OrtStatus* (*create_session)(const OrtEnv*, const void* model, std::size_t, const OrtSessionOptions*, OrtSession**);
+    OrtStatus* (*run)(OrtSession*, const OrtRunOptions*, const char* const* names, const OrtValue* const* inputs,
+                      std::size_t, const char* const* output_names, std::size_t, OrtValue** outputs);
+    OrtStatus* (*create_options)(OrtSessionOptions**);
+    OrtStatus* (*set_intra_threads)(OrtSessionOptions*, int);
+    OrtStatus* (*set_inter_threads)(OrtSessionOptions*, int);
+    OrtStatus* (*input_count)(const OrtSession*, std::size_t*);
+    OrtStatus* (*output_count)(const OrtSession*, std::size_t*);
+    OrtStatus* (*input_name)(const OrtSession*, std::size_t, OrtAllocator*, char**);
+    OrtStatus* (*output_name)(const OrtSession*, std::size_t, OrtAllocator*, char**);
+    OrtStatus* (*create_tensor)(const OrtMemoryInfo*, void* data, std::size_t bytes, const std::int64_t* shape,
+                                std::size_t axes, int type, OrtValue**);
+    OrtStatus* (*tensor_data)(OrtValue*, void**);
+    OrtStatus* (*element_type)(const OrtTensorInfo*, int*);
+    OrtStatus* (*axis_count)(const OrtTensorInfo*, std::size_t*);
+    OrtStatus* (*axes)(const OrtTensorInfo*, std::int64_t*, std::size_t);
+    OrtStatus* (*tensor_info)(const OrtValue*, OrtTensorInfo**);
+    OrtStatus* (*create_cpu_memory)(int allocator, int memory, OrtMemoryInfo**);
+    OrtStatus* (*free)(OrtAllocator*, void*);
+    OrtStatus* (*default_allocator)(OrtAllocator**);
+    void (*release_env)(OrtEnv*);
+    void (*release_status)(OrtStatus*);
+    void (*release_memory)(OrtMemoryInfo*);
+    void (*release_session)(OrtSession*);
+    void (*release_value)(OrtValue*);
+    void (*release_info)(OrtTensorInfo*);
+    void (*release_options)(OrtSessionOptions*);
+
+    explicit OrtApi(const OrtEntry* table) {
+        const auto take = [table](auto& function, std::size_t place) {
+            function = reinterpret_cast<std::decay_t<decltype(function)>>(table[place]);
+        };
+        take(message, 2), take(create_env, 3), take(create_session, 8), take(run, 9), take(create_options, 10);
+        take(set_intra_threads, 24), take(set_inter_threads, 25), take(input_count, 30), take(output_count, 31);
+        take(input_name, 36), take(output_name, 37), take(create_tensor, 49), take(tensor_data, 51);
+        take(element_type, 60), take(axis_count, 61), take(axes, 62), take(tensor_info, 65);
+        take(create_cpu_memory, 69), take(free, 76), take(default_allocator, 78), take(release_env, 92);
+        take(release_status, 93), take(release_memory, 94), take(release_session, 95), take(release_value, 96);
+        take(release_info, 99), take(release_options, 100);
+    }
+
+    void check(OrtStatus* status) const {
+        if (status == nullptr) return;
+        const std::string problem = first_line(message(status));
+        release_status(status);
+        throw Error(problem);
+    }
+
+    // Returns what `create(..., T**)` makes, released when the handle goes.
+    template <typename T, typename Create, typename... Arguments>
+    std::unique_ptr<T, void (*)(T*)> make(void (*release)(T*), Create create, Arguments... arguments) const {
+        T* made = nullptr;
+        check(create(arguments..., &made));
+        return {made, release};
+    }
+};
+
+template <typename T>
+using Handle = std::unique_ptr<T, void (*)(T*)>;
+
+// The library is never closed: it runs threads that would outlive their code.
+const OrtApiBase& load_onnxruntime(const fs::path& given) {
+    const char* variable = std::getenv("SDKIT_ONNXRUNTIME");
+    const std::string named = !given.empty() ? given.string() : variable == nullptr ? "" : variable;
+    const std::vector<std::string> usual = {"libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.dylib"};
+    std::string problem;
+    for (const std::string& name : named.empty() ? usual : std::vector<std::string>{named}) {
+        void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+        void* symbol = library == nullptr ? nullptr : dlsym(library, "OrtGetApiBase");
+        if (symbol != nullptr) return *reinterpret_cast<const OrtApiBase* (*)()>(symbol)();
+        if (problem.empty()) problem = first_line(dlerror());
+    }
+    throw MissingExtraError("ONNX Runtime was not found (" + problem +
+                            "); let SDKIT_ONNXRUNTIME name libonnxruntime.so, which is part of ONNX Runtime's releases "
+                            "and of `pip install onnxruntime`");
+}
+
+OrtApi open_api(const OrtApiBase& base) {
+    const OrtEntry* table = base.api(ort_version);
+    if (table == nullptr) {
+        throw MissingExtraError(std::string("ONNX Runtime ") + base.version() + " is too old; 1.14 or newer is needed");
+    }
+    return OrtApi(table);
+}
+
+int usable_processors() {
+#ifdef __linux__
+    cpu_set_t set;  // in a container fewer than the machine has
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+std::vector<const char*> pointers(const std::vector<std::string>& names) {
+    std::vector<const char*> found;
+    for (const std::string& name : names) found.push_back(name.c_str());
+    return found;
+}
+
+class OnnxBackend : public Backend {
+public:
+    OnnxBackend(const Bundle& bundle, const Options& options)
+        : base_(load_onnxruntime(options.onnxruntime)),
+          api_(open_api(base_)),
+          env_(api_.make(api_.release_env, api_.create_env, ort_errors_only, "sdkit")),
+          memory_(api_.make(api_.release_memory, api_.create_cpu_memory, ort_arena_allocator, ort_default_memory)) {
+        // All are opened now, so that running needs no lock.
+        for (const char* graph : graph_names) graphs_.emplace(graph, open(bundle, graph, options.threads));
+    }
+
+    std::string name() const override { return "onnx"; }
+
+    Tensors run(const std::string& graph, const Inputs& inputs) const override {
+        const Graph& found = graphs_.at(graph);
+        std::vector<std::string> names;
+        std::vector<Handle<OrtValue>> values;
+        for (const auto& [input, tensor] : inputs) {
+            names.push_back(input);
+            values.push_back(wrap(tensor));
+        }
+        std::vector<const OrtValue*> given;
+        for (const auto& value : values) given.push_back(value.get());
+        std::vector<OrtValue*> made(found.outputs.size(), nullptr);
+        OrtStatus* status = api_.run(found.session.get(), nullptr, pointers(names).data(), given.data(), given.size(),
+                                     pointers(found.outputs).data(), made.size(), made.data());
+        std::vector<Handle<OrtValue>> results;
+        for (OrtValue* value : made) results.emplace_back(value, api_.release_value);
+        api_.check(status);
+        Tensors outputs;
+        for (std::size_t i = 0; i < made.size(); ++i) outputs.emplace(found.outputs[i], copy(graph, made[i]));
+        return outputs;
+    }
+
+private:
+    struct Graph {
+        Handle<OrtSession> session;
+        std::vector<std::string> outputs;
+    };
+
+    Graph open(const Bundle& bundle, const std::string& graph, int threads) const {
+        const fs::path file = bundle.graph_file(graph, "onnx");
+        const std::string model = read_bytes(file);
+        const auto options = api_.make(api_.release_options, api_.create_options);
+        api_.check(api_.set_intra_threads(options.get(), threads > 0 ? threads : usable_processors()));
+        api_.check(api_.set_inter_threads(options.get(), 1));
+        Handle<OrtSession> session(nullptr, api_.release_session);
+        try {
+            session = api_.make(api_.release_session, api_.create_session, static_cast<const OrtEnv*>(env_.get()),
+                                static_cast<const void*>(model.data()), model.size(),
+                                static_cast<const OrtSessionOptions*>(options.get()));
+        } catch (const Error& error) {
+            throw BundleError(file.string() + " cannot be loaded by onnxruntime " + base_.version() + ": " +
+                              error.what());
+        }
+        const auto inputs = names(session.get(), api_.input_count, api_.input_name);
+        auto outputs = names(session.get(), api_.output_count, api_.output_name);
+        const GraphSpec& spec = bundle.manifest().graphs.at(graph);
+        const auto same = [](const std::vector<std::string>& a, const std::vector<std::string>& b) {
+            return std::set<std::string>(a.begin(), a.end()) == std::set<std::string>(b.begin(), b.end());
+        };
+        if (!same(inputs, spec.inputs) || !same(outputs, spec.outputs)) {
+            throw ManifestError(bundle.path().string() + ": graph '" + graph +
+                                "' has other inputs or outputs than the manifest says");
+        }
+        return {std::move(session), std::move(outputs)};
+    }
+
+    template <typename Count, typename NameOf>
+    std::vector<std::string> names(const OrtSession* session, Count count, NameOf name_of) const {
+        OrtAllocator* allocator = nullptr;  // the library's own, not to be released
+        api_.check(api_.default_allocator(&allocator));
+        std::size_t size = 0;
+        api_.check(count(session, &size));
+        std::vector<std::string> found;
+        for (std::size_t i = 0; i < size; ++i) {
+            char* characters = nullptr;
+            api_.check(name_of(session, i, allocator, &characters));
+            found.emplace_back(characters);
+            api_.check(api_.free(allocator, characters));
+        }
+        return found;
+    }
+
+    // A view: the tensor must outlive it. Inputs are only read, though the interface asks for a mutable pointer.
+    Handle<OrtValue> wrap(const Tensor& tensor) const {
+        const bool whole = tensor.dtype() == DType::uint8;
+        const void* data = whole ? static_cast<const void*>(tensor.bytes().data()) : tensor.floats().data();
+        const std::size_t bytes = tensor.size() * (whole ? sizeof(std::uint8_t) : sizeof(float));
+        return api_.make(api_.release_value, api_.create_tensor, static_cast<const OrtMemoryInfo*>(memory_.get()),
+                         const_cast<void*>(data), bytes, tensor.shape().data(), tensor.shape().size(),
+                         whole ? ort_uint8 : ort_float);
+    }
+
+    Tensor copy(const std::string& graph, OrtValue* value) const {
+        const auto info = api_.make(api_.release_info, api_.tensor_info, static_cast<const OrtValue*>(value));
+        int type = 0;
+        std::size_t axes = 0;
+        void* data = nullptr;
+        api_.check(api_.element_type(info.get(), &type));
+        api_.check(api_.axis_count(info.get(), &axes));
+        Shape shape(axes);
+        api_.check(api_.axes(info.get(), shape.data(), axes));
+        api_.check(api_.tensor_data(value, &data));
+        if (type != ort_float) throw BundleError("graph '" + graph + "' has an output that is not float32");
+        const std::int64_t size = std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+        const float* values = static_cast<const float*>(data);
+        return {std::move(shape), std::vector<float>(values, values + size)};
+    }
+
+    const OrtApiBase& base_;
+    OrtApi api_;
+    Handle<OrtEnv> env_;
+    Handle<OrtMemoryInfo> memory_;
+    std::map<std::string, Graph> graphs_;
+};
+
+// Arithmetic.
+
+std::size_t product(const Shape& shape, std::size_t first_axis = 0) {
+    std::size_t size = 1;
+    for (std::size_t i = first_axis; i < shape.size(); ++i) size *= static_cast<std::size_t>(shape[i]);
+    return size;
+}
+
+// Returns the high 64 bits of a product; standard C++ has no wider integer.
+std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) {
+    const std::uint64_t low_mask = 0xFFFFFFFF;
+    const std::uint64_t a0 = a & low_mask, a1 = a >> 32, b0 = b & low_mask, b1 = b >> 32;
+    const std::uint64_t middle = a1 * b0 + ((a0 * b0) >> 32);
+    return a1 * b1 + (middle >> 32) + ((a0 * b1 + (middle & low_mask)) >> 32);
+}
+
+// mean + std * noise, all of one shape.
+Tensor sample(const Tensor& mean, const Tensor& std, const Tensor& noise) {
+    std::vector<float> values = mean.floats();
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] += std.floats()[i] * noise.floats()[i];
+    return {mean.shape(), std::move(values)};
+}
+
+void check_float_image(const Tensor& x, const std::string& where) {
+    const std::vector<float>& values = x.floats();
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad != values.end()) {
+        std::vector<std::string> index(x.shape().size());
+        auto rest = static_cast<std::size_t>(bad - values.begin());
+        for (std::size_t i = 0; i < index.size(); ++i) {
+            const std::size_t stride = product(x.shape(), i + 1);
+            index[i] = std::to_string(rest / stride);
+            rest %= stride;
+        }
+        throw DataError(where + " holds NaN or infinite pixels, the first at [" + join(index) +
+                        "]; images must be complete");
+    }
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    if (*low < 0.0F || *high > 1.0F) {
+        std::array<char, 128> range{};
+        std::snprintf(range.data(), range.size(), "from %g to %g", static_cast<double>(*low),
+                      static_cast<double>(*high));
+        throw DataError(where + " holds pixels " + range.data() + "; float32 images lie in [0, 1], or store uint8");
+    }
+}
+
+// Calls `work(first, last)` for every part of at most `size` of `count` rows.
+template <typename Work>
+void each_part(std::int64_t count, std::int64_t size, Work work) {
+    for (std::int64_t first = 0; first < count; first += size) work(first, std::min(first + size, count));
+}
+
+std::uint64_t number(std::uint64_t first, std::int64_t offset) { return first + static_cast<std::uint64_t>(offset); }
+
+}  // namespace
+
+const std::array<const char*, 5> graph_names = {"encoder", "static", "dynamic", "decoder", "prior"};
+
+std::string text(const Shape& shape) { return "(" + join(words(shape)) + (shape.size() == 1 ? ",)" : ")"); }
+
+std::string text(DType dtype) { return dtype == DType::uint8 ? "uint8" : "float32"; }
+
+// Tensor.
+
+namespace {
+
+void check_filled(const Shape& shape, std::size_t size) {
+    const bool negative = std::any_of(shape.begin(), shape.end(), [](std::int64_t n) { return n < 0; });
+    if (negative || product(shape) != size) {
+        throw DataError(std::to_string(size) + " values do not fill the shape " + text(shape));
+    }
+}
+
+}  // namespace
+
+Tensor::Tensor(Shape shape, std::vector<float> values) : shape_(std::move(shape)), values_(std::move(values)) {
+    check_filled(shape_, size());
+}
+
+Tensor::Tensor(Shape shape, std::vector<std::uint8_t> values) : shape_(std::move(shape)), values_(std::move(values)) {
+    check_filled(shape_, size());
+}
+
+const std::vector<float>& Tensor::floats() const {
+    if (dtype() != DType::float32) throw DataError("an array is uint8; expected float32");
+    return std::get<std::vector<float>>(values_);
+}
+
+const std::vector<std::uint8_t>& Tensor::bytes() const {
+    if (dtype() != DType::uint8) throw DataError("an array is float32; expected uint8");
+    return std::get<std::vector<std::uint8_t>>(values_);
+}
+
+std::size_t Tensor::size() const {
+    return std::visit([](const auto& all) { return all.size(); }, values_);
+}
+
+Tensor Tensor::rows(std::int64_t first, std::int64_t last) const {
+    if (first < 0 || first > last || last > axis(0)) {
+        throw DataError("rows " + std::to_string(first) + " to " + std::to_string(last) + " of the shape " +
+                        text(shape_));
+    }
+    Shape shape = shape_;
+    shape[0] = last - first;
+    const auto row = static_cast<std::ptrdiff_t>(product(shape_, 1));
+    return std::visit(
+        [&](const auto& values) {
+            const auto begin = values.begin();
+            return Tensor(shape, std::decay_t<decltype(values)>(begin + first * row, begin + last * row));
+        },
+        values_);
+}
+
+Tensor Tensor::join(const std::vector<Tensor>& parts) {
+    if (parts.empty()) throw DataError("there are no arrays to join");
+    Tensor whole = parts.front();
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+        std::visit(
+            [&](auto& values) {
+                const auto& more = std::get<std::decay_t<decltype(values)>>(parts[i].values_);
+                values.insert(values.end(), more.begin(), more.end());
+            },
+            whole.values_);
+        whole.shape_[0] += parts[i].axis(0);
+    }
+    return whole;
+}
+
+// Element.
+
+std::string Element::describe() const { return kind + " " + text(shape) + " " + text(dtype); }
+
+void Element::check(const Tensor& x, const std::string& where) const {
+    const std::string expected = "(B, T, " + sdkit::join(words(shape)) + ") " + text(dtype);
+    if (x.shape().size() != 2 + shape.size() || !std::equal(shape.begin(), shape.end(), x.shape().begin() + 2)) {
+        throw DataError(where + " has shape " + text(x.shape()) + "; expected " + expected);
+    }
+    if (x.dtype() != dtype) {
+        throw DataError(where + " is " + text(x.dtype()) + "; expected " + expected +
+                        ": convert it first, nothing is cast silently");
+    }
+    if (x.axis(0) < 1) throw DataError(where + " is empty: it holds no sequence");
+    if (x.axis(1) < 2) {
+        throw DataError(where + " has T = " + std::to_string(x.axis(1)) +
+                        "; a sequence needs at least 2 elements: one is the anchor of the static code");
+    }
+    if (dtype == DType::uint8) return;
+    if (kind == "image") return check_float_image(x, where);
+    if (std::any_of(x.floats().begin(), x.floats().end(), [](float v) { return std::isinf(v); })) {
+        throw DataError(where + " holds infinite values; NaN stands for 'not observed', infinity has no meaning");
+    }
+}
+
+Tensor Element::cast(const Tensor& x) const {
+    const std::vector<float>& values = x.floats();
+    if (dtype == DType::uint8) {
+        std::vector<std::uint8_t> levels(values.size());
+        std::transform(values.begin(), values.end(), levels.begin(),
+                       [](float v) { return static_cast<std::uint8_t>(std::clamp(std::nearbyint(v), 0.0F, 255.0F)); });
+        return {x.shape(), std::move(levels)};
+    }
+    if (kind != "image") return x;
+    std::vector<float> clipped(values.size());
+    std::transform(values.begin(), values.end(), clipped.begin(), [](float v) { return std::clamp(v, 0.0F, 1.0F); });
+    return {x.shape(), std::move(clipped)};
+}
+
+// Bundle.
+
+Bundle Bundle::open(const fs::path& path) {
+    const fs::path folder = find_bundle(path), file = folder / "manifest.json";
+    Bundle bundle(folder, parse_manifest(read_bytes(file), file.string()));
+    for (const auto& [name, graph] : bundle.manifest().graphs) {
+        for (const auto& [format, spec] : graph.files) check_file(folder, spec);
+    }
+    for (const auto& [name, spec] : bundle.manifest().files) check_file(folder, spec);
+    return bundle;
+}
+
+fs::path Bundle::graph_file(const std::string& graph, const std::string& format) const {
+    const auto& files = manifest_.graphs.at(graph).files;
+    if (const auto found = files.find(format); found != files.end()) return path_ / found->second.path;
+    std::vector<std::string> whole;
+    for (const char* candidate : {"onnx", "torchscript"}) {
+        const auto& graphs = manifest_.graphs;
+        const bool all = std::all_of(graphs.begin(), graphs.end(),
+                                     [&](const auto& entry) { return entry.second.files.count(candidate) > 0; });
+        if (all) whole.emplace_back(candidate);
+    }
+    throw BundleError(path_.string() + " holds no " + format + " graphs (it holds: " +
+                      (whole.empty() ? "none" : join(whole)) + "); `sdkit export --format " + format + "`");
+}
+
+std::string sha256(const std::string& bytes) {
+    // FIPS 180-4. The constants are the first bits of the fractional parts of the roots of the first primes.
+    using Word = std::uint32_t;
+    static const auto constants = [] {
+        std::pair<std::array<Word, 64>, std::array<Word, 8>> found;
+        const auto fraction = [](long double root) {
+            return static_cast<Word>((root - std::floor(root)) * 4294967296.0L);
+        };
+        std::size_t count = 0;
+        for (int candidate = 2; count < 64; ++candidate) {
+            bool prime = true;
+            for (int divisor = 2; divisor * divisor <= candidate; ++divisor) prime = prime && candidate % divisor != 0;
+            if (!prime) continue;
+            found.first[count] = fraction(std::cbrt(static_cast<long double>(candidate)));
+            if (count < 8) found.second[count] = fraction(std::sqrt(static_cast<long double>(candidate)));
+            ++count;
+        }
+        return found;
+    }();
+    const auto& round = constants.first;
+    std::array<Word, 8> state = constants.second;
+    const auto rotate = [](Word x, int by) { return (x >> by) | (x << (32 - by)); };
+
+    std::string padding(1 + (119 - bytes.size() % 64) % 64, '\0');
+    padding[0] = '\x80';
+    for (int shift = 56; shift >= 0; shift -= 8) padding += static_cast<char>((bytes.size() * 8) >> shift);
+    const auto byte = [&](std::size_t i) {
+        return static_cast<Word>(static_cast<unsigned char>(i < bytes.size() ? bytes[i] : padding[i - bytes.size()]));
+    };
+    for (std::size_t block = 0; block < bytes.size() + padding.size(); block += 64) {
+        std::array<Word, 64> w{};
+        for (std::size_t i = 0; i < 16; ++i) {
+            const std::size_t at = block + 4 * i;
+            w[i] = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
+        }
+        for (std::size_t i = 16; i < 64; ++i) {
+            const Word s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ (w[i - 15] >> 3);
+            const Word s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ (w[i - 2] >> 10);
+            w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+        }
+        auto [a, b, c, d, e, f, g, h] = state;
+        for (std::size_t i = 0; i < 64; ++i) {
+            const Word s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+            const Word t1 = h + s1 + ((e & f) ^ (~e & g)) + round[i] + w[i];
+            const Word s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+            const Word t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+            h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
+        }
+        const std::array<Word, 8> mixed = {a, b, c, d, e, f, g, h};
+        for (std::size_t i = 0; i < 8; ++i) state[i] += mixed[i];
+    }
+    std::string digest;
+    for (const Word word : state) {
+        for (int shift = 28; shift >= 0; shift -= 4) digest += "0123456789abcdef"[(word >> shift) & 15];
+    }
+    return digest;
+}
+
+// Noise.
+
+std::array<std::uint64_t, 4> philox(std::array<std::uint64_t, 2> key, std::array<std::uint64_t, 4> counter) {
+    constexpr std::uint64_t m0 = 0xD2E7470EE14C6C93, m1 = 0xCA5A826395121157;
+    for (int round = 0; round < 10; ++round) {
+        const auto [c0, c1, c2, c3] = counter;
+        counter = {multiply_high(m1, c2) ^ c1 ^ key[0], m1 * c2, multiply_high(m0, c0) ^ c3 ^ key[1], m0 * c0};
+        key[0] += 0x9E3779B97F4A7C15;
+        key[1] += 0xBB67AE8584CAA73B;
+    }
+    return counter;
+}
+
+Tensor standard_normal(std::uint64_t seed, Purpose purpose, std::uint64_t first, const Shape& shape) {
+    constexpr double two53 = 9007199254740992.0, two_pi = 6.283185307179586;
+    const std::size_t size = product(shape, 1);
+    std::vector<float> values;
+    values.reserve(product(shape));
+    for (std::int64_t row = 0; row < shape.at(0); ++row) {
+        std::array<std::uint64_t, 4> words{};
+        for (std::size_t i = 0; i < size; ++i) {
+            if (i % 4 == 0)
+                words = philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, number(first, row), 0, 0});
+            const std::size_t pair = i % 4 / 2 * 2;
+            const double u = (static_cast<double>(words[pair] >> 11) + 1.0) / two53;
+            const double angle = two_pi * static_cast<double>(words[pair + 1] >> 11) / two53;
+            const double radius = std::sqrt(-2.0 * std::log(u));
+            values.push_back(static_cast<float>(radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle))));
+        }
+    }
+    return {shape, std::move(values)};
+}
+
+// Runtime.
+
+std::unique_ptr<Backend> onnx_backend(const Bundle& bundle, const Options& options) {
+    bundle.graph_file("encoder", "onnx");  // the clearer message of the two, where both graphs and library are missing
+    return std::make_unique<OnnxBackend>(bundle, options);
+}
+
+Runtime Runtime::open(const fs::path& bundle, const Options& options) {
+    Bundle opened = Bundle::open(bundle);
+    auto backend = onnx_backend(opened, options);
+    return {std::move(opened), std::move(backend), options.batch_size};
+}
+
+Runtime::Runtime(Bundle bundle, std::unique_ptr<Backend> backend, std::int64_t batch_size)
+    : bundle_(std::move(bundle)), backend_(std::move(backend)), batch_size_(batch_size) {
+    if (batch_size_ < 1) {
+        throw ConfigError("batch_size = " + std::to_string(batch_size_) + "; it must be at least 1");
+    }
+}
+
+Codes Runtime::encode(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const {
+    element().check(x);
+    std::vector<Tensor> statics, dynamics;
+    each_part(x.axis(0), batch_size_, [&](std::int64_t from, std::int64_t to) {
+        Codes codes = encode_part(x.rows(from, to), seed, number(first, from));
+        statics.push_back(std::move(codes.static_));
+        dynamics.push_back(std::move(codes.dynamic));
+    });
+    return {Tensor::join(statics), Tensor::join(dynamics)};
+}
+
+Tensor Runtime::decode(const Codes& codes) const { return decode_outputs(codes).at("x"); }
+
+Tensors Runtime::decode_outputs(const Codes& codes) const {
+    check_codes(codes);
+    std::map<std::string, std::vector<Tensor>> parts;
+    each_part(codes.static_.axis(0), batch_size_, [&](std::int64_t from, std::int64_t to) {
+        for (auto& [name, tensor] : decode_part(codes.static_.rows(from, to), codes.dynamic.rows(from, to))) {
+            parts[name].push_back(tensor);
+        }
+    });
+    Tensors outputs;
+    for (const auto& [name, tensors] : parts) outputs.emplace(name, Tensor::join(tensors));
+    return outputs;
+}
+
+Tensor Runtime::reconstruct(const Tensor& x) const { return decode(encode(x)); }
+
+std::pair<Tensor, Tensor> Runtime::swap(const Tensor& a, const Tensor& b) const {
+    if (a.axis(0) != b.axis(0)) {
+        throw DataError("swap pairs sequences one to one; a has " + std::to_string(a.axis(0)) + " and b has " +
+                        std::to_string(b.axis(0)));
+    }
+    const Codes codes_a = encode(a), codes_b = encode(b);
+    return {decode({codes_a.static_, codes_b.dynamic}), decode({codes_b.static_, codes_a.dynamic})};
+}
+
+Tensor Runtime::generate(std::int64_t count, std::int64_t steps, std::uint64_t seed, std::uint64_t first) const {
+    if (count < 1 || steps < 2) {
+        throw ConfigError("generate(count=" + std::to_string(count) + ", steps=" + std::to_string(steps) +
+                          "): count must be at least 1 and steps at least 2");
+    }
+    return decode({static_prior(count, seed, first), dynamic_prior(count, steps, seed, first)});
+}
+
+Tensor Runtime::resample_static(const Tensor& x, std::uint64_t seed, std::uint64_t first) const {
+    const Codes codes = encode(x);
+    return decode({static_prior(x.axis(0), seed, first), codes.dynamic});
+}
+
+Tensor Runtime::resample_dynamic(const Tensor& x, std::uint64_t seed, std::uint64_t first) const {
+    const Codes codes = encode(x);
+    return decode({codes.static_, dynamic_prior(x.axis(0), x.axis(1), seed, first)});
+}
+
+Codes Runtime::encode_part(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const {
+    const Tensor features = backend_->run("encoder", {{"x", x}}).at("features");
+    Tensors of_static = backend_->run("static", {{"features", features}});
+    Tensors of_dynamic =
+        backend_->run("dynamic", {{"features", features}, {"static_hidden", of_static.at("static_hidden")}});
+    const Tensor &static_ = of_static.at("static_mean"), &dynamic = of_dynamic.at("dynamic_mean");
+    if (!seed) return {static_, dynamic};
+    const Tensor static_noise = standard_normal(*seed, Purpose::static_posterior, first, static_.shape());
+    const Tensor dynamic_noise = standard_normal(*seed, Purpose::dynamic_posterior, first, dynamic.shape());
+    return {sample(static_, of_static.at("static_std"), static_noise),
+            sample(dynamic, of_dynamic.at("dynamic_std"), dynamic_noise)};
+}
+
+Tensors Runtime::decode_part(const Tensor& static_, const Tensor& dynamic) const {
+    return backend_->run("decoder", {{"static", static_}, {"dynamic", dynamic}});
+}
+
+Tensor Runtime::static_prior(std::int64_t count, std::uint64_t seed, std::uint64_t first) const {
+    return standard_normal(seed, Purpose::static_prior, first, {count, manifest().static_size});
+}
+
+Tensor Runtime::dynamic_prior(std::int64_t count, std::int64_t steps, std::uint64_t seed, std::uint64_t first) const {
+    std::vector<Tensor> parts;
+    each_part(count, batch_size_, [&](std::int64_t from, std::int64_t to) {
+        const Shape shape = {to - from, steps, manifest().dynamic_size};
+        const Tensor noise = standard_normal(seed, Purpose::dynamic_prior, number(first, from), shape);
+        parts.push_back(backend_->run("prior", {{"noise", noise}}).at("dynamic"));
+    });
+    return Tensor::join(parts);
+}
+
+void Runtime::check_codes(const Codes& codes) const {
+    const Shape &s = codes.static_.shape(), &d = codes.dynamic.shape();
+    const Manifest& m = manifest();
+    const bool fits = s.size() == 2 && d.size() == 3 && s[1] == m.static_size && d[2] == m.dynamic_size && d[1] >= 2 &&
+                      s[0] == d[0] && s[0] > 0 && codes.static_.dtype() == DType::float32 &&
+                      codes.dynamic.dtype() == DType::float32;
+    if (fits) return;
+    throw DataError("codes are static " + text(s) + " " + text(codes.static_.dtype()) + " and dynamic " + text(d) +
+                    " " + text(codes.dynamic.dtype()) + "; expected static (B, " + std::to_string(m.static_size) +
+                    ") and dynamic (B, T, " + std::to_string(m.dynamic_size) + "), float32, T >= 2");
+}
+
+}  // namespace sdkit

@@ -1,0 +1,418 @@
+// @ts-check
+/**
+ * sdkit in JavaScript: checks a bundle, then encodes, decodes, swaps and generates with onnxruntime-web.
+ *
+ * Runs as it stands in node 20 or newer and in browsers. It imports its two neighbours bundle.mjs and noise.mjs and
+ * nothing else: the caller hands it onnxruntime-web.
+ *
+ *     import * as ort from "onnxruntime-web";
+ *     import { Runtime } from "./sdkit.mjs";
+ *
+ *     const rt = await Runtime.open("bundle", { ort });
+ *     const [aWithB, bWithA] = await rt.swap(a, b);
+ *
+ * Arrays are `{ data, shape }` in row-major order. Letters in shapes: B batch, T elements of a sequence, S static and
+ * D dynamic width; `*element` is the shape of one element.
+ */
+
+import { BundleError, Bundle, ConfigError, DataError, GRAPHS, ManifestError, firstLine } from "./bundle.mjs";
+import { PURPOSE, standardNormal } from "./noise.mjs";
+
+export * from "./bundle.mjs";
+export * from "./noise.mjs";
+
+/**
+ * @typedef {{ data: Uint8Array | Float32Array, shape: number[] }} Sequences (B, T, *element), in the data set's units.
+ * @typedef {{ data: Float32Array, shape: number[] }} Floats An array of float32.
+ * @typedef {{ static: Floats, dynamic: Floats }} Codes The split of a batch: static (B, S), dynamic (B, T, D).
+ * @typedef {{ seed?: number | bigint, first?: number | bigint }} Draw Seed of the noise, and the number of the first
+ *   sequence, which selects its noise; bigints beyond 2^53.
+ * @typedef {import("./bundle.mjs").Manifest} Manifest
+ * @typedef {import("./bundle.mjs").Element} Element
+ * @typedef {import("./bundle.mjs").Letters} Letters
+ * @typedef {import("./bundle.mjs").TensorSpec} TensorSpec
+ * @typedef {import("./bundle.mjs").Progress} Progress
+ */
+
+/**
+ * The verbs on a checked bundle. Decoded sequences are float32 in the data set's units; `cast` turns them into its
+ * dtype. Codes are means unless a seed asks for samples.
+ */
+export class Runtime {
+  /** @type {Promise<unknown>} */
+  #last = Promise.resolve();
+
+  /**
+   * @param {Manifest} manifest
+   * @param {any} ort
+   * @param {Record<string, any>} sessions By name of graph.
+   * @param {number} batchSize
+   */
+  constructor(manifest, ort, sessions, batchSize) {
+    this.manifest = manifest;
+    this.element = manifest.element;
+    this.letters = manifest.letters;
+    this.ort = ort;
+    this.sessions = sessions;
+    this.batchSize = batchSize;
+  }
+
+  /**
+   * Open a bundle, after checking it.
+   * @param {string | URL} where A folder (node) or an address.
+   * @param {object} options
+   * @param {any} options.ort The module onnxruntime-web.
+   * @param {number} [options.batchSize] Sequences that run at a time.
+   * @param {Progress} [options.progress]
+   * @returns {Promise<Runtime>}
+   * @throws {MissingFileError} No bundle.
+   * @throws {BundleError} A bundle that must not be used.
+   */
+  static async open(where, { ort, batchSize = 64, progress }) {
+    if (!Number.isInteger(batchSize) || batchSize < 1)
+      throw new ConfigError(`batchSize = ${batchSize}; it must be at least 1`);
+    const bundle = await Bundle.open(where, progress);
+    const sessions = /** @type {Record<string, any>} */ ({});
+    for (const name of GRAPHS) sessions[name] = await openSession(bundle, name, ort);
+    return new Runtime(bundle.manifest, ort, sessions, batchSize);
+  }
+
+  /**
+   * Run one graph; names and shapes are those of the manifest.
+   * @param {string} name
+   * @param {Record<string, Sequences>} inputs
+   * @returns {Promise<Record<string, Floats>>}
+   */
+  async run(name, inputs) {
+    // Inputs are copied: where onnxruntime-web runs in a worker, their memory moves there and is lost to the caller.
+    const feeds = Object.fromEntries(
+      Object.entries(inputs).map(([key, { data, shape }]) => [
+        key,
+        new this.ort.Tensor(data instanceof Uint8Array ? "uint8" : "float32", data.slice(), shape),
+      ]),
+    );
+    // A session of onnxruntime-web cannot be entered twice: calls queue.
+    const result = this.#last.then(() => this.sessions[name].run(feeds));
+    this.#last = result.catch(() => undefined);
+    return Object.fromEntries(
+      Object.entries(await result).map(([key, { data, dims }]) => [key, { data, shape: [...dims] }]),
+    );
+  }
+
+  /**
+   * Return the codes of sequences.
+   * @param {Sequences} x (B, T, *element), T >= 2.
+   * @param {Draw} [options] With a seed, codes are drawn from the posterior instead of being its means.
+   * @returns {Promise<Codes>}
+   * @throws {DataError} x is not a batch of this element.
+   */
+  async encode(x, { seed, first = 0 } = {}) {
+    checkSequences(this.element, x);
+    const parts = [];
+    for (const [start, stop] of this.#parts(x.shape[0]))
+      parts.push(await this.#encode(slice(x, start, stop), seed, shift(first, start)));
+    return { static: join(parts.map((part) => part.static)), dynamic: join(parts.map((part) => part.dynamic)) };
+  }
+
+  /**
+   * Return the sequences of codes, (B, T, *element) in data units.
+   * @param {Codes} codes
+   * @returns {Promise<Floats>}
+   * @throws {DataError} Codes of other widths, or of different B.
+   */
+  async decode(codes) {
+    return (await this.decodeOutputs(codes)).x;
+  }
+
+  /**
+   * Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
+   * @param {Codes} codes
+   * @returns {Promise<Record<string, Floats>>}
+   * @throws {DataError} Codes of other widths, or of different B.
+   */
+  async decodeOutputs(codes) {
+    checkCodes(this.letters, codes);
+    /** @type {Record<string, Floats>[]} */
+    const parts = [];
+    for (const [start, stop] of this.#parts(codes.static.shape[0])) {
+      parts.push(
+        await this.run("decoder", {
+          static: slice(codes.static, start, stop),
+          dynamic: slice(codes.dynamic, start, stop),
+        }),
+      );
+    }
+    return Object.fromEntries(Object.keys(parts[0]).map((name) => [name, join(parts.map((part) => part[name]))]));
+  }
+
+  /**
+   * Return decode(encode(x)).
+   * @param {Sequences} x
+   * @returns {Promise<Floats>}
+   */
+  async reconstruct(x) {
+    return this.decode(await this.encode(x));
+  }
+
+  /**
+   * Return a's static code with b's dynamic codes, and b's static code with a's dynamic codes; T may differ.
+   * @param {Sequences} a
+   * @param {Sequences} b
+   * @returns {Promise<[Floats, Floats]>}
+   * @throws {DataError} Different B, or not batches of this element.
+   */
+  async swap(a, b) {
+    if (a.shape[0] !== b.shape[0]) {
+      throw new DataError(`swap pairs sequences one to one; a has ${a.shape[0]} and b has ${b.shape[0]}`);
+    }
+    const [ca, cb] = [await this.encode(a), await this.encode(b)];
+    return [
+      await this.decode({ static: ca.static, dynamic: cb.dynamic }),
+      await this.decode({ static: cb.static, dynamic: ca.dynamic }),
+    ];
+  }
+
+  /**
+   * Return sequences whose static and dynamic codes are drawn from the prior.
+   * @param {number} count B.
+   * @param {number} [steps] T >= 2.
+   * @param {Draw} [options] The same seed gives the same sequences in every host.
+   * @returns {Promise<Floats>}
+   * @throws {ConfigError} count < 1 or steps < 2.
+   */
+  async generate(count, steps = 8, { seed = 0, first = 0 } = {}) {
+    if (count < 1 || steps < 2) {
+      throw new ConfigError(`generate(count=${count}, steps=${steps}): count must be at least 1 and steps at least 2`);
+    }
+    return this.decode({
+      static: this.drawStatic(count, { seed, first }),
+      dynamic: await this.drawDynamic(count, steps, { seed, first }),
+    });
+  }
+
+  /**
+   * Return x with its dynamic codes kept and its static code drawn from the prior.
+   * @param {Sequences} x
+   * @param {Draw} [options]
+   * @returns {Promise<Floats>}
+   */
+  async resampleStatic(x, options = {}) {
+    const { dynamic } = await this.encode(x);
+    return this.decode({ static: this.drawStatic(x.shape[0], options), dynamic });
+  }
+
+  /**
+   * Return x with its static code kept and its dynamic codes drawn from the prior.
+   * @param {Sequences} x
+   * @param {Draw} [options]
+   * @returns {Promise<Floats>}
+   */
+  async resampleDynamic(x, options = {}) {
+    const codes = await this.encode(x);
+    return this.decode({ static: codes.static, dynamic: await this.drawDynamic(x.shape[0], x.shape[1], options) });
+  }
+
+  /**
+   * Return static codes drawn from the prior, (B, S).
+   * @param {number} count B.
+   * @param {Draw} [options]
+   * @returns {Floats}
+   */
+  drawStatic(count, { seed = 0, first = 0 } = {}) {
+    return standardNormal(seed, PURPOSE.staticPrior, first, [count, this.letters.static_size]);
+  }
+
+  /**
+   * Return dynamic codes drawn from the prior, (B, T, D).
+   * @param {number} count B.
+   * @param {number} steps T.
+   * @param {Draw} [options]
+   * @returns {Promise<Floats>}
+   */
+  async drawDynamic(count, steps, { seed = 0, first = 0 } = {}) {
+    const parts = [];
+    for (const [start, stop] of this.#parts(count)) {
+      const shape = [stop - start, steps, this.letters.dynamic_size];
+      const noise = standardNormal(seed, PURPOSE.dynamicPrior, shift(first, start), shape);
+      parts.push((await this.run("prior", { noise })).dynamic);
+    }
+    return join(parts);
+  }
+
+  /**
+   * Return decoded values in the data set's own dtype: uint8 is rounded and clipped.
+   * @param {Floats} x
+   * @returns {Sequences}
+   */
+  cast({ data, shape }) {
+    if (this.element.dtype === "uint8") return { data: new Uint8Array(Uint8ClampedArray.from(data).buffer), shape };
+    if (this.element.kind === "image") return { data: data.map((value) => Math.min(1, Math.max(0, value))), shape };
+    return { data, shape };
+  }
+
+  /** @param {number} count */
+  *#parts(count) {
+    for (let start = 0; start < count; start += this.batchSize) {
+      yield /** @type {[number, number]} */ ([start, Math.min(start + this.batchSize, count)]);
+    }
+  }
+
+  /** @param {Sequences} x @param {number | bigint | undefined} seed @param {number | bigint} first @returns {Promise<Codes>} */
+  async #encode(x, seed, first) {
+    const { features } = await this.run("encoder", { x });
+    const found = await this.run("static", { features });
+    const moving = await this.run("dynamic", { features, static_hidden: found.static_hidden });
+    const codes = { static: found.static_mean, dynamic: moving.dynamic_mean };
+    if (seed === undefined) return codes;
+    return {
+      static: sample(
+        codes.static,
+        found.static_std,
+        standardNormal(seed, PURPOSE.staticPosterior, first, codes.static.shape),
+      ),
+      dynamic: sample(
+        codes.dynamic,
+        moving.dynamic_std,
+        standardNormal(seed, PURPOSE.dynamicPosterior, first, codes.dynamic.shape),
+      ),
+    };
+  }
+}
+
+/** @param {number | bigint} first @param {number} start */
+function shift(first, start) {
+  return typeof first === "bigint" ? first + BigInt(start) : first + start;
+}
+
+/** @param {Bundle} bundle @param {string} name @param {any} ort */
+async function openSession(bundle, name, ort) {
+  const bytes = bundle.graph(name);
+  const { inputs, outputs, files } = bundle.manifest.graphs[name];
+  let session;
+  try {
+    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  } catch (error) {
+    throw new BundleError(
+      `${bundle.source.name}/${files.onnx.path} cannot be loaded by onnxruntime-web: ${firstLine(error)}`,
+    );
+  }
+  const same = (/** @type {string[]} */ found, /** @type {TensorSpec[]} */ specs) =>
+    [...found].sort().join() ===
+    specs
+      .map((spec) => spec.name)
+      .sort()
+      .join();
+  if (!same(session.inputNames, inputs) || !same(session.outputNames, outputs)) {
+    throw new ManifestError(
+      `${bundle.source.name}: graph '${name}' has other inputs or outputs than the manifest says`,
+    );
+  }
+  return session;
+}
+
+/**
+ * Return `x` if it is a batch of sequences of this element.
+ * @param {Element} element
+ * @param {Sequences} x (B, T, *element) in the data set's own dtype and units.
+ * @param {string} [where] What the message calls it.
+ * @throws {DataError} Wrong shape, dtype or values; B = 0; T < 2.
+ */
+export function checkSequences(element, x, where = "x") {
+  const { data, shape } = x;
+  const expected = `(B, T, ${element.shape.join(", ")}) ${element.dtype}`;
+  if (shape.length !== 2 + element.shape.length || element.shape.some((size, axis) => shape[axis + 2] !== size)) {
+    throw new DataError(`${where} has shape (${shape.join(", ")}); expected ${expected}`);
+  }
+  if (!(element.dtype === "uint8" ? data instanceof Uint8Array : data instanceof Float32Array)) {
+    const given = Object.prototype.toString.call(data).slice(8, -1);
+    throw new DataError(`${where} is a ${given}; expected ${expected}: convert it first, nothing is cast silently`);
+  }
+  if (data.length !== product(shape))
+    throw new DataError(`${where} holds ${data.length} values, and its shape ${product(shape)}`);
+  if (shape[0] < 1) throw new DataError(`${where} is empty: it holds no sequence`);
+  if (shape[1] < 2) {
+    throw new DataError(
+      `${where} has T = ${shape[1]}; a sequence needs at least 2 elements: one is the anchor of the static code`,
+    );
+  }
+  if (data instanceof Float32Array) checkValues(element, data, where);
+  return x;
+}
+
+/** @param {Element} element @param {Float32Array} data @param {string} where */
+function checkValues(element, data, where) {
+  if (element.kind !== "image") {
+    if (data.some((value) => Math.abs(value) === Infinity)) {
+      throw new DataError(`${where} holds infinite values; NaN stands for 'not observed', infinity has no meaning`);
+    }
+    return;
+  }
+  if (!data.every(Number.isFinite))
+    throw new DataError(`${where} holds NaN or infinite pixels; images must be complete`);
+  if (data.some((value) => value < 0 || value > 1)) {
+    throw new DataError(`${where} holds pixels outside 0..1; float32 images lie in [0, 1], or store uint8`);
+  }
+}
+
+/** @param {Letters} letters @param {Codes} codes */
+function checkCodes(letters, { static: fixed, dynamic }) {
+  const fits =
+    fixed.shape.length === 2 &&
+    dynamic.shape.length === 3 &&
+    fixed.shape[1] === letters.static_size &&
+    dynamic.shape[2] === letters.dynamic_size &&
+    [fixed, dynamic].every(({ data, shape }) => data instanceof Float32Array && data.length === product(shape)) &&
+    dynamic.shape[1] >= 2;
+  if (!fits || fixed.shape[0] !== dynamic.shape[0] || fixed.shape[0] === 0) {
+    const expected = `static (B, ${letters.static_size}) and dynamic (B, T, ${letters.dynamic_size}), float32, T >= 2`;
+    throw new DataError(
+      `codes are static (${fixed.shape.join(", ")}) and dynamic (${dynamic.shape.join(", ")}); expected ${expected}`,
+    );
+  }
+}
+
+/** @param {number[]} shape */
+function product(shape) {
+  return shape.reduce((total, size) => total * size, 1);
+}
+
+/**
+ * Return sequences or codes start to stop - 1 of a batch; memory is shared.
+ * @template {Sequences} A
+ * @param {A} array
+ * @param {number} start
+ * @param {number} stop
+ * @returns {A}
+ */
+export function slice(array, start, stop) {
+  const size = product(array.shape.slice(1));
+  const data = array.data.subarray(start * size, stop * size);
+  return /** @type {A} */ ({ data, shape: [stop - start, ...array.shape.slice(1)] });
+}
+
+/**
+ * Return several batches as one.
+ * @param {Floats[]} parts
+ * @returns {Floats}
+ */
+function join(parts) {
+  if (parts.length === 1) return parts[0];
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+  let place = 0;
+  for (const part of parts) {
+    data.set(part.data, place);
+    place += part.data.length;
+  }
+  return { data, shape: [parts.reduce((sum, part) => sum + part.shape[0], 0), ...parts[0].shape.slice(1)] };
+}
+
+/**
+ * Return mean + std * noise, rounded to float32 after each operation as the other hosts do.
+ * @param {Floats} mean
+ * @param {Floats} std
+ * @param {Floats} noise
+ * @returns {Floats}
+ */
+function sample(mean, std, noise) {
+  return { data: mean.data.map((value, i) => value + Math.fround(std.data[i] * noise.data[i])), shape: mean.shape };
+}

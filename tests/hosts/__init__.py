@@ -1,0 +1,1 @@
+"""Hosts in other languages, held against the Python runtime."""
