@@ -54,7 +54,7 @@ def export(
     report = read_report(bundle)
     if as_json:
         print_json({"bundle": str(bundle.path), **report.summary()})
-    else:
+    elif ready is None:
         print_report(report)
     if web is None:
         say(f"exported {bundle.path}; next: sdkit swap a.h5 b.h5")

@@ -329,8 +329,8 @@ Manifest parse_manifest(const std::string& given, const std::string& where) {
     Json json;
     try {
         json = Json::parse(given);
-    } catch (const Json::exception& error) {
-        throw ManifestError(where + " is not JSON: " + first_line(error.what()));
+    } catch (const Json::parse_error& error) {  // whose text may hold bytes of the file, and so is not shown
+        throw ManifestError(where + " is not JSON: it breaks off or goes wrong at byte " + std::to_string(error.byte));
     }
     if (!json.is_object() || printed(json, "format") != "sdkit-bundle") {
         throw ManifestError(where + " is not the manifest of an sdkit bundle: it has no format 'sdkit-bundle'");

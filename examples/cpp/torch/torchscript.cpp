@@ -2,6 +2,7 @@
 //
 // TorchScript is code. Load it only from people you trust; the checks of a bundle find damage, not malice.
 
+#include <ATen/Parallel.h>
 #include <torch/script.h>
 
 #include "../programs.hpp"

@@ -1,0 +1,360 @@
+"""The page in a real browser: what it draws is what the Python runtime computes, pixel for pixel."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdkit.export.cases import sample, scale_of
+from sdkit.export.serve import page_server
+from sdkit.export.web import write_page
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.element import Array
+from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs import Codes
+from tests.hosts.golden import make_conformance
+from tests.hosts.web import browser, engine
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+
+COUNT, STEPS = 6, 5
+PATIENCE = 120_000
+"""Milliseconds: a busy machine may take a minute to compile WebAssembly."""
+GREY = 1
+"""Grey levels by which two runtimes may round apart."""
+PIXELS = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [canvas.width, canvas.height, Array.from(data)];
+}"""
+
+
+class Served:
+    """A page that is being served, its bundle in Python, and its sequences."""
+
+    def __init__(self, folder: Path, bundle: Bundle, address: str) -> None:
+        self.folder, self.address = folder, address
+        self.rt = Runtime.open(bundle.path, device="cpu", threads=1)
+        files = sorted((folder / "samples").glob("*.npy"))
+        self.samples = {int(file.stem): np.load(file, allow_pickle=False)[None] for file in files}
+
+
+def serve(golden: Path, folder: Path, name: str) -> Iterator[Served]:
+    """Write the page of a conformance bundle, with sequences of a seed and odd lengths, and serve it."""
+    bundle = Bundle.open(golden / name)
+    element = bundle.manifest.element
+    factor = Factor("motion", "dynamic", tuple(f"motion {i}" for i in range(COUNT)))
+    with SequenceWriter(folder / "x.h5", SequenceMeta(element, "made up", (factor,), rate=16.0)) as writer:
+        x = sample(element, COUNT, STEPS, 3, scale_of(bundle.manifest.model))
+        lengths = STEPS - np.arange(COUNT) % 2
+        writer.write(x, labels=np.arange(COUNT)[:, None], lengths=lengths)
+    page = write_page(bundle, folder / "page", samples=folder / "x.h5", engine=engine())
+    with page_server(page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Served(page, bundle, f"http://127.0.0.1:{server.server_address[1]}/")
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the conformance bundles."""
+    browser(), engine()
+    return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
+
+
+@pytest.fixture(scope="module")
+def images(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Return the served page of a bundle of images."""
+    yield from serve(golden, tmp_path_factory.mktemp("images"), "image")
+
+
+@pytest.fixture(scope="module")
+def series(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Return the served page of a bundle of series."""
+    yield from serve(golden, tmp_path_factory.mktemp("series"), "series")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Return a headless browser."""
+    with playwright.sync_playwright() as driver:
+        # Containers seldom allow the browser's own sandbox.
+        program = driver.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        yield program
+        program.close()
+
+
+class Visit:
+    """A visitor of a page, who notes every error and every address that is asked for."""
+
+    def __init__(self, chromium: Any, address: str, **options: Any) -> None:
+        self.page = chromium.new_page(**options)
+        self.errors: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(address)
+        self.wait()
+
+    def wait(self, state: str = "ready") -> None:
+        """Wait until all is drawn."""
+        self.page.wait_for_selector(f"html[data-state={state}]", timeout=PATIENCE)
+
+    def choose(self, side: str, name: str) -> None:
+        """Choose a sequence by its name."""
+        self.page.locator(f"[data-side={side}] .picker label[title='{name}']").first.click()
+        self.wait()
+
+    def fill(self, name: str, value: object) -> None:
+        """Set a slider or a number."""
+        change = "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', { bubbles: true })); }"
+        self.page.locator(f"#{name}").evaluate(change, str(value))
+        self.wait()
+
+    def pixels(self, name: str) -> NDArray[np.uint8]:
+        """Return what a canvas shows, (H, W, 4)."""
+        width, height, values = self.page.locator(f"#{name}").evaluate(PIXELS)
+        return np.array(values, np.uint8).reshape(height, width, 4)
+
+    def check(self, name: str, clip: Array) -> None:
+        """Compare every frame of a canvas with a sequence (1, T, C, H, W) of grey levels."""
+        for step in range(clip.shape[1]):
+            self.fill("frame", step)
+            found = self.pixels(name)
+            expected = clip[0, step].transpose(1, 2, 0)
+            assert found.shape == (*expected.shape[:2], 4)
+            assert (found[..., 3] == 255).all()
+            assert np.abs(found[..., :3].astype(int) - expected).max() <= GREY, (name, step)
+
+
+def names_and_rows(visit: Visit) -> dict[str, int]:
+    """Return the rows of the offered sequences by name."""
+    labels = visit.page.locator("[data-side=a] .picker label").all()
+    titles = [label.get_attribute("title") for label in labels]
+    return {title: int(title.rpartition("row ")[2]) for title in titles}
+
+
+@pytest.fixture(scope="module")
+def visit(chromium: Any, images: Served) -> Iterator[Visit]:
+    """Return a visitor who has chosen a sequence of five and one of four elements."""
+    visitor = Visit(chromium, images.address)
+    offered = names_and_rows(visitor)
+    assert sorted(offered.values()) == sorted(images.samples) == list(range(COUNT))
+    visitor.choose("a", "motion 2, row 2")
+    visitor.choose("b", "motion 5, row 5")
+    yield visitor
+    assert visitor.errors == []
+    # Blobs are the workers that onnxruntime-web starts; no byte comes from or goes to another place.
+    assert {url for url in visitor.asked if not url.startswith((images.address, "blob:", "data:"))} == set()
+    visitor.page.close()
+
+
+@pytest.fixture(scope="module")
+def pair(images: Served) -> tuple[Array, Array]:
+    """Return the two chosen sequences."""
+    a, b = images.samples[2], images.samples[5]
+    assert (a.shape[1], b.shape[1]) == (STEPS, STEPS - 1)
+    return a, b
+
+
+def test_given_and_reconstructed_sequences(visit: Visit, images: Served, pair: tuple[Array, Array]) -> None:
+    cast = images.rt.element.cast
+    for side, x in zip("ab", pair, strict=True):
+        visit.check(f"source-{side}", x)
+        visit.check(f"reconstruction-{side}", cast(images.rt.reconstruct(x)))
+
+
+def test_swap_shows_what_python_computes(visit: Visit, images: Served, pair: tuple[Array, Array]) -> None:
+    cast = images.rt.element.cast
+    for name, clip in zip(("a-with-b", "b-with-a"), images.rt.swap(*pair), strict=True):
+        visit.check(name, cast(clip))
+
+
+def test_another_choice_changes_the_picture_and_back(visit: Visit, images: Served, pair: tuple[Array, Array]) -> None:
+    before = visit.pixels("a-with-b")
+    visit.choose("a", "motion 0, row 0")
+    assert np.abs(visit.pixels("a-with-b").astype(int) - before).max() > 20
+    visit.check("a-with-b", images.rt.element.cast(images.rt.swap(images.samples[0], pair[1])[0]))
+    visit.choose("a", "motion 2, row 2")
+    visit.check("a-with-b", images.rt.element.cast(images.rt.swap(*pair)[0]))
+
+
+def test_keyboard_chooses_too(visit: Visit, images: Served) -> None:
+    visit.page.locator("[data-side=a] .picker input:checked").focus()
+    visit.page.keyboard.press("ArrowRight")
+    visit.wait()
+    chosen = visit.page.locator("[data-side=a] .picker label:has(:checked)").get_attribute("title")
+    visit.check("source-a", images.samples[names_and_rows(visit)[chosen]])
+    visit.choose("a", "motion 2, row 2")
+
+
+def test_slider_blends_static_codes(visit: Visit, images: Served, pair: tuple[Array, Array]) -> None:
+    a, b = (images.rt.encode(x) for x in pair)
+    for share, motion in ((0.0, "a"), (0.25, "a"), (1.0, "b"), (0.5, "b")):
+        visit.page.locator(f"[name=motion][value={motion}]").check()
+        visit.fill("mix", share)
+        static = ((1 - share) * a.static + share * b.static).astype(np.float32)
+        decoded = images.rt.decode(Codes(static, (a if motion == "a" else b).dynamic))
+        visit.check("blended", images.rt.element.cast(decoded))
+        assert visit.page.locator("#mix-text").text_content() == f"{share:.2f}"
+
+
+def test_seeds_draw_what_python_draws(visit: Visit, images: Served, pair: tuple[Array, Array]) -> None:
+    rt, cast = images.rt, images.rt.element.cast
+    for button in ("draw-static", "draw-dynamic"):
+        visit.page.locator(f"#{button}").click()
+        visit.wait()
+    for seed in (1, 2**53 - 1):
+        if seed != 1:
+            visit.fill("seed-static", seed)
+            visit.fill("seed-dynamic", seed)
+        visit.check("new-static", cast(rt.resample_static(pair[0], seed=seed)))
+        visit.check("new-dynamic", cast(rt.resample_dynamic(pair[0], seed=seed)))
+        visit.check("new-both", cast(rt.generate(1, STEPS, seed=seed)))
+    assert visit.page.locator("#python-static").text_content() == str(2**53 - 1)
+
+
+def test_play_pause_and_frames(visit: Visit) -> None:
+    visit.fill("frame", 3)
+    assert visit.page.locator("#frame-text").text_content() == f"4 / {STEPS}"
+    assert visit.page.locator("#play").get_attribute("aria-label") == "Play"
+    visit.page.locator("#play").click()
+    visit.page.wait_for_selector("#frame-text:not(:text-is('4 / 5'))")
+    visit.page.locator("#play").click()
+    before = visit.page.locator("#frame-text").text_content()
+    visit.page.wait_for_timeout(300)
+    assert visit.page.locator("#frame-text").text_content() == before
+    assert visit.page.locator("#speed").input_value() == "16"
+
+
+def test_files_are_opened(visit: Visit, images: Served, pair: tuple[Array, Array], tmp_path: Path) -> None:
+    np.save(tmp_path / "two.npy", np.concatenate([images.samples[4], images.samples[0]])[:, ::-1].copy())
+    strip = images.samples[0][0].transpose(2, 0, 3, 1).reshape(16, -1, 3)
+    Image.fromarray(strip).save(tmp_path / "strip.png")
+    opener = visit.page.locator("[data-side=b] input[type=file]")
+    opener.set_input_files(tmp_path / "two.npy")
+    visit.page.wait_for_selector("[data-side=b] h3:text-is('B: two.npy, 0')")
+    visit.wait()
+    visit.check("source-b", images.samples[4][:, ::-1])
+    opener.set_input_files(tmp_path / "strip.png")
+    visit.page.wait_for_selector("[data-side=b] h3:text-is('B: strip.png')")
+    visit.wait()
+    visit.check("source-b", images.samples[0])
+    visit.check("a-with-b", images.rt.element.cast(images.rt.swap(pair[0], images.samples[0])[0]))
+    assert visit.page.locator("[data-side=a] .picker label").count() == COUNT + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("long.npy", "long.npy has shape (1, 5, 3, 16, 8); expected (B, T, 3, 16, 16) uint8"),
+        ("float.npy", "float.npy holds <f4; expected uint8 in C order"),
+        ("text.npy", "text.npy is not a .npy file"),
+        ("high.png", "high.png is 32 x 20 pixels; a strip is 16 high and T times 16 wide"),
+        ("text.png", "text.png is not a picture that this browser reads"),
+        ("note.txt", "note.txt is not a .npy array or a .png strip"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(visit: Visit, tmp_path: Path, name: str, words: str) -> None:
+    path = tmp_path / name
+    if name == "long.npy":
+        np.save(path, np.zeros((5, 3, 16, 8), np.uint8))
+    elif name == "float.npy":
+        np.save(path, np.zeros((5, 3, 16, 16), np.float32))
+    elif name == "high.png":
+        Image.new("RGB", (32, 20)).save(path)
+    else:
+        path.write_text("no sequence at all")
+    before = visit.page.locator("[data-side=b] h3").text_content()
+    visit.page.locator("[data-side=b] input[type=file]").set_input_files(path)
+    visit.page.wait_for_selector("#error:not([hidden])")
+    assert words in visit.page.locator("#error").text_content()
+    assert visit.page.locator("[data-side=b] h3").text_content() == before
+    visit.choose("a", "motion 3, row 3")
+    assert visit.page.locator("#error").is_hidden()
+    visit.choose("a", "motion 2, row 2")
+
+
+def test_card_tells_where_the_model_comes_from(visit: Visit, images: Served) -> None:
+    text = visit.page.locator("#card").text_content()
+    assert images.rt.manifest.provenance.weights_sha256 in text
+    for words in ("blocks, 5 elements a sequence, 1 epochs", "made up: source not stated", "image (3, 16, 16) uint8"):
+        assert words in text
+
+
+def test_every_control_has_a_name(visit: Visit) -> None:
+    unnamed = visit.page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, canvas[role=img]")].filter(
+          (e) => !e.ariaLabel && !e.labels?.length && !e.textContent.trim()).map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bundle/decoder.onnx", "decoder.onnx is not the file that was exported (its bytes changed)"),
+        ("bundle/manifest.json", "was changed after it was written: its digest does not fit"),
+        ("bundle/prior.onnx", "prior.onnx is missing, though the manifest names it"),
+        ("onnxruntime-web/ort.wasm.bundle.min.mjs", "'sdkit export --web DIR' writes it beside this page"),
+    ],
+)
+def test_a_bad_bundle_is_refused(chromium: Any, images: Served, name: str, words: str) -> None:
+    path = images.folder / name
+    content = path.read_bytes()
+    try:
+        if "missing" in words or "writes" in words:
+            path.unlink()
+        else:
+            path.write_bytes(
+                content.replace(b'"steps": 5', b'"steps": 6') if "manifest" in name else content[:-1] + b"?"
+            )
+        page = chromium.new_page()
+        page.goto(images.address)
+        page.wait_for_selector("html[data-state=failed]", timeout=PATIENCE)
+        assert words in page.locator("#error").text_content()
+        assert page.locator("#main").is_hidden()
+        page.close()
+    finally:
+        path.write_bytes(content)
+
+
+def test_without_samples_two_sequences_are_drawn(chromium: Any, images: Served) -> None:
+    samples = images.folder / "samples"
+    samples.rename(images.folder / "away")
+    try:
+        visit = Visit(chromium, images.address, color_scheme="dark", reduced_motion="reduce")
+        drawn = images.rt.element.cast(images.rt.generate(2, images.rt.manifest.steps, seed=0))
+        assert visit.page.locator("#play").get_attribute("aria-label") == "Play"
+        visit.check("source-a", drawn[:1])
+        visit.check("source-b", drawn[1:])
+        visit.page.close()
+    finally:
+        (images.folder / "away").rename(samples)
+
+
+def test_series_are_charts(chromium: Any, series: Served) -> None:
+    visit = Visit(chromium, series.address)
+    visit.page.locator("#play").click()
+    visit.fill("frame", 1)
+    for name in ("source-a", "reconstruction-b", "a-with-b", "b-with-a", "blended", "new-static", "new-both"):
+        drawn = visit.pixels(name)
+        assert drawn.shape[1] > 100
+        assert len(np.unique(drawn.reshape(-1, 4), axis=0)) > 3, name
+    before = visit.pixels("a-with-b")
+    visit.choose("b", "motion 4, row 4")
+    assert (visit.pixels("a-with-b") != before).any()
+    np.save(series.folder.parent / "x.npy", series.samples[1])
+    visit.page.locator("[data-side=a] input[type=file]").set_input_files(series.folder.parent / "x.npy")
+    visit.page.wait_for_selector("[data-side=a] h3:text-is('A: x.npy')")
+    visit.wait()
+    assert visit.errors == []
+    visit.page.close()
