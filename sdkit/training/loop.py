@@ -54,7 +54,7 @@ class Trainer:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(self.model.parameters(), train.learning_rate)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self.shown = {*TERMS[1:]} - (set() if self.config.model.filter else {"kl_filter", "nll_filter"})
+        self.recorded = {*TERMS} - (set() if self.config.model.filter else {"kl_filter", "nll_filter"})
         self.epoch, self.best = 0, float("inf")
         self.metrics: list[dict[str, Any]] = []
         self.warned: set[str] = set()
@@ -95,12 +95,15 @@ class Trainer:
             terms = self.step(batch)
             values = torch.stack([t.detach() for t in terms]).cpu()
             sums, count = sums + values * len(batch), count + len(batch)
-            shown = dict(zip(TERMS, values.tolist(), strict=True))
-            self.reporter.advance(1, **{k: v for k, v in shown.items() if k in self.shown})
+            self.reporter.advance(1, **{k: v for k, v in self._named(values).items() if k != "loss"})
         self.reporter.finish()
         # Every process saw its share of each batch; the record is of all.
         sums = self.accelerator.reduce(sums.to(self.accelerator.device)).cpu() / self.accelerator.num_processes
-        return dict(zip(TERMS, (sums / count).tolist(), strict=True))
+        return self._named(sums / count)
+
+    def _named(self, values: torch.Tensor) -> dict[str, float]:
+        """Return the values (len(TERMS),) by name, without the filter's where the model has none."""
+        return {k: v for k, v in zip(TERMS, values.tolist(), strict=True) if k in self.recorded}
 
     def step(self, batch: torch.Tensor) -> Terms:
         """Take one optimiser step on a batch (B, T, *element) and return its terms."""
@@ -146,11 +149,7 @@ class Trainer:
             "active_static": active_units(torch.cat([m[0] for m in means])),
             "active_dynamic": active_units(torch.cat([m[1] for m in means])),
         }
-        return (
-            active
-            if self.val_batches is None
-            else {**active, "val": dict(zip(TERMS, (sums / count).tolist(), strict=True))}
-        )
+        return active if self.val_batches is None else {**active, "val": self._named(sums / count)}
 
     def _save(self, record: dict[str, Any]) -> None:
         score = record.get("val", record["train"])["loss"]

@@ -181,11 +181,12 @@ def exchange_graphs(folder: Path) -> None:
     edit(change)(folder)
 
 
-def write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
 
 
-BAD: dict[str, Callable[[Path], None]] = {
+_FILE = {"path": "encoder.onnx", "sha256": "", "size": 1}
+BAD: dict[str, Callable[[Path], object]] = {
     "changed byte": change_byte,
     "truncated file": lambda folder: os.truncate(folder / "encoder.onnx", 100),
     "missing file": lambda folder: (folder / "prior.onnx").unlink(),
@@ -223,7 +224,6 @@ BAD: dict[str, Callable[[Path], None]] = {
     "not an object": write("manifest.json", b"[]"),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
 }
-_FILE = {"path": "encoder.onnx", "sha256": "", "size": 1}
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -176,7 +176,7 @@ def test_folders_that_hold_no_judge(tmp_path: Path, judge: Judge) -> None:
     folder = judge.save(tmp_path / "judge")
     info = json.loads((folder / "judge.json").read_text())
     for change, message in (
-        ({"version": 2}, "version 2; this sdkit reads sdkit-judge, version 1"),
+        ({"version": 1}, "version 1; this sdkit reads sdkit-judge, version 2"),
         ({"surprise": 1}, "does not describe a judge"),
         ({"factors": []}, "does not hold the weights of this judge"),
     ):

@@ -253,6 +253,7 @@ def test_interrupted_while_writing_it_resumes_from_the_epoch_before(
 
     with monkeypatch.context() as patch:
         patch.setattr("sdkit.training.loop.draw_curves", stop)
+        patch.setattr("sdkit.training.loop.SECONDS_BETWEEN_CURVES", 0)
         with pytest.raises(KeyboardInterrupt):
             fit(data, name="stopped", epochs=3)
     resumed = train(resume="stopped", device="cpu")
