@@ -142,6 +142,7 @@ def reproduce(
         if row not in ROWS:
             raise ConfigError(f"unknown row '{row}'; there are: {', '.join(ROWS)}")
     table, sources = TABLES[name], dict(sources or {})
+    file_name = name if only is None else f"{name}-{only}"
     wanted = [part for part in table.parts if only in (None, part.data)]
     known = list(dict.fromkeys(part.data for part in table.parts))
     for data in [*sources, *([only] if only else [])]:
@@ -160,8 +161,8 @@ def reproduce(
         only=only,
         parts=[],
         skipped=skipped,
-        json_path=RESULTS / f"{name}.json",
-        markdown_path=RESULTS / f"{name}.md",
+        json_path=RESULTS / f"{file_name}.json",
+        markdown_path=RESULTS / f"{file_name}.md",
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     for part in wanted:
@@ -296,6 +297,8 @@ def _files(
             files[data] = SequenceFile(source)
         elif made.is_file():
             files[data] = SequenceFile(made)
+            if source is not None:
+                reporter.note(f"{data}: {made} is taken as it is; remove it to have it made from {source} again")
         elif source is not None:
             DATA.mkdir(parents=True, exist_ok=True)
             maker, options = MADE_WITH.get(data, (data, {}))

@@ -204,6 +204,7 @@ def test_a_table_shares_runs_and_figures_with_others(result: TableResult, monkey
     monkeypatch.setattr(runs, "start", _refuse)
     monkeypatch.setattr(Task, "run", _refuse)
     shared = make("two", only="waves")
+    assert shared.json_path == Path("runs/reproduce/two-waves.json")
     assert row(shared, "our model").values == row(result, "our model").values
 
 
