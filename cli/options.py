@@ -19,8 +19,11 @@ BatchSize = Annotated[
     typer.Option(min=1, help="Sequences that run at a time; by default what suits the model and the device."),
 ]
 Variant = Annotated[
-    Literal["paper", "release", "filter"],
-    typer.Option(help="paper: the printed model; release: the published code's; filter: release, made causal."),
+    Literal["paper", "release", "filter"] | None,
+    typer.Option(
+        help="paper: the printed model; release: the published code's; filter: release, made causal. "
+        "By default filter for images, paper for all else."
+    ),
 ]
 Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Sequences of this split only.")]
 Compression = Annotated[

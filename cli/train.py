@@ -16,7 +16,7 @@ OPTIONS = ("data", "preset", "variant", "name", "device", "resume", "reporter")
 def train(
     data: Annotated[Path | None, typer.Argument(help="Sequence file; the built-in puppets by default.")] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from: sprites, mug or puppets.")] = None,
-    variant: Variant = "paper",
+    variant: Variant = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")
     ] = None,
@@ -33,8 +33,9 @@ def train(
     from sdkit.training.config import describe_settings, parse_override
 
     if list_settings:
-        for setting in describe_settings(preset):
+        for setting in describe_settings(preset, variant or "paper"):
             out.print(setting, markup=False)
+        say(f"as the variant {variant or 'paper'} has them; images take the variant filter by default")
         return
     overrides = dict(parse_override(text) for text in set_ or [])
     for key in OPTIONS:

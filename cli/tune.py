@@ -31,7 +31,7 @@ def tune(
         typer.Option(help="On the validation split; reconstruction needs beta set, loss alpha and beta."),
     ] = "elbo",
     preset: Annotated[str | None, typer.Option(help="Settings to start from, as for train.")] = None,
-    variant: Variant = "paper",
+    variant: Variant = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting that is not searched, such as beta=0.1; repeatable.")
     ] = None,

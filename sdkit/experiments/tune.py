@@ -44,7 +44,7 @@ from sdkit.training.device import accelerator
 from sdkit.training.launch import start
 from sdkit.training.loop import CollapseWarning
 from sdkit.training.run import new_run_path
-from sdkit.training.train import default_preset
+from sdkit.training.train import default_preset, default_variant
 
 if TYPE_CHECKING:
     import optuna
@@ -130,7 +130,7 @@ def tune(
     study: str | Path | None = None,
     timeout: float | None = None,
     preset: str | None = None,
-    variant: str = "paper",
+    variant: str | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
     **overrides: Any,
@@ -149,7 +149,7 @@ def tune(
         study: the study file, continued if it exists; runs/tune/NAME.db by default.
         timeout: minutes after which no further trial begins.
         preset: settings to start from, as for `train`.
-        variant: `paper` or `release`.
+        variant: `paper`, `release` or `filter`; by default that of `train`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         reporter: is told how it goes.
         **overrides: any setting of `ModelConfig` or `TrainConfig`, which is then not searched.
@@ -166,8 +166,9 @@ def tune(
     need("tune", "optuna", what="sdkit tune")
     _check_arguments(trials, objective, timeout)
     # Settings do not depend on the data's shape: a wrong name is told before any data are read.
-    settings(ANY_IMAGE, preset_name=preset, variant=variant, overrides=overrides)
+    settings(ANY_IMAGE, preset_name=preset, variant=variant or "paper", overrides=overrides)
     file = SequenceFile(data)
+    variant = variant or default_variant(file.element)
     search = _Search(file, objective, epochs, preset, variant, device, reporter or Quiet(), overrides)
     search.check()
     path = Path(study) if study else RUNS / "tune" / f"{search.name}.db"

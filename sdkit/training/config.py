@@ -129,9 +129,9 @@ def settings(
     return model, train
 
 
-def describe_settings(preset_name: str | None = None) -> list[str]:
+def describe_settings(preset_name: str | None = None, variant: str = "paper") -> list[str]:
     """Return one line a setting: its name and its value before any override."""
-    model, train = settings(ANY_IMAGE, preset_name=preset_name)
+    model, train = settings(ANY_IMAGE, preset_name=preset_name, variant=variant)
     values = {**msgspec.to_builtins(model), **msgspec.to_builtins(train)}
     return [f"{name} = {values[name]}" for name in (*MODEL_KEYS, *TRAIN_KEYS)]
 

@@ -267,6 +267,8 @@ def test_settings_are_listed(here: Path) -> None:
     listed = dict(line.split(" = ", 1) for line in sdkit_("train --list-settings --preset sprites").splitlines())
     assert {"beta", "static_size", "epochs", "learning_rate"} <= set(listed)
     assert float(listed["beta"]) == preset("sprites")["beta"]
+    assert listed["filter"] == "False"
+    assert "filter = True" in sdkit_("train --list-settings --variant filter").splitlines()
     assert not list(here.iterdir())
 
 

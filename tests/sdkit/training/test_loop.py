@@ -20,7 +20,7 @@ from sdkit.runtime.progress import Quiet
 from sdkit.runtime.sequences import SequenceFile
 from sdkit.training.loop import CollapseWarning, Trainer
 from sdkit.training.run import Run
-from sdkit.training.train import train
+from sdkit.training.train import default_variant, train
 from tests.sdkit.training.files import random_file, write
 from tests.tiny import IMAGE, TINY, sequences
 
@@ -72,7 +72,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def fit(data: Path, **settings: Any) -> Run:
-    return train(data, **{"device": "cpu", "batch_size": 8, "epochs": 2, **TINY, **settings})
+    return train(data, **{"variant": "paper", "device": "cpu", "batch_size": 8, "epochs": 2, **TINY, **settings})
 
 
 def weights(run: Run, which: str = "last") -> dict[str, torch.Tensor]:
@@ -131,6 +131,13 @@ def test_metrics_hold_both_losses_and_both_divergences(data: Path) -> None:
             assert t["nll"] / t["nll_anchor"] == pytest.approx(3, rel=0.05)
             assert 40 < t["nll_anchor"] < 120
     assert (run.path / "metrics.jsonl").read_text("utf-8").count("\n") == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_images_take_the_filter_by_default_and_all_else_the_printed_model(data: Path) -> None:
+    assert fit(data, variant=None, epochs=1).config.model.variant == "filter"
+    series = Element("series", (2, 1), "float32")
+    assert default_variant(series) == default_variant(Element("spectrum", (9,), "float32")) == "paper"
 
 
 @pytest.mark.usefixtures("quick")
