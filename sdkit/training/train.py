@@ -70,7 +70,7 @@ def default_preset(file: SequenceFile) -> str | None:
 
 
 def default_variant(element: Element) -> str:
-    """Return the variant that is trained when none is asked for: of those that run online, the one whose swaps are best.
+    """Return the variant that is trained when none is asked for: of those that run online, the one with the best swaps.
 
     On images the printed model keeps the static source's pose in a swap, which `filter` does not; on series and spectra
     nothing speaks against the printed model (docs/results.md).
