@@ -135,6 +135,13 @@ def test_calls_are_refused_in_the_same_words(programs: Path, golden: Path) -> No
         lambda: image.check(np.array([-0.5, 0, 1.25, 0], np.float32).reshape(1, 2, 1, 1, 2), "a file"),
         lambda: series.check(np.full((1, 2, 2, 1), np.inf, np.float32)),
         lambda: Runtime(rt.bundle, rt.backend, batch_size=0),
+        lambda: rt.stream(0),
+        lambda: rt.stream(2).push(clips(1)),
+        lambda: rt.stream(1).push(clips(1, dtype=np.float32)),
+        lambda: rt.stream(2).reset([2]),
+        lambda: rt.online._replace(causal=False).require(),
+        lambda: rt.online._replace(anchor="middle").require(),
+        lambda: rt.online._replace(state_size=0).require(),
     ]
     assert result.stdout.splitlines() == [said(call) for call in calls]
 
@@ -207,6 +214,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "version of another type": edit(lambda m: m.update(version="new")),
     "other format": edit(lambda m: m.update(format="zip")),
     "missing graph": edit(lambda m: m["graphs"].pop("prior")),
+    "no width of the state": edit(lambda m: m["graphs"]["dynamic_step"]["inputs"][1].update(shape=["B", "K"])),
     "unknown graph": edit(lambda m: m["graphs"].update(other=m["graphs"]["prior"])),
     "unknown key": edit(lambda m: m.update(more=1)),
     "unknown key inside": edit(lambda m: m["graphs"]["encoder"]["inputs"][0].update(more=1)),
