@@ -208,10 +208,7 @@ def read(folder: Path, about: Mapping[str, Any]) -> Array:
 
 def _noise(folder: Path, name: str, seed: int, purpose: Purpose, first: int, shape: tuple[int, ...]) -> dict[str, Any]:
     normal = standard_normal(seed, purpose, first, (2, *shape))
-    generator = np.random.Philox(
-        key=np.array([seed, purpose], np.uint64), counter=np.array([0, first, 0, 0], np.uint64)
-    )
-    raw = generator.random_raw(int(np.prod(shape)) + 1 & ~1)
+    raw = philox(seed, purpose, first, int(np.prod(shape)) + 1 & ~1)
     return {
         "seed": str(seed),
         "purpose": int(purpose),
@@ -219,6 +216,14 @@ def _noise(folder: Path, name: str, seed: int, purpose: Purpose, first: int, sha
         "raw": _write(folder, f"{name}.raw", raw),
         "normal": _write(folder, f"{name}.normal", normal),
     }
+
+
+def philox(seed: int, purpose: Purpose, first: int, count: int) -> Array:
+    """Return the Philox outputs behind the noise of sequence number `first`, (count,) uint64."""
+    generator = np.random.Philox(
+        key=np.array([seed, purpose], np.uint64), counter=np.array([0, first, 0, 0], np.uint64)
+    )
+    return generator.random_raw(count)
 
 
 def _write(folder: Path, name: str, value: Array, files: dict[bytes, str] | None = None) -> dict[str, Any]:
