@@ -14,11 +14,11 @@ ENVIRONMENT = {**os.environ, "SDKIT_ONNXRUNTIME": str(LIBRARY)}
 Reason = str | None
 
 
-def build(sources: Path, folder: Path, *options: str) -> Reason:
+def build(sources: Path, folder: Path, *options: str, kind: str = "Debug") -> Reason:
     """Build the programs of a CMake project, and return why that cannot be done here; a failing compiler fails."""
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         return "no cmake or no C++ compiler"
-    configure = ["cmake", "-S", str(sources), "-B", str(folder), "-DSDKIT_WERROR=ON", "-DCMAKE_BUILD_TYPE=Debug"]
+    configure = ["cmake", "-S", str(sources), "-B", str(folder), "-DSDKIT_WERROR=ON", f"-DCMAKE_BUILD_TYPE={kind}"]
     found = subprocess.run([*configure, *options], capture_output=True, text=True, check=False)
     if found.returncode != 0 and "Could NOT find" in found.stderr + found.stdout:
         return f"a library is missing: {found.stderr.strip().splitlines()[-1]}"

@@ -115,7 +115,7 @@ def cpp_torch(spoilt: dict[str, Path], folder: Path, build: Path) -> dict[str, C
 def _program(
     sources: Path, build: Path, name: str, folder: Path, spoilt: dict[str, Path], *options: str
 ) -> dict[str, Cell]:
-    reason = cpp.build(sources, build, *options)
+    reason = cpp.build(sources, build, *options, kind="Release")
     if reason is not None:
         pytest.skip(reason)
     cells = parsed(cpp.run(build / name, "golden", folder))
