@@ -1,22 +1,25 @@
 # make demo    train on the built-in data, export, swap, generate; leaves pictures to look at
 # make test    the whole test suite
 # make check   format, lint, types, import rules
+# make hosts   build the hosts in other languages, and hold each against the conformance set: one table
 # make bench   tables of speed
 # make clean   remove all that these made
-# Each sets up the virtual environment it needs.
+# Each sets up the virtual environment it needs; hosts also installs compilers, node and a browser (make hosts-setup).
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 DEMO ?= demo
+# HOSTS=--all: a host that cannot run here is a failure
+HOSTS ?=
 
-.PHONY: demo test check format bench clean setup
+.PHONY: demo test check format hosts hosts-setup bench clean setup
 
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,audio,video,tune,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,audio,video,tune,hosts,dev]'
 	@touch $@
 
 demo: setup
@@ -35,6 +38,12 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+hosts-setup: setup
+	sh examples/setup-hosts.sh
+
+hosts: hosts-setup
+	$(BIN)/python -m tests.hosts.table --build build/hosts $(HOSTS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.training_step

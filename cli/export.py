@@ -24,24 +24,31 @@ def export(
     onnxruntime_web: Annotated[
         Path | None, typer.Option("--onnxruntime-web", help="Of --web: the npm package; else npm fetches it.")
     ] = None,
+    triton: Annotated[
+        Path | None, typer.Option(help="Folder: a model repository for Triton; a bundle that fits is kept.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Export a run as a bundle of graphs, proven equal to the model; with --web, as a page too."""
+    """Export a run as a bundle of graphs, proven equal to the model; with --web, --triton also for those."""
     import sdkit
     from sdkit.cli.parity import print_report
     from sdkit.export.parity import read_report
+    from sdkit.export.triton import write_triton
     from sdkit.export.web import ready_bundle, training_data, write_page
     from sdkit.runtime.errors import ConfigError
     from sdkit.runtime.output import check_output
 
     if web is None and (samples or onnxruntime_web):
         raise ConfigError("--samples and --onnxruntime-web belong to --web")
-    if web is not None:
-        check_output(web, force=force)
-        if format_ == "torchscript":
-            raise ConfigError("the page of --web runs ONNX graphs; pass --format onnx or all")
-    ready = ready_bundle(run, output, weights) if web is not None and not force else None
+    for target in (web, triton):
+        if target is not None:
+            check_output(target, force=force)
+            if format_ == "torchscript":
+                what = "the page of --web" if target == web else "the repository of --triton"
+                raise ConfigError(f"{what} runs ONNX graphs; pass --format onnx or all")
+    extra = web is not None or triton is not None
+    ready = ready_bundle(run, output, weights) if extra and not force else None
     bundle = ready or sdkit.export_bundle(
         run,
         output,
@@ -56,8 +63,11 @@ def export(
         print_json({"bundle": str(bundle.path), **report.summary()})
     elif ready is None:
         print_report(report)
-    if web is None:
+    if not extra:
         say(f"exported {bundle.path}; next: sdkit swap a.h5 b.h5")
-        return
-    page = write_page(bundle, web, samples=samples or training_data(run), engine=onnxruntime_web, force=force)
-    say(f"wrote {page} from {bundle.path}; next: sdkit serve {page}")
+    if triton is not None:
+        models = write_triton(bundle, triton, force=force)
+        say(f"wrote {models} from {bundle.path}; next: tritonserver --model-repository {models}")
+    if web is not None:
+        page = write_page(bundle, web, samples=samples or training_data(run), engine=onnxruntime_web, force=force)
+        say(f"wrote {page} from {bundle.path}; next: sdkit serve {page}")

@@ -1,6 +1,6 @@
 // sdkit-conformance: holds this host against the Python runtime.
 //
-//   golden FOLDER          every result of `python -m tests.hosts.golden FOLDER`, within the tolerances it states
+//   golden FOLDER          every result of a conformance set (tests/conformance), within the tolerances it states
 //   open BUNDLE            opens a bundle and its graphs
 //   mistakes BUNDLE        the messages of calls that must be refused, one a line; the bundle is one of uint8 images
 //   speed BUNDLE B T N     encodes B sequences of T elements N times and tells each time's seconds, one a line
@@ -56,12 +56,12 @@ bool compare(const std::string& name, const Tensor& found, const Tensor& wanted,
             largest = std::max(largest, difference);
         }
     }
-    std::printf("%-4s %-32s max |difference| %.3g, allowed %.3g + %.3g |value|\n", fits ? "ok" : "BAD", name.c_str(),
+    std::printf("%-4s %-32s largest difference %.2e, allowed %.3g + %.3g |value|\n", fits ? "ok" : "BAD", name.c_str(),
                 largest, atol, rtol);
     return fits;
 }
 
-bool check_noise(const fs::path& folder, const Json& about) {
+bool check_noise(const fs::path& folder, const std::string& name, const Json& about) {
     const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
     const auto purpose = about.at("purpose").get<sdkit::Purpose>();
     const auto raw = read_values<std::uint64_t>(folder, about.at("raw"));
@@ -70,10 +70,56 @@ bool check_noise(const fs::path& folder, const Json& about) {
         exact = exact &&
                 sdkit::philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, first, 0, 0})[i % 4] == raw[i];
     }
-    std::printf("%-4s Philox of seed %s, bit for bit\n", exact ? "ok" : "BAD",
-                about.at("seed").get<std::string>().c_str());
+    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", (name + " raw").c_str(),
+                exact ? 0.0 : std::numeric_limits<double>::quiet_NaN());
     const Tensor wanted = read(folder, about.at("normal"));
-    return compare("noise", sdkit::standard_normal(seed, purpose, first, wanted.shape()), wanted, 1e-6, 0) && exact;
+    return compare(name + " normal", sdkit::standard_normal(seed, purpose, first, wanted.shape()), wanted, 1e-6, 0) && exact;
+}
+
+// One element of every sequence of x, (B, T, *element): (B, *element).
+Tensor element_of(const Tensor& x, std::int64_t step) {
+    Shape flat = x.shape(), shape = x.shape();
+    flat.erase(flat.begin(), flat.begin() + 2);
+    flat.insert(flat.begin(), x.axis(0) * x.axis(1));
+    shape.erase(shape.begin() + 1);
+    const auto take = [&](const auto& values) {
+        const Tensor rows(flat, values);
+        std::vector<Tensor> parts;
+        for (std::int64_t i = 0; i < x.axis(0); ++i)
+            parts.push_back(rows.rows(i * x.axis(1) + step, i * x.axis(1) + step + 1));
+        return Tensor::join(parts);
+    };
+    return x.dtype() == sdkit::DType::uint8 ? take(x.bytes()) : take(x.floats());
+}
+
+// (B, ...) of every step as (B, T, ...).
+Tensor stacked(const std::vector<Tensor>& steps) {
+    Shape shape = steps.front().shape();
+    shape.insert(shape.begin() + 1, static_cast<std::int64_t>(steps.size()));
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < shape[0]; ++i) {
+        for (const Tensor& step : steps) {
+            const Tensor row = step.rows(i, i + 1);
+            values.insert(values.end(), row.floats().begin(), row.floats().end());
+        }
+    }
+    return {shape, std::move(values)};
+}
+
+// Results of live streams into which x is pushed element by element; some streams begin anew after some pushes.
+void stream_results(const sdkit::Runtime& rt, const Tensor& x, const std::string& name,
+                    const std::vector<std::int64_t>& reset, std::int64_t after, std::map<std::string, Tensor>& found) {
+    sdkit::Stream stream = rt.stream(x.axis(0));
+    std::vector<Tensor> dynamics, decoded;
+    for (std::int64_t t = 0; t < x.axis(1); ++t) {
+        if (t == after) stream.reset(reset);
+        const sdkit::Step step = stream.push(element_of(x, t));
+        found[name + "/static"] = step.static_;
+        dynamics.push_back(step.dynamic);
+        decoded.push_back(step.x);
+    }
+    found[name + "/dynamic"] = stacked(dynamics);
+    found[name + "/x"] = stacked(decoded);
 }
 
 std::map<std::string, Tensor> results(const sdkit::Runtime& rt, const fs::path& folder, const Json& about) {
@@ -97,6 +143,9 @@ std::map<std::string, Tensor> results(const sdkit::Runtime& rt, const fs::path& 
     };
     const sdkit::Codes given{read(folder, inputs.at("static")), read(folder, inputs.at("dynamic"))};
     for (const auto& [name, tensor] : rt.decode_outputs(given)) found["decode()/" + name] = tensor;
+    const Json& reset = about.at("reset");
+    stream_results(rt, x, "stream()", {}, 0, found);
+    stream_results(rt, x, "stream(reset)", reset.at("rows").get<std::vector<std::int64_t>>(), reset.at("after"), found);
     return found;
 }
 
@@ -104,7 +153,9 @@ int golden(const fs::path& folder) {
     std::ifstream stream(folder / "golden.json");
     const Json about = Json::parse(stream);
     bool good = true;
-    for (const Json& noise : about.at("noise")) good = check_noise(folder, noise) && good;
+    const Json& noises = about.at("noise");
+    for (std::size_t i = 0; i < noises.size(); ++i)
+        good = check_noise(folder, "noise" + std::to_string(i), noises[i]) && good;
     for (const auto& [name, bundle] : about.at("bundles").items()) {
         for (const std::int64_t batch_size : {1, 2, 64}) {
             sdkit::Options options;
@@ -141,6 +192,14 @@ Tensor pixels(const Shape& shape) {
     return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
 }
 
+// Begins a stream of a changed model.
+template <typename Change>
+void online(const sdkit::Runtime& rt, Change change) {
+    sdkit::Manifest changed = rt.manifest();
+    change(changed);
+    sdkit::Stream(changed, rt.backend());
+}
+
 int mistakes(const fs::path& bundle) {
     const sdkit::Runtime rt = open_runtime(bundle, {});
     const Shape e = rt.element().shape;
@@ -166,6 +225,13 @@ int mistakes(const fs::path& bundle) {
         [&] { image.check({{1, 2, 1, 1, 2}, std::vector<float>{-0.5F, 0, 1.25F, 0}}, "a file"); },
         [&] { series.check(filled({1, 2, 2, 1}, std::numeric_limits<float>::infinity())); },
         [&] { sdkit::Runtime(sdkit::Bundle::open(bundle), nullptr, 0); },
+        [&] { rt.stream(0); },
+        [&] { rt.stream(2).push(pixels({1, e[0], e[1], e[2]})); },
+        [&] { rt.stream(1).push(filled({1, e[0], e[1], e[2]})); },
+        [&] { rt.stream(2).reset({2}); },
+        [&] { online(rt, [](auto& m) { m.causal = false; }); },
+        [&] { online(rt, [](auto& m) { m.anchor = "middle"; }); },
+        [&] { online(rt, [](auto& m) { m.state_size = 0; }); },
     };
     series.check(filled({1, 2, 2, 1}, nan));  // "not observed"
     for (const auto& call : calls) {

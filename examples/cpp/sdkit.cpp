@@ -54,7 +54,8 @@ std::string read_bytes(const fs::path& path) {
 
 // The manifest.
 
-const char* const step_graph = "dynamic_step";  // a sixth graph, of models that can run online
+const std::array<const char*, 5> every_graph = {"encoder", "static", "dynamic", "decoder", "prior"};
+const char* const step_graph = "dynamic_step";  // the sixth, of models that can run online
 const std::map<std::string, std::size_t> layouts = {{"image", 3}, {"series", 2}, {"spectrum", 1}};
 const std::map<std::string, std::string> axes_of = {{"image", "C, H, W"}, {"series", "W, F"}, {"spectrum", "F"}};
 
@@ -306,10 +307,11 @@ std::string printed(const Json& object, const std::string& name) {
     return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-void check_graphs(const Json& graphs, const std::string& where) {
+// Checks which graphs there are, and returns the width of a stream's state: 0 where there is no `dynamic_step`.
+std::int64_t check_graphs(const Json& graphs, const std::string& where) {
     std::vector<std::string> names;
     for (const auto& [name, graph] : graphs.items()) names.push_back(name);
-    const std::vector<std::string> wanted(graph_names.begin(), graph_names.end());
+    const std::vector<std::string> wanted(every_graph.begin(), every_graph.end());
     const bool whole =
         std::all_of(wanted.begin(), wanted.end(), [&](const auto& name) { return graphs.contains(name); });
     const bool online = graphs.contains(step_graph);
@@ -317,12 +319,13 @@ void check_graphs(const Json& graphs, const std::string& where) {
         throw ManifestError(where + " names the graphs " + join(names) + "; expected " + join(wanted) + ", and " +
                             step_graph + " or none");
     }
-    if (online) {
-        const Json& inputs = graphs.at(step_graph).at("inputs");
-        if (std::none_of(inputs.begin(), inputs.end(), is_state)) {
-            throw ManifestError(where + ": graph '" + step_graph + "' has no input 'state' (B, K) of a fixed width K");
-        }
+    if (!online) return 0;
+    const Json& inputs = graphs.at(step_graph).at("inputs");
+    const auto state = std::find_if(inputs.begin(), inputs.end(), is_state);
+    if (state == inputs.end()) {
+        throw ManifestError(where + " gives the graph " + step_graph + " no input 'state' (B, K) of a fixed width K");
     }
+    return state->at("shape").back().get<std::int64_t>();
 }
 
 Manifest parse_manifest(const std::string& given, const std::string& where) {
@@ -344,7 +347,7 @@ Manifest parse_manifest(const std::string& given, const std::string& where) {
     } catch (const SchemaError& error) {
         throw ManifestError(where + " does not follow the manifest's schema: " + error.what());
     }
-    check_graphs(json.at("graphs"), where);
+    manifest.state_size = check_graphs(json.at("graphs"), where);
     if (sha256(sealed_text(given)) != printed(json, "digest")) {
         throw ManifestError(where +
                             " was changed after it was written: its digest does not fit; export the bundle again");
@@ -533,7 +536,8 @@ public:
           env_(api_.make(api_.release_env, api_.create_env, ort_errors_only, "sdkit")),
           memory_(api_.make(api_.release_memory, api_.create_cpu_memory, ort_arena_allocator, ort_default_memory)) {
         // All are opened now, so that running needs no lock.
-        for (const char* graph : graph_names) graphs_.emplace(graph, open(bundle, graph, options.threads));
+        for (const std::string& graph : bundle.manifest().graph_names())
+            graphs_.emplace(graph, open(bundle, graph, options.threads));
     }
 
     std::string name() const override { return "onnx"; }
@@ -688,6 +692,21 @@ void check_float_image(const Tensor& x, const std::string& where) {
     }
 }
 
+// Checks values of sequences whose shape and type are good.
+void check_values(const Element& element, const Tensor& x, const std::string& where) {
+    if (element.dtype == DType::uint8) return;
+    if (element.kind == "image") return check_float_image(x, where);
+    if (std::any_of(x.floats().begin(), x.floats().end(), [](float v) { return std::isinf(v); })) {
+        throw DataError(where + " holds infinite values; NaN stands for 'not observed', infinity has no meaning");
+    }
+}
+
+// The same values in another shape.
+Tensor reshaped(const Tensor& x, Shape shape) {
+    if (x.dtype() == DType::uint8) return {std::move(shape), x.bytes()};
+    return {std::move(shape), x.floats()};
+}
+
 // Calls `work(first, last)` for every part of at most `size` of `count` rows.
 template <typename Work>
 void each_part(std::int64_t count, std::int64_t size, Work work) {
@@ -697,8 +716,6 @@ void each_part(std::int64_t count, std::int64_t size, Work work) {
 std::uint64_t number(std::uint64_t first, std::int64_t offset) { return first + static_cast<std::uint64_t>(offset); }
 
 }  // namespace
-
-const std::array<const char*, 5> graph_names = {"encoder", "static", "dynamic", "decoder", "prior"};
 
 std::string text(const Shape& shape) { return "(" + join(words(shape)) + (shape.size() == 1 ? ",)" : ")"); }
 
@@ -788,11 +805,7 @@ void Element::check(const Tensor& x, const std::string& where) const {
         throw DataError(where + " has T = " + std::to_string(x.axis(1)) +
                         "; a sequence needs at least 2 elements: one is the anchor of the static code");
     }
-    if (dtype == DType::uint8) return;
-    if (kind == "image") return check_float_image(x, where);
-    if (std::any_of(x.floats().begin(), x.floats().end(), [](float v) { return std::isinf(v); })) {
-        throw DataError(where + " holds infinite values; NaN stands for 'not observed', infinity has no meaning");
-    }
+    check_values(*this, x, where);
 }
 
 Tensor Element::cast(const Tensor& x) const {
@@ -807,6 +820,31 @@ Tensor Element::cast(const Tensor& x) const {
     std::vector<float> clipped(values.size());
     std::transform(values.begin(), values.end(), clipped.begin(), [](float v) { return std::clamp(v, 0.0F, 1.0F); });
     return {x.shape(), std::move(clipped)};
+}
+
+// Manifest.
+
+std::vector<std::string> Manifest::graph_names() const {
+    std::vector<std::string> names(every_graph.begin(), every_graph.end());
+    if (state_size > 0) names.emplace_back(step_graph);
+    return names;
+}
+
+std::int64_t Manifest::require_online() const {
+    if (!causal) {
+        throw ConfigError(
+            "this model cannot run online: its LSTM is bidirectional, so no dynamic code is known before the last "
+            "element; the variants paper and filter can, and others with bidirectional = false");
+    }
+    if (anchor != "first") {
+        throw ConfigError("this model cannot run online: its static code is read from the " + anchor +
+                          " element, which is not known when a stream begins; causal variants with anchor = first can");
+    }
+    if (state_size == 0) {
+        throw ConfigError(std::string("this bundle cannot run online: it was made before bundles had a ") + step_graph +
+                          " graph; export its run again");
+    }
+    return state_size;
 }
 
 // Bundle.
@@ -924,6 +962,58 @@ Tensor standard_normal(std::uint64_t seed, Purpose purpose, std::uint64_t first,
         }
     }
     return {shape, std::move(values)};
+}
+
+// Streams.
+
+Stream::Stream(const Manifest& manifest, const Backend& backend, std::int64_t batch)
+    : element_(manifest.element), backend_(&backend) {
+    const std::int64_t width = manifest.require_online();
+    if (batch < 1) throw ConfigError("batch = " + std::to_string(batch) + "; there must be at least 1 stream");
+    state_ = Tensor({batch, width}, std::vector<float>(static_cast<std::size_t>(batch * width)));
+}
+
+Step Stream::push(const Tensor& x) {
+    Shape wanted = element_.shape;
+    wanted.insert(wanted.begin(), batch());
+    if (x.shape() != wanted || x.dtype() != element_.dtype) {
+        throw DataError("x is " + text(x.shape()) + " " + text(x.dtype()) + "; expected " + text(wanted) + " " +
+                        text(element_.dtype) + ", an element a stream");
+    }
+    Shape clips = wanted;
+    clips.insert(clips.begin() + 1, 1);
+    const Tensor clip = reshaped(x, clips);  // sequences of one element
+    check_values(element_, clip, "x");
+    const Tensor features = backend_->run("encoder", {{"x", clip}}).at("features");
+    Tensors found = backend_->run(step_graph, {{"element_features", features}, {"state", state_}});
+    const Tensor &static_ = found.at("static_mean"), &dynamic = found.at("dynamic_mean");
+    const Tensor decoded = backend_->run("decoder", {{"static", static_}, {"dynamic", dynamic}}).at("x");
+    state_ = found.at("next_state");
+    return {static_, reshaped(dynamic, {batch(), dynamic.axis(2)}), reshaped(decoded, wanted)};
+}
+
+void Stream::reset() { state_ = Tensor(state_.shape(), std::vector<float>(state_.size())); }
+
+void Stream::reset(const std::vector<std::int64_t>& rows) {
+    std::vector<float> values = state_.floats();
+    for (const std::int64_t row : rows) {
+        if (row < 0 || row >= batch()) {
+            throw ConfigError("rows = [" + join(words(rows)) + "]: there are " + std::to_string(batch()) +
+                              " streams, 0 to " + std::to_string(batch() - 1));
+        }
+        const auto begin = values.begin() + static_cast<std::ptrdiff_t>(row * state_.axis(1));
+        std::fill(begin, begin + static_cast<std::ptrdiff_t>(state_.axis(1)), 0.0F);
+    }
+    state_ = Tensor(state_.shape(), std::move(values));
+}
+
+void Stream::set_state(Tensor state) {
+    if (state.shape().size() != 2 || state.axis(1) != state_.axis(1) || state.axis(0) < 1 ||
+        state.dtype() != DType::float32) {
+        throw DataError("state is " + text(state.shape()) + " " + text(state.dtype()) + "; expected (B, " +
+                        std::to_string(state_.axis(1)) + ") float32, a row a stream");
+    }
+    state_ = std::move(state);
 }
 
 // Runtime.

@@ -140,6 +140,12 @@ struct Manifest {
     std::string weights_sha256;  // names the model, whatever format it was exported to
     std::map<std::string, GraphSpec> graphs;
     std::map<std::string, FileSpec> files;
+    std::int64_t state_size = 0;  // K: width of a stream's state; 0 where there is no graph `dynamic_step`
+
+    // Names of the graphs, in the order of the data's way through them.
+    std::vector<std::string> graph_names() const;
+    // Returns K; throws ConfigError where the model cannot run online, and says why and which can.
+    std::int64_t require_online() const;
 };
 
 // A folder of exported graphs, checked before any graph is loaded: version, paths, sizes, SHA-256 digests.
@@ -174,9 +180,6 @@ Tensor standard_normal(std::uint64_t seed, Purpose purpose, std::uint64_t first,
 
 // Running it.
 
-// The five graphs that every host runs, in the order of the data's way through them.
-extern const std::array<const char*, 5> graph_names;
-
 // Runs graphs. One may be used from several threads at once.
 class Backend {
 public:
@@ -200,6 +203,41 @@ std::unique_ptr<Backend> onnx_backend(const Bundle& bundle, const Options& optio
 struct Codes {
     Tensor static_;  // (B, S) float32
     Tensor dynamic;  // (B, T, D) float32
+};
+
+// What is known of one element of every stream.
+struct Step {
+    Tensor static_;  // (B, S); the same at every element of a stream
+    Tensor dynamic;  // (B, D)
+    Tensor x;        // the reconstruction, (B, *element) float32 in data units
+};
+
+// B live streams that advance together, an element each at a time; made by `Runtime::stream`, whose backend must outlive
+// them. What they give is what encode and reconstruct give for the whole sequences.
+class Stream {
+public:
+    // Throws ConfigError for a batch below 1, or a model that cannot run online.
+    Stream(const Manifest& manifest, const Backend& backend, std::int64_t batch = 1);
+
+    // Returns codes and reconstruction of the next element of every stream; the first is the anchor. x is (B, *element)
+    // in the data set's type and units; throws DataError unless it is.
+    Step push(const Tensor& x);
+    // Lets streams begin anew, all or some: their next element is an anchor. Throws ConfigError where there is no such
+    // stream.
+    void reset();
+    void reset(const std::vector<std::int64_t>& rows);
+
+    std::int64_t batch() const { return state_.axis(0); }
+    // (B, K), a row a stream. Zeros begin a stream; a row that is kept and put back later continues it, here or in
+    // another batch.
+    const Tensor& state() const { return state_; }
+    // Throws DataError unless it is (B, K) float32; B may be another than before.
+    void set_state(Tensor state);
+
+private:
+    Element element_;
+    const Backend* backend_;
+    Tensor state_;
 };
 
 // The verbs. Sequences are (B, T, *element) in the data set's type and units, decoded ones float32 in the same units
@@ -231,6 +269,8 @@ public:
     // Returns x with one of its codes drawn from the prior.
     Tensor resample_static(const Tensor& x, std::uint64_t seed = 0, std::uint64_t first = 0) const;
     Tensor resample_dynamic(const Tensor& x, std::uint64_t seed = 0, std::uint64_t first = 0) const;
+    // Returns live streams; throws ConfigError for a batch below 1, or a model that cannot run online.
+    Stream stream(std::int64_t batch = 1) const { return {manifest(), *backend_, batch}; }
 
 private:
     Codes encode_part(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const;

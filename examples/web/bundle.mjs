@@ -19,8 +19,8 @@
 
 /** The five graphs of every model, in the order of the data's way through them. */
 export const GRAPHS = ["encoder", "static", "dynamic", "decoder", "prior"];
-/** The sixth, of models that can run online; this module does not run it. */
-const STEP = "dynamic_step";
+/** The sixth, of models that can run online: the codes of one element and the past. */
+export const STEP = "dynamic_step";
 export const MANIFEST_FILE = "manifest.json";
 const FORMAT = "sdkit-bundle";
 const VERSION = 1;

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * sdkit in JavaScript: checks a bundle, then encodes, decodes, swaps and generates with onnxruntime-web.
+ * sdkit in JavaScript: checks a bundle, then encodes, decodes, swaps, generates and streams with onnxruntime-web.
  *
  * Runs as it stands in node 20 or newer and in browsers. It imports its two neighbours bundle.mjs and noise.mjs and
  * nothing else: the caller hands it onnxruntime-web.
@@ -15,7 +15,7 @@
  * D dynamic width; `*element` is the shape of one element.
  */
 
-import { BundleError, Bundle, ConfigError, DataError, GRAPHS, ManifestError, firstLine } from "./bundle.mjs";
+import { BundleError, Bundle, ConfigError, DataError, GRAPHS, ManifestError, STEP, firstLine } from "./bundle.mjs";
 import { PURPOSE, standardNormal } from "./noise.mjs";
 
 export * from "./bundle.mjs";
@@ -25,6 +25,8 @@ export * from "./noise.mjs";
  * @typedef {{ data: Uint8Array | Float32Array, shape: number[] }} Sequences (B, T, *element), in the data set's units.
  * @typedef {{ data: Float32Array, shape: number[] }} Floats An array of float32.
  * @typedef {{ static: Floats, dynamic: Floats }} Codes The split of a batch: static (B, S), dynamic (B, T, D).
+ * @typedef {{ static: Floats, dynamic: Floats, x: Floats }} Step What is known of one element of every stream: static
+ *   (B, S), the same at every element of a stream, dynamic (B, D), and x, the reconstruction (B, *element).
  * @typedef {{ seed?: number | bigint, first?: number | bigint }} Draw Seed of the noise, and the number of the first
  *   sequence, which selects its noise; bigints beyond 2^53.
  * @typedef {import("./bundle.mjs").Manifest} Manifest
@@ -73,7 +75,8 @@ export class Runtime {
       throw new ConfigError(`batchSize = ${batchSize}; it must be at least 1`);
     const bundle = await Bundle.open(where, progress);
     const sessions = /** @type {Record<string, any>} */ ({});
-    for (const name of GRAPHS) sessions[name] = await openSession(bundle, name, ort);
+    for (const name of [...GRAPHS, STEP])
+      if (name in bundle.manifest.graphs) sessions[name] = await openSession(bundle, name, ort);
     return new Runtime(bundle.manifest, ort, sessions, batchSize);
   }
 
@@ -213,6 +216,16 @@ export class Runtime {
   }
 
   /**
+   * Return live streams, which take an element at a time and give its codes and reconstruction at once.
+   * @param {number} [batch] How many advance together, B.
+   * @returns {Stream}
+   * @throws {ConfigError} batch < 1, or the model cannot run online: it must be causal, with anchor = first.
+   */
+  stream(batch = 1) {
+    return new Stream(this, requireOnline(this.manifest), batch);
+  }
+
+  /**
    * Return static codes drawn from the prior, (B, S).
    * @param {number} count B.
    * @param {Draw} [options]
@@ -277,6 +290,119 @@ export class Runtime {
       ),
     };
   }
+}
+
+/**
+ * B streams that advance together, an element each at a time; made by `rt.stream()`. What they give is what encode and
+ * reconstruct give for the whole sequences.
+ */
+export class Stream {
+  /** @type {Promise<unknown>} */
+  #last = Promise.resolve();
+
+  /**
+   * @param {Runtime} runtime
+   * @param {number} stateSize K.
+   * @param {number} batch
+   * @throws {ConfigError} batch < 1.
+   */
+  constructor(runtime, stateSize, batch) {
+    if (!Number.isInteger(batch) || batch < 1)
+      throw new ConfigError(`batch = ${batch}; there must be at least 1 stream`);
+    this.runtime = runtime;
+    /**
+     * (B, K), a row a stream. Zeros begin a stream; a row that is kept and put back later continues it.
+     * @type {Floats}
+     */
+    this.state = { data: new Float32Array(batch * stateSize), shape: [batch, stateSize] };
+  }
+
+  /** B. */
+  get batch() {
+    return this.state.shape[0];
+  }
+
+  /**
+   * Return codes and reconstruction of the next element of every stream; the first is the anchor. Pushes queue.
+   * @param {Sequences} x (B, *element) in the data set's dtype and units.
+   * @returns {Promise<Step>}
+   * @throws {DataError} x is not one element of each stream.
+   */
+  async push(x) {
+    const result = this.#last.then(() => this.#push(x));
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  /**
+   * Let streams begin anew: their next element is an anchor. It waits for pushes that were called before.
+   * @param {number[]} [rows] Of the streams; all of them without.
+   * @throws {ConfigError} There are no such rows.
+   */
+  async reset(rows) {
+    const bad = rows?.find((row) => !Number.isInteger(row) || row < 0 || row >= this.batch);
+    if (bad !== undefined)
+      throw new ConfigError(`rows = [${rows}]: there are ${this.batch} streams, 0 to ${this.batch - 1}`);
+    const result = this.#last.then(() => {
+      const { data, shape } = this.state;
+      const kept = data.slice();
+      for (const row of rows ?? Array(shape[0]).keys()) kept.fill(0, row * shape[1], (row + 1) * shape[1]);
+      this.state = { data: kept, shape };
+    });
+    this.#last = result;
+    return result;
+  }
+
+  /** @param {Sequences} x @returns {Promise<Step>} */
+  async #push({ data, shape }) {
+    const { element } = this.runtime;
+    const wanted = [this.batch, ...element.shape];
+    const typed = element.dtype === "uint8" ? data instanceof Uint8Array : data instanceof Float32Array;
+    if (String(shape) !== String(wanted) || !typed || data.length !== product(shape)) {
+      const given = Object.prototype.toString.call(data).slice(8, -1);
+      throw new DataError(
+        `x is (${shape.join(", ")}), a ${given} of ${data.length} values; ` +
+          `expected (${wanted.join(", ")}) ${element.dtype}, an element a stream`,
+      );
+    }
+    if (data instanceof Float32Array) checkValues(element, data, "x");
+    const { features } = await this.runtime.run("encoder", { x: { data, shape: [shape[0], 1, ...element.shape] } });
+    const found = await this.runtime.run(STEP, { element_features: features, state: this.state });
+    const codes = { static: found.static_mean, dynamic: found.dynamic_mean };
+    const { x: decoded } = await this.runtime.run("decoder", codes);
+    this.state = found.next_state;
+    return {
+      static: codes.static,
+      dynamic: { data: codes.dynamic.data, shape: [shape[0], codes.dynamic.shape[2]] },
+      x: { data: decoded.data, shape: wanted },
+    };
+  }
+}
+
+/**
+ * Return the width K of a stream's state.
+ * @param {Manifest} manifest
+ * @throws {ConfigError} The model cannot run online; says why, and which can.
+ */
+function requireOnline({ causal, anchor, graphs }) {
+  if (!causal) {
+    throw new ConfigError(
+      "this model cannot run online: its LSTM is bidirectional, so no dynamic code is known before the last element; " +
+        "the variants paper and filter can, and others with bidirectional = false",
+    );
+  }
+  if (anchor !== "first") {
+    throw new ConfigError(
+      `this model cannot run online: its static code is read from the ${anchor} element, which is not known when a ` +
+        "stream begins; causal variants with anchor = first can",
+    );
+  }
+  if (!graphs[STEP]) {
+    throw new ConfigError(
+      `this bundle cannot run online: it was made before bundles had a ${STEP} graph; export its run again`,
+    );
+  }
+  return Number(graphs[STEP].inputs.find((input) => input.name === "state")?.shape.at(-1));
 }
 
 /** @param {number | bigint} first @param {number} start */

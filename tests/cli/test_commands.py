@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data info": ("--check", "--json"),
     "train": ("--preset", "--variant", "--set", "--epochs", "--seed", "--name", "--device", "--resume", "--json"),
     "tune": ("--trials", "--epochs", "--objective", "--preset", "--set", "--seed", "--study", "--timeout", "--json"),
-    "export": ("--format", "--output", "--opset", "--weights", "--web", "--samples", "--force", "--json"),
+    "export": ("--format", "--output", "--opset", "--weights", "--web", "--samples", "--triton", "--force", "--json"),
     "serve": ("--port", "--no-open"),
     "verify": ("--run", "--device", "--json"),
     "encode": ("--output", "--bundle", "--split", "--seed", "--device", "--backend", "--batch-size", "--force"),

@@ -1,41 +1,37 @@
 """What every host must reproduce: two small bundles, and inputs and results of the Python runtime as raw arrays.
 
-    FOLDER/image/, FOLDER/series/   bundles, both formats: uint8 images; series with NaN and the decoder output x_std
-    FOLDER/arrays/*.bin             arrays, little-endian, row-major, without a header
-    FOLDER/golden.json              what they are; seeds and numbers of sequences are decimal text: they have 64 bits
+    python -m tests.hosts.golden FOLDER          a set of both formats
+    python -m tests.hosts.golden --kept          the one in tests/conformance, anew: ONNX graphs alone
 
-golden.json:
-
-    {"bundles": {NAME: {"folder", "seed", "first", "count", "steps", "inputs": {"x", "other", "static", "dynamic"},
-                        "outputs": {RESULT: ARRAY and "atol", "rtol"}}},
-     "noise": [{"seed", "purpose", "first", "raw": ARRAY uint64, "normal": ARRAY}]}
-
-An ARRAY is {"file", "dtype", "shape"}. A RESULT is named `verb()/part`: every verb that draws takes `seed` and `first`
-(encode only as `encode(seed)`), generate takes `count` and `steps`, decode works on `static` and `dynamic`, and cast on
-the result `decode()/x`. A result fits when |a - b| <= atol + rtol |b|. Of noise, `normal` holds sequence number `first`
-and the one after it, `raw` the Philox outputs behind the first of them, bit for bit.
-
-`python -m tests.hosts.golden FOLDER` makes them.
+tests/conformance/README.md says what is in a set and how a host is held against it.
 """
 
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from sdkit.export.cases import sample, scale_of
+from sdkit.export.cases import run_stream, sample, scale_of
 from sdkit.export.parity import tolerance
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.verbs import Codes
 from tests.export.runs import lively_model, quick_export, write_run
 
-SEED, FIRST, COUNT, STEPS = 2**64 - 3, 2**33 + 7, 3, 6
+KEPT = Path(__file__).parents[1] / "conformance"
+SEED, FIRST, COUNT, STEPS = 2**64 - 3, 2**33 + 7, 3, 3
+LENGTHS = (4, 5)
+"""T of the inputs `x` and `other`: swap joins codes of different lengths."""
+RESET_ROWS, RESET_AFTER = (1,), 2
+"""Streams of `stream(reset)` that begin anew, and after how many pushes."""
 SERIES: dict[str, Any] = {
     "element": Element("series", (4, 3), "float32", ("mmHg", "°C", "%"), ("pressure", "temperature", "humidity")),
     "feature_mean": (120.0, 37.0, 50.0),
@@ -51,54 +47,127 @@ NOISES = (
 )
 
 
-def make_conformance(folder: Path) -> Path:
-    """Write the bundles, the arrays and golden.json into a folder, and return the path of golden.json."""
+def make_conformance(folder: Path, *, torchscript: bool = True) -> Path:
+    """Write the bundles, the arrays and golden.json into a new folder, and return the path of golden.json.
+
+    Args:
+        folder: to write.
+        torchscript: whether bundles hold TorchScript graphs too, and all their files; else ONNX graphs and a card.
+    """
     (folder / "arrays").mkdir(parents=True)
-    bundles = {
-        name: _describe(folder, name, _export(folder / name, changes))
-        for name, changes in (("image", {}), ("series", SERIES))
-    }
+    bundles = {}
+    for name, changes in (("image", {}), ("series", SERIES)):
+        bundle = export(folder / name, changes)
+        bundles[name] = _describe(folder, name, bundle)
+        if not torchscript:
+            _slim(bundle)
     noise = [_noise(folder, f"noise{i}", *case) for i, case in enumerate(NOISES)]
     target = folder / "golden.json"
-    target.write_text(json.dumps({"bundles": bundles, "noise": noise}, indent=1))
+    target.write_text(json.dumps({"bundles": bundles, "noise": noise}, indent=1) + "\n")
     return target
 
 
-def _export(path: Path, changes: Mapping[str, Any]) -> Bundle:
+def export(path: Path, changes: Mapping[str, Any]) -> Bundle:
+    """Export a tiny model in both formats."""
     with tempfile.TemporaryDirectory() as place:
         return quick_export(write_run(Path(place) / "run", lively_model(**changes)), path, format="all")
+
+
+def with_torchscript(folder: Path) -> Path:
+    """Write the kept set with bundles that hold TorchScript graphs too; results are the kept ones."""
+    make_conformance(folder)
+    shutil.rmtree(folder / "arrays")
+    shutil.copytree(KEPT / "arrays", folder / "arrays")
+    shutil.copyfile(KEPT / "golden.json", folder / "golden.json")
+    return folder
+
+
+def remake() -> None:
+    """Make the kept set anew."""
+    with tempfile.TemporaryDirectory() as place:
+        made = make_conformance(Path(place) / "made", torchscript=False).parent
+        for path in KEPT.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        shutil.copytree(made, KEPT, dirs_exist_ok=True)
+
+
+def _slim(bundle: Bundle) -> None:
+    """Leave a bundle its ONNX graphs and its card."""
+    manifest = bundle.manifest
+    graphs = {
+        name: msgspec.structs.replace(graph, files={"onnx": graph.files["onnx"]})
+        for name, graph in manifest.graphs.items()
+    }
+    slim = msgspec.structs.replace(manifest, graphs=graphs, files={"card": manifest.files["card"]})
+    named = {file.path for graph in graphs.values() for file in graph.files.values()}
+    named |= {file.path for file in slim.files.values()}
+    for path in bundle.path.iterdir():
+        if path.name not in named:
+            path.unlink()
+    (bundle.path / "manifest.json").write_bytes(slim.to_json())
 
 
 def _describe(folder: Path, name: str, bundle: Bundle) -> dict[str, Any]:
     # Batches of two show that a host's own batch size changes nothing.
     rt = Runtime.open(bundle.path, device="cpu", threads=1, batch_size=2)
-    scale = scale_of(bundle.manifest.model)
-    inputs = {"x": sample(rt.element, COUNT, 5, 1, scale), "other": sample(rt.element, COUNT, 7, 2, scale)}
+    data = scale_of(bundle.manifest.model)
+    inputs = {
+        key: sample(rt.element, COUNT, steps, i, data)
+        for i, (key, steps) in enumerate(zip(("x", "other"), LENGTHS, strict=True), 1)
+    }
     codes = rt.encode(inputs["x"])
     inputs |= {"static": codes.static, "dynamic": codes.dynamic}
-    smallest = 1.0 if scale is None else float(scale.std.min())
+    files: dict[bytes, str] = {}
     outputs = {}
-    for result, value in _results(rt, inputs).items():
-        allowed = tolerance(result, rt.element)
-        unit = 1.0 if result.startswith("encode") else smallest  # decoded series are compared in standard deviations
+    for result, value in expected(rt, inputs).items():
+        allowed, decoded = tolerance(result, rt.element), result.rpartition("/")[2] not in ("static", "dynamic")
+        # Decoded series are compared in standard deviations of the feature that varies least.
+        unit = float(data.std.min()) if decoded and data is not None else 1.0
         exact = result.startswith("cast")
-        about = {"atol": 0.0, "rtol": 0.0} if exact else {"atol": allowed.atol * unit, "rtol": allowed.rtol}
-        outputs[result] = {**_write(folder, f"{name}.{result}", value), **about}
+        outputs[result] = {
+            **_write(folder, f"{name}.{result}", value, files),
+            "atol": 0.0 if exact else allowed.atol * unit,
+            "rtol": 0.0 if exact else allowed.rtol,
+            "scale": unit * rt.element.high if decoded else 1.0,
+        }
     return {
         "folder": name,
         "seed": str(SEED),
         "first": str(FIRST),
         "count": COUNT,
         "steps": STEPS,
-        "inputs": {key: _write(folder, f"{name}.{key}", value) for key, value in inputs.items()},
+        "reset": {"rows": list(RESET_ROWS), "after": RESET_AFTER},
+        "inputs": {key: _write(folder, f"{name}.{key}", value, files) for key, value in inputs.items()},
         "outputs": outputs,
     }
 
 
-def _results(rt: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def expected(rt: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what every host must give; of streams it is what encode and reconstruct give of the whole sequences."""
+    results = found(rt, inputs)
+    results["cast()/x"] = rt.element.cast(results["decode()/x"])
+    x = inputs["x"]
+    anew = {
+        row: (rt.encode(x[row : row + 1, :RESET_AFTER]), rt.encode(x[row : row + 1, RESET_AFTER:]))
+        for row in RESET_ROWS
+    }
+    whole = {name: results[f"encode()/{name}"] for name in ("static", "dynamic")} | {"x": results["reconstruct()/x"]}
+    reset = {name: value.copy() for name, value in whole.items()}
+    for row, (before, after) in anew.items():
+        reset["static"][row] = after.static[0]
+        reset["dynamic"][row] = np.concatenate([before.dynamic[0], after.dynamic[0]])
+        reset["x"][row] = np.concatenate([rt.decode(before)[0], rt.decode(after)[0]])
+    for verb, values in (("stream()", whole), ("stream(reset)", reset)):
+        results |= {f"{verb}/{name}": value for name, value in values.items()}
+    return results
+
+
+def found(rt: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what the Python runtime gives, but for `cast()/x`, which is of an array of the set."""
     x = inputs["x"]
     codes, sampled = rt.encode(x), rt.encode(x, seed=SEED, first=FIRST)
-    decoded = rt.decode_outputs(codes)
+    decoded = rt.decode_outputs(Codes(inputs["static"], inputs["dynamic"]))
     ab, ba = rt.swap(x, inputs["other"])
     return {
         "encode()/static": codes.static,
@@ -112,16 +181,34 @@ def _results(rt: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
         "generate()/x": rt.generate(COUNT, STEPS, seed=SEED, first=FIRST),
         "resample_static()/x": rt.resample_static(x, seed=SEED, first=FIRST),
         "resample_dynamic()/x": rt.resample_dynamic(x, seed=SEED, first=FIRST),
-        "cast()/x": rt.element.cast(decoded["x"]),
+        **run_stream(rt, x),
+        **_reset_stream(rt, x),
     }
+
+
+def _reset_stream(rt: Runtime, x: Array) -> dict[str, Array]:
+    stream = rt.stream(len(x))
+    steps = []
+    for t in range(x.shape[1]):
+        if t == RESET_AFTER:
+            stream.reset(list(RESET_ROWS))
+        steps.append(stream.push(x[:, t]))
+    return {
+        "stream(reset)/static": steps[-1].static,
+        "stream(reset)/dynamic": np.stack([step.dynamic for step in steps], 1),
+        "stream(reset)/x": np.stack([step.x for step in steps], 1),
+    }
+
+
+def read(folder: Path, about: Mapping[str, Any]) -> Array:
+    """Return an array of a set."""
+    dtype = np.dtype(about["dtype"]).newbyteorder("<")
+    return np.fromfile(folder / about["file"], dtype).reshape(about["shape"]).astype(about["dtype"])
 
 
 def _noise(folder: Path, name: str, seed: int, purpose: Purpose, first: int, shape: tuple[int, ...]) -> dict[str, Any]:
     normal = standard_normal(seed, purpose, first, (2, *shape))
-    generator = np.random.Philox(
-        key=np.array([seed, purpose], np.uint64), counter=np.array([0, first, 0, 0], np.uint64)
-    )
-    raw = generator.random_raw(int(np.prod(shape)) + 1 & ~1)
+    raw = philox(seed, purpose, first, int(np.prod(shape)) + 1 & ~1)
     return {
         "seed": str(seed),
         "purpose": int(purpose),
@@ -131,11 +218,33 @@ def _noise(folder: Path, name: str, seed: int, purpose: Purpose, first: int, sha
     }
 
 
-def _write(folder: Path, name: str, value: Array) -> dict[str, Any]:
-    file = "arrays/" + name.replace("()", "").replace("(seed)", "-seed").replace("/", "-") + ".bin"
-    value.astype(value.dtype.newbyteorder("<")).tofile(folder / file)
+def philox(seed: int, purpose: Purpose, first: int, count: int) -> Array:
+    """Return the Philox outputs behind the noise of sequence number `first`, (count,) uint64."""
+    generator = np.random.Philox(
+        key=np.array([seed, purpose], np.uint64), counter=np.array([0, first, 0, 0], np.uint64)
+    )
+    return generator.random_raw(count)
+
+
+def _write(folder: Path, name: str, value: Array, files: dict[bytes, str] | None = None) -> dict[str, Any]:
+    """Write an array, or name the file that holds the same bytes."""
+    content = value.astype(value.dtype.newbyteorder("<")).tobytes()
+    named = "arrays/" + name.replace("()", "").replace("(", "-").replace(")", "").replace("/", "-") + ".bin"
+    file = named if files is None else files.setdefault(content, named)
+    if file == named:
+        (folder / file).write_bytes(content)
     return {"file": file, "dtype": str(value.dtype), "shape": list(value.shape)}
 
 
+def main(words: Sequence[str]) -> None:
+    """Make a set."""
+    if list(words) == ["--kept"]:
+        remake()
+    elif len(words) == 1:
+        print(make_conformance(Path(words[0])))
+    else:
+        raise SystemExit("usage: python -m tests.hosts.golden FOLDER | --kept")
+
+
 if __name__ == "__main__":
-    print(make_conformance(Path(sys.argv[1])))
+    main(sys.argv[1:])

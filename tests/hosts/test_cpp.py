@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,9 @@ from sdkit.runtime.errors import BundleError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs import Codes
+from tests.hosts.bad import BAD, edit
+from tests.hosts.cpp import ENVIRONMENT, LIBRARY, SOURCES, build, run
 from tests.hosts.golden import make_conformance
-
-SOURCES = Path(__file__).parents[2] / "examples" / "cpp"
-LIBRARY = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"), None)
-ENVIRONMENT = {**os.environ, "SDKIT_ONNXRUNTIME": str(LIBRARY)}
-Reason = str | None
-
-
-def build(sources: Path, folder: Path, *options: str) -> Reason:
-    """Build the programs of a CMake project, and return why that cannot be done here; a failing compiler fails."""
-    if shutil.which("cmake") is None or shutil.which("c++") is None:
-        return "no cmake or no C++ compiler"
-    configure = ["cmake", "-S", str(sources), "-B", str(folder), "-DSDKIT_WERROR=ON", "-DCMAKE_BUILD_TYPE=Debug"]
-    found = subprocess.run([*configure, *options], capture_output=True, text=True, check=False)
-    if found.returncode != 0 and "Could NOT find" in found.stderr + found.stdout:
-        return f"a library is missing: {found.stderr.strip().splitlines()[-1]}"
-    if found.returncode != 0 and "Could not find a package" in found.stderr:
-        return "a library is missing: nlohmann-json3-dev and libhdf5-dev are needed"
-    assert found.returncode == 0, found.stderr
-    made = subprocess.run(["cmake", "--build", str(folder)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stdout + made.stderr
-    return None
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +42,6 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the conformance bundles and arrays."""
     return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
-
-
-def run(*command: object, env: Mapping[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, env=dict(env), check=False)
 
 
 def message(result: subprocess.CompletedProcess[str]) -> str:
@@ -135,95 +112,18 @@ def test_calls_are_refused_in_the_same_words(programs: Path, golden: Path) -> No
         lambda: image.check(np.array([-0.5, 0, 1.25, 0], np.float32).reshape(1, 2, 1, 1, 2), "a file"),
         lambda: series.check(np.full((1, 2, 2, 1), np.inf, np.float32)),
         lambda: Runtime(rt.bundle, rt.backend, batch_size=0),
+        lambda: rt.stream(0),
+        lambda: rt.stream(2).push(clips(1)),
+        lambda: rt.stream(1).push(clips(1, dtype=np.float32)),
+        lambda: rt.stream(2).reset([2]),
+        lambda: rt.online._replace(causal=False).require(),
+        lambda: rt.online._replace(anchor="middle").require(),
+        lambda: rt.online._replace(state_size=0).require(),
     ]
     assert result.stdout.splitlines() == [said(call) for call in calls]
 
 
 # Bad bundles.
-
-
-def edit(change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> Callable[[Path], None]:
-    """Return a function that changes a manifest, which fits its digest again unless `seal` is off."""
-
-    def spoil(folder: Path) -> None:
-        file = folder / "manifest.json"
-        manifest = json.loads(file.read_text())
-        change(manifest)
-        if seal:
-            text = json.dumps({**manifest, "digest": ""}, separators=(",", ":"), ensure_ascii=False)
-            manifest["digest"] = hashlib.sha256(text.encode()).hexdigest()
-        file.write_text(json.dumps(manifest, indent=3))
-
-    return spoil
-
-
-def name_file(path: str) -> Callable[[Path], None]:
-    return edit(lambda m: m["graphs"]["decoder"]["files"]["onnx"].update(path=path))
-
-
-def change_byte(folder: Path) -> None:
-    content = bytearray((folder / "decoder.onnx").read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / "decoder.onnx").write_bytes(content)
-
-
-def link_outside(folder: Path) -> None:
-    target = folder.parent / "elsewhere.onnx"
-    (folder / "prior.onnx").rename(target)
-    (folder / "prior.onnx").symlink_to(target)
-
-
-def exchange_graphs(folder: Path) -> None:
-    def change(manifest: dict[str, Any]) -> None:
-        graphs = manifest["graphs"]
-        graphs["static"]["files"], graphs["prior"]["files"] = graphs["prior"]["files"], graphs["static"]["files"]
-
-    edit(change)(folder)
-
-
-def write(name: str, content: bytes) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-_FILE = {"path": "encoder.onnx", "sha256": "", "size": 1}
-BAD: dict[str, Callable[[Path], object]] = {
-    "changed byte": change_byte,
-    "truncated file": lambda folder: os.truncate(folder / "encoder.onnx", 100),
-    "missing file": lambda folder: (folder / "prior.onnx").unlink(),
-    "missing card": lambda folder: (folder / "MODEL_CARD.md").unlink(),
-    "link outside": link_outside,
-    "parent folder": name_file("../decoder.onnx"),
-    "parent folder inside": name_file("a/../decoder.onnx"),
-    "absolute path": name_file("/etc/decoder.onnx"),
-    "drive": name_file("C:decoder.onnx"),
-    "backslash": name_file("..\\decoder.onnx"),
-    "no path": name_file(""),
-    "the folder itself": name_file("."),
-    "kind of file": name_file("decoder.so"),
-    "changed manifest": edit(lambda m: m.update(steps=6), seal=False),
-    "no digest": edit(lambda m: m.pop("digest"), seal=False),
-    "newer version": edit(lambda m: m.update(version=2)),
-    "no version": edit(lambda m: m.pop("version")),
-    "version of another type": edit(lambda m: m.update(version="new")),
-    "other format": edit(lambda m: m.update(format="zip")),
-    "missing graph": edit(lambda m: m["graphs"].pop("prior")),
-    "unknown graph": edit(lambda m: m["graphs"].update(other=m["graphs"]["prior"])),
-    "unknown key": edit(lambda m: m.update(more=1)),
-    "unknown key inside": edit(lambda m: m["graphs"]["encoder"]["inputs"][0].update(more=1)),
-    "missing key": edit(lambda m: m.pop("anchor")),
-    "wrong type": edit(lambda m: m.update(steps="5")),
-    "wrong type inside": edit(lambda m: m["graphs"]["encoder"]["files"]["onnx"].update(opset="a")),
-    "wrong axis": edit(lambda m: m["graphs"]["encoder"]["inputs"][0].update(shape=["B", 1.5])),
-    "no truth": edit(lambda m: m.update(causal=1)),
-    "list for an object": edit(lambda m: m.update(graphs=[])),
-    "unknown kind": edit(lambda m: m["element"].update(kind="sound")),
-    "wrong layout": edit(lambda m: m["element"].update(shape=[3])),
-    "unknown graph format": edit(lambda m: m["graphs"]["encoder"]["files"].update(tensorrt=dict(_FILE))),
-    "no onnx": edit(lambda m: [graph["files"].pop("onnx") for graph in m["graphs"].values()]),
-    "graphs exchanged": exchange_graphs,
-    "not an object": write("manifest.json", b"[]"),
-    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-}
 
 
 @pytest.mark.parametrize("what", BAD)

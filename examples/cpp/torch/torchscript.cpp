@@ -26,7 +26,7 @@ class TorchScriptBackend : public sdkit::Backend {
 public:
     TorchScriptBackend(const sdkit::Bundle& bundle, int threads) : graphs_(bundle.manifest().graphs) {
         if (threads > 0) at::set_num_threads(threads);  // of the whole process
-        for (const char* graph : sdkit::graph_names) {
+        for (const std::string& graph : bundle.manifest().graph_names()) {
             const std::string file = bundle.graph_file(graph, "torchscript").string();
             try {
                 modules_[graph] = torch::jit::load(file, torch::kCPU);

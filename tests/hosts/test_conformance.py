@@ -1,0 +1,94 @@
+"""The set in tests/conformance: what a host is held against, kept so that it can be used without Python."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.element import Array
+from sdkit.runtime.runtime import Runtime
+from tests.hosts.golden import KEPT, LENGTHS, found, make_conformance, read, with_torchscript
+
+GOLDEN: dict[str, Any] = json.loads((KEPT / "golden.json").read_text())
+BUDGET = 500_000
+"""Bytes of the whole set: it is kept in the repository."""
+NAMES = tuple(GOLDEN["bundles"])
+
+
+def inputs_of(folder: Path, name: str) -> dict[str, Array]:
+    return {key: read(folder, about) for key, about in GOLDEN["bundles"][name]["inputs"].items()}
+
+
+def check(name: str, results: dict[str, Array]) -> None:
+    """Hold results against the kept ones."""
+    outputs = GOLDEN["bundles"][name]["outputs"]
+    assert {*results, "cast()/x"} == set(outputs)
+    for result in results:
+        about, want = outputs[result], read(KEPT, outputs[result])
+        assert (results[result].shape, results[result].dtype) == (want.shape, want.dtype), result
+        np.testing.assert_allclose(results[result], want, rtol=about["rtol"], atol=about["atol"], err_msg=result)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_python_gives_the_kept_results(name: str) -> None:
+    rt = Runtime.open(KEPT / name, device="cpu", threads=1, batch_size=2)
+    check(name, found(rt, inputs_of(KEPT, name)))
+    outputs = GOLDEN["bundles"][name]["outputs"]
+    cast = rt.element.cast(read(KEPT, outputs["decode()/x"]))
+    np.testing.assert_array_equal(cast, read(KEPT, outputs["cast()/x"]), strict=True)
+
+
+def test_a_set_made_anew_gives_the_kept_results(tmp_path: Path) -> None:
+    made = make_conformance(tmp_path / "made", torchscript=False)
+    about = json.loads(made.read_text())
+    for name, bundle in about["bundles"].items():
+        for key, value in inputs_of(made.parent, name).items():
+            np.testing.assert_allclose(value, read(KEPT, GOLDEN["bundles"][name]["inputs"][key]), rtol=1e-4, atol=1e-5)
+        results = {result: read(made.parent, array) for result, array in bundle["outputs"].items()}
+        del results["cast()/x"]  # a value between two grey levels may fall to either
+        check(name, results)
+    assert about == GOLDEN  # names, shapes, seeds and tolerances
+    assert {path.relative_to(tmp_path / "made") for path in made.parent.rglob("*")} == {
+        path.relative_to(KEPT) for path in KEPT.rglob("*") if path.name != "README.md"
+    }
+
+
+def test_torchscript_of_the_same_models_gives_the_kept_results(tmp_path: Path) -> None:
+    folder = with_torchscript(tmp_path / "both")
+    for name in NAMES:
+        rt = Runtime.open(folder / name, device="cpu", backend="torchscript", threads=1)
+        check(name, found(rt, inputs_of(folder, name)))
+
+
+def test_the_set_is_small_and_what_its_description_says() -> None:
+    files = [path for path in KEPT.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < BUDGET
+    named = {
+        array["file"]
+        for bundle in GOLDEN["bundles"].values()
+        for array in (*bundle["inputs"].values(), *bundle["outputs"].values())
+    } | {noise[key]["file"] for noise in GOLDEN["noise"] for key in ("raw", "normal")}
+    assert {str(path.relative_to(KEPT)) for path in KEPT.glob("arrays/*")} == named
+    for name in NAMES:
+        assert Bundle.open(KEPT / name).manifest.formats == ("onnx",)
+    series = inputs_of(KEPT, "series")
+    assert np.isnan(series["x"]).any()
+    assert inputs_of(KEPT, "image")["x"].dtype == np.uint8
+    assert (series["x"].shape[1], series["other"].shape[1]) == LENGTHS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_unlike_one_another(name: str) -> None:
+    """A host that takes one verb for another would be seen."""
+    outputs = {key: read(KEPT, about) for key, about in GOLDEN["bundles"][name]["outputs"].items()}
+    same_on_purpose = {"decode()/x", "reconstruct()/x", "stream()/x"}
+    decoded = [key for key in outputs if key.endswith(("/x", "_b", "_a")) and not key.startswith("cast")]
+    for i, a in enumerate(decoded):
+        for b in decoded[i + 1 :]:
+            if outputs[a].shape == outputs[b].shape and not {a, b} <= same_on_purpose:
+                allowed = GOLDEN["bundles"][name]["outputs"][a]
+                difference = np.abs(outputs[a] - outputs[b])
+                assert (difference > 10 * (allowed["atol"] + allowed["rtol"] * np.abs(outputs[b]))).any(), (a, b)
