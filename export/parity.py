@@ -187,7 +187,7 @@ def read_report(bundle: Bundle) -> Report:
     return msgspec.json.decode(bundle.file("parity").read_bytes(), type=Report)
 
 
-RMS: dict[Precision, float] = {"float32": 0.0, "float16": 0.01, "int8": 0.1}
+RMS: dict[Precision, float] = {"float32": 0.0, "float16": 0.01, "int8": 0.15}
 """Allowed relative root mean square error of a result. It tells a graph that is coarser from one that is wrong; how
 coarse it is, and what that costs, is measured and reported."""
 

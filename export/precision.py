@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, cast, get_args
 import msgspec
 import numpy as np
 
+from sdkit.export.cases import generated
 from sdkit.export.convtranspose import rewrite_transposed
 from sdkit.runtime.bundle import file_spec
 from sdkit.runtime.element import Array
@@ -122,10 +123,10 @@ def _read(file: SequenceFile, index: Indices) -> Array:
 
 
 def graph_feeds(reference: Verbs, x: Array) -> dict[str, dict[str, Array]]:
-    """Return inputs of encoder and decoder as use brings them: codes of sequences and codes drawn from the prior.
+    """Return inputs of encoder and decoder as use brings them, so that no verb leaves the range that is calibrated.
 
-    Codes are means, samples, those of swapped sequences (every static code with another's dynamic ones), and codes that
-    are generated, so that no verb leaves the range that is calibrated.
+    Sequences are the data's and some that the model generates. Codes are means, samples, those of swapped sequences
+    (every static code with another's dynamic ones), and codes that are drawn from the prior.
     """
     mean, drawn = reference.encode(x), reference.encode(x, seed=SEED)
     count, steps = x.shape[:2]
@@ -136,7 +137,11 @@ def graph_feeds(reference: Verbs, x: Array) -> dict[str, dict[str, Array]]:
     other = np.roll(np.arange(count), 1)
     statics = (mean.static, drawn.static, mean.static, static, mean.static)
     dynamics = (mean.dynamic, drawn.dynamic, mean.dynamic[other], dynamic, dynamic)
-    return {"encoder": {"x": x}, "decoder": {"static": np.concatenate(statics), "dynamic": np.concatenate(dynamics)}}
+    made = generated(reference, -(-count // 4), steps, SEED + OFFSET)
+    return {
+        "encoder": {"x": np.concatenate([x, made])},
+        "decoder": {"static": np.concatenate(statics), "dynamic": np.concatenate(dynamics)},
+    }
 
 
 def convert(
