@@ -15,6 +15,16 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Bundle; RUN/bundle by default.")] = None,
     opset: Annotated[int, typer.Option(help="Of ONNX, 17 to 20.")] = 18,
     weights: Annotated[Literal["best", "last"], typer.Option(help="best: lowest validation loss.")] = "best",
+    precision: Annotated[
+        Literal["float32", "float16", "int8"],
+        typer.Option(help="int8: quantised, for CPUs; float16: for GPUs; of the graphs that gain by it."),
+    ] = "float32",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Of int8: sequences to calibrate on; the run's training data by default.")
+    ] = None,
+    calibration_count: Annotated[
+        int, typer.Option("--calibration-count", min=1, help="Of int8: how many sequences of the training split.")
+    ] = 64,
     web: Annotated[
         Path | None, typer.Option(help="Folder: a page that runs the bundle in a browser; a bundle that fits is kept.")
     ] = None,
@@ -55,6 +65,9 @@ def export(
         format=format_,
         opset=opset,
         weights=weights,
+        precision=precision,
+        calibration=calibration,
+        calibration_count=calibration_count,
         force=force,
         reporter=reporter(),
     )

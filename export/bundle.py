@@ -12,14 +12,25 @@ import numpy as np
 from sdkit.export.card import model_card
 from sdkit.export.cases import golden, scale_of
 from sdkit.export.contract import Signature, signatures
-from sdkit.export.parity import Report
+from sdkit.export.parity import Errors, Report, measure_errors
+from sdkit.export.precision import (
+    CALIBRATION_COUNT,
+    Calibration,
+    calibration_of,
+    check_precision,
+    convert,
+    graph_feeds,
+)
 from sdkit.export.prove import prove
 from sdkit.export.writers import check_opset, compile_loop, write_onnx, write_torchscript
 from sdkit.runtime.bundle import Bundle, file_spec, sha256
-from sdkit.runtime.errors import ConfigError
-from sdkit.runtime.manifest import SUFFIXES, FileSpec, GraphFormat, GraphSpec, Manifest, Provenance
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, MissingFileError
+from sdkit.runtime.manifest import SUFFIXES, FileSpec, GraphFormat, GraphSpec, Manifest, Precision, Provenance
+from sdkit.runtime.ort import OnnxBackend
 from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
 
@@ -34,6 +45,9 @@ def export_bundle(
     format: Formats = "onnx",
     opset: int = 18,
     weights: Weights = "best",
+    precision: Precision = "float32",
+    calibration: str | Path | None = None,
+    calibration_count: int = CALIBRATION_COUNT,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Bundle:
@@ -45,18 +59,23 @@ def export_bundle(
         format: `onnx`, `torchscript` or `all`.
         opset: of ONNX, 17 to 20.
         weights: `best` (lowest validation loss) or `last`.
+        precision: `float32`; `int8` (quantised; for CPUs) or `float16` (for GPUs), of ONNX graphs that gain by it.
+        calibration: of int8: sequences whose training split it is calibrated on; the run's training data when None.
+        calibration_count: of sequences.
         force: replace an existing bundle.
         reporter: is told how it goes.
 
     Raises:
         MissingFileError: no run, or no weights in it yet.
         OutputExistsError: the bundle exists and `force` is off.
-        ConfigError: an opset or format that cannot be written.
+        ConfigError: an opset, format or precision that cannot be written.
+        DataError: calibration data that are not of the model's element.
         ParityError: a graph or verb differs from the model; no bundle is left behind.
     """
     source = run if isinstance(run, Run) else find_run(run)
     formats = _formats(format)
     check_opset(opset)
+    check_precision(precision, format)
     if weights not in ("best", "last"):
         raise ConfigError(f"unknown weights '{weights}'; choose best or last")
     file = source.weights(weights)
@@ -64,16 +83,19 @@ def export_bundle(
     if target.exists() and not (target / "manifest.json").is_file():
         raise ConfigError(f"{target} exists and is not a bundle; it is not replaced, choose another output")
     reporter = reporter or Quiet()
+    data = _data(source, precision, calibration, calibration_count)
     with replacing(target, force=force) as temporary:
         temporary.mkdir()
-        manifest = _write(source, file, temporary, formats, opset, weights, reporter)
+        manifest = _write(source, file, temporary, formats, opset, weights, precision, data, reporter)
         reporter.start("proving parity in a separate process", 1)
         try:
             report = prove(temporary, source.path)
             report.require()
         finally:
             reporter.finish()
-        _complete(temporary, manifest, report)
+        if data is not None:
+            report.errors = _errors(source, weights, Bundle(temporary, manifest), data, reporter)
+        complete(temporary, manifest, report)
     return Bundle.open(target)
 
 
@@ -85,6 +107,20 @@ def _formats(name: str) -> tuple[GraphFormat, ...]:
     return (name,)
 
 
+def _data(run: Run, precision: Precision, path: str | Path | None, count: int) -> Calibration | None:
+    """Return what int8 is calibrated on and errors are measured on; float16 can do without."""
+    if precision == "float32":
+        if path is not None:
+            raise ConfigError("--calibration belongs to --precision int8 and float16; float32 graphs are exact")
+        return None
+    try:
+        return calibration_of(run, path, count)
+    except MissingFileError:
+        if precision == "int8" or path is not None:
+            raise
+        return None
+
+
 def _write(
     run: Run,
     weights: Path,
@@ -92,6 +128,8 @@ def _write(
     formats: tuple[GraphFormat, ...],
     opset: int,
     which: Weights,
+    precision: Precision,
+    data: Calibration | None,
     reporter: Reporter,
 ) -> Manifest:
     """Write graphs, golden vectors and a first manifest into `folder`."""
@@ -101,8 +139,10 @@ def _write(
     model = run.load_model(which)
     widths, modules = letters(model), graphs(model)
     contract = signatures(config.model, widths, model.decoder.outputs, online(model).state_size)  # type: ignore[arg-type]
+    reference = verbs(model)
     golden_file = folder / "golden.npz"
-    np.savez_compressed(golden_file, **golden(verbs(model), scale_of(msgspec.to_builtins(config.model))))  # type: ignore[arg-type]
+    vectors = golden(reference, scale_of(msgspec.to_builtins(config.model)), drawn=precision != "float32")
+    np.savez_compressed(golden_file, **vectors)  # type: ignore[arg-type]
     modules["prior"] = compile_loop(modules["prior"].eval())
     specs: dict[str, GraphSpec] = {}
     provenance = _provenance(run, config, weights, which)
@@ -114,6 +154,9 @@ def _write(
             reporter.advance()
         specs[name] = GraphSpec(*contract[name], files)
     reporter.finish()
+    if precision != "float32":
+        feeds = graph_feeds(reference, data.sequences) if data is not None and precision == "int8" else {}
+        specs = _convert(folder, specs, precision, feeds, reporter)
     manifest = Manifest(
         element=config.model.element,
         letters=widths,
@@ -138,6 +181,21 @@ def _write_graph(
     if format_ == "onnx":
         return write_onnx(module, signature, path, opset=opset, metadata=metadata)
     return write_torchscript(module, signature, path, metadata=metadata)
+
+
+def _convert(
+    folder: Path,
+    specs: Mapping[str, GraphSpec],
+    precision: Precision,
+    feeds: Mapping[str, Mapping[str, Array]],
+    reporter: Reporter,
+) -> dict[str, GraphSpec]:
+    reporter.start(f"converting to {precision}", 1)
+    try:
+        files = convert(folder, {name: spec.files["onnx"] for name, spec in specs.items()}, precision, feeds)
+    finally:
+        reporter.finish()
+    return {name: msgspec.structs.replace(spec, files={"onnx": files[name]}) for name, spec in specs.items()}
 
 
 def _metadata(graph: str, signature: Signature, config: RunConfig, provenance: Provenance) -> dict[str, str]:
@@ -174,7 +232,27 @@ def _provenance(run: Run, config: RunConfig, weights: Path, which: str) -> Prove
     )
 
 
-def _complete(folder: Path, manifest: Manifest, report: Report) -> None:
+def _errors(run: Run, which: Weights, bundle: Bundle, data: Calibration, reporter: Reporter) -> Errors:
+    """Measure the price of a lower precision. The graphs were run in a process of their own before: none crashes."""
+    from sdkit.models.graphs import verbs
+
+    reporter.start("measuring errors on held-out sequences", 1)
+    try:
+        candidate = Runtime(bundle, OnnxBackend(bundle, "cpu"))
+        count = len(data.sequences) if bundle.manifest.precision == "int8" else 0
+        return measure_errors(
+            verbs(run.load_model(which)),
+            candidate,
+            data.held_out,
+            scale_of(bundle.manifest.model),
+            data=data.data,
+            calibrated_on=count,
+        )
+    finally:
+        reporter.finish()
+
+
+def complete(folder: Path, manifest: Manifest, report: Report) -> None:
     """Write report and model card, then the manifest that vouches for every file."""
     (folder / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     (folder / "MODEL_CARD.md").write_text(model_card(manifest, report), "utf-8")

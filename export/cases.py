@@ -57,9 +57,35 @@ def sample(element: Element, batch: int, steps: int, seed: int, scale: Scale | N
     return (pixels * 255).astype(np.uint8) if element.dtype == "uint8" else pixels.astype(np.float32)
 
 
-def graph_inputs(reference: Verbs, batch: int, steps: int, scale: Scale | None = None) -> Arrays:
-    """Return inputs of every graph; inner ones are what the reference computes, so that errors do not add up."""
-    x = sample(reference.element, batch, steps, SEED, scale)
+def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
+    """Return sequences (B, T, *element) that a model generates, in its data set's units and dtype.
+
+    Unlike chance values they look like the data, which is what graphs of lower precision are calibrated on, and unlike
+    the data they belong to nobody.
+    """
+    x = reference.generate(batch, steps, seed=seed)
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8) if reference.element.dtype == "uint8" else x
+
+
+def graph_inputs(
+    reference: Verbs, batch: int, steps: int, scale: Scale | None = None, *, drawn: bool = False
+) -> Arrays:
+    """Return inputs of every graph; inner ones are what the reference computes, so that errors do not add up.
+
+    Args:
+        reference: a model.
+        batch: B.
+        steps: T.
+        scale: of its features.
+        drawn: sequences that the model generates, instead of chance values.
+    """
+
+    def data(steps: int, seed: int) -> Array:
+        if drawn:
+            return generated(reference, batch, steps, seed)
+        return sample(reference.element, batch, steps, seed, scale)
+
+    x = data(steps, SEED)
     features = reference.backend.run("encoder", {"x": x})["features"]
     static = reference.backend.run("static", {"features": features})
     hidden = static["static_hidden"]
@@ -67,7 +93,7 @@ def graph_inputs(reference: Verbs, batch: int, steps: int, scale: Scale | None =
     noise = standard_normal(SEED, Purpose.DYNAMIC_PRIOR, 0, dynamic["dynamic_mean"].shape)
     return {
         "x": x,
-        "other": sample(reference.element, batch, steps + 1, SEED + 1, scale),
+        "other": data(steps + 1, SEED + 1),
         "features": features,
         "static_hidden": hidden,
         "static": static["static_mean"],
@@ -153,9 +179,9 @@ def comparable(expected: Mapping[str, Array], candidate: Verbs) -> Mapping[str, 
     return {name: value for name, value in expected.items() if name.partition("/")[0] not in (STEP, STREAM)}
 
 
-def golden(reference: Verbs, scale: Scale | None = None) -> Arrays:
+def golden(reference: Verbs, scale: Scale | None = None, *, drawn: bool = False) -> Arrays:
     """Return what a bundle keeps to prove itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
-    inputs = graph_inputs(reference, *GOLDEN_SIZE, scale)
+    inputs = graph_inputs(reference, *GOLDEN_SIZE, scale, drawn=drawn)
     return {**_prefixed("in:", inputs), **_prefixed("out:", expected_results(reference, inputs))}
 
 

@@ -36,7 +36,7 @@ def verify(path: str | Path | None = None, *, run: str | Path | None = None, dev
     """
     bundle = Bundle.open(path)
     runtimes = _runtimes(bundle, device)
-    report = Report("", versions=versions())
+    report = Report("", versions=versions(), precision=bundle.manifest.precision)
     model, scale = _model(bundle, run), scale_of(bundle.manifest.model)
     if model is not None:
         report.reference = "the weights in PyTorch"

@@ -64,7 +64,12 @@ def write_onnx(module: Any, signature: Signature, path: Path, *, opset: int, met
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
     return file_spec(
-        path.parent, path.name, exporter=f"torch {torch.__version__} tracing", opset=opset, ir_version=proto.ir_version
+        path.parent,
+        path.name,
+        exporter=f"torch {torch.__version__} tracing",
+        opset=opset,
+        ir_version=proto.ir_version,
+        precision="float32",
     )
 
 
@@ -77,7 +82,7 @@ def write_torchscript(module: Any, signature: Signature, path: Path, *, metadata
         traced = module if compiled else torch.jit.trace(module, _example(signature[0]), check_trace=False)  # type: ignore[no-untyped-call]
         extra = {"metadata.json": json.dumps(dict(metadata))}
         torch.jit.save(traced, str(path), _extra_files=extra)
-    return file_spec(path.parent, path.name, exporter=f"torch {torch.__version__} jit.trace")
+    return file_spec(path.parent, path.name, exporter=f"torch {torch.__version__} jit.trace", precision="float32")
 
 
 def compile_loop(module: Any) -> Any:

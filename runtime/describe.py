@@ -74,12 +74,16 @@ def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:
         "anchor": f"{manifest.anchor}, its dynamic code {manifest.anchor_dynamic}",
         "causal": manifest.causal,
         "formats": ", ".join(manifest.formats),
+        "precision": manifest.precision,
         "trained on": f"{p.data}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}",
         "weights": f"{p.weights}, sha256 {p.weights_sha256[:16]}...",
         "created": f"{p.created} by sdkit {p.sdkit_version}, torch {p.torch_version}",
         "graphs": {
             name: "; ".join(
-                f"{s.path} {s.size / 1e6:.2f} MB" + (f" opset {s.opset}" if s.opset else "") for s in g.files.values()
+                f"{s.path} {s.size / 1e6:.2f} MB"
+                + (f" opset {s.opset}" if s.opset else "")
+                + f" {manifest.precision_of(name, f)}"
+                for f, s in g.files.items()
             )
             for name, g in manifest.graphs.items()
         },

@@ -13,6 +13,7 @@ FORMAT = "sdkit-bundle"
 VERSION = 1
 
 GraphFormat = Literal["onnx", "torchscript"]
+Precision = Literal["float32", "float16", "int8"]
 SUFFIXES: dict[GraphFormat, str] = {"onnx": ".onnx", "torchscript": ".ts.pt"}
 
 
@@ -48,6 +49,9 @@ class FileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exporter: str = ""
     opset: int | None = None
     ir_version: int | None = None
+    precision: Precision | msgspec.UnsetType = msgspec.UNSET
+    """That a graph computes in, whatever its inputs and outputs; of graphs only, and not in bundles made before there
+    was a choice, whose graphs are float32."""
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +120,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def formats(self) -> tuple[GraphFormat, ...]:
         """Formats in which every graph is there."""
         return tuple(f for f in SUFFIXES if all(f in graph.files for graph in self.graphs.values()))
+
+    @property
+    def precision(self) -> Precision:
+        """The lowest precision of a graph."""
+        found = {spec.precision for graph in self.graphs.values() for spec in graph.files.values()}
+        return "int8" if "int8" in found else "float16" if "float16" in found else "float32"
+
+    def precision_of(self, graph: str, format_: GraphFormat = "onnx") -> Precision:
+        """Return the precision of a graph's file; float32 where it is not told or not there."""
+        spec = self.graphs[graph].files.get(format_) if graph in self.graphs else None
+        return spec.precision if spec is not None and spec.precision is not msgspec.UNSET else "float32"
 
     @property
     def state_size(self) -> int:

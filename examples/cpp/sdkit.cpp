@@ -191,6 +191,11 @@ FileSpec read_file(const Json& value, const std::string& where) {
     fields.optional("exporter", as_text);
     fields.optional("opset", whole_or_null);
     fields.optional("ir_version", whole_or_null);
+    fields.optional("precision", [](const Json& precision, const std::string& at) {
+        const std::string name = as_text(precision, at);
+        if (name != "float32" && name != "float16" && name != "int8")
+            throw SchemaError("Invalid enum value '" + name + "'", at);
+    });
     fields.reject_others();
     return file;
 }

@@ -6,7 +6,7 @@
  *   feature_names: string[] }} Element What one element of a sequence is.
  * @typedef {{ static_size: number, dynamic_size: number, features: number, hidden_size: number }} Letters
  * @typedef {{ name: string, dtype: string, shape: (number | string)[] }} TensorSpec
- * @typedef {{ path: string, sha256: string, size: number }} FileSpec
+ * @typedef {{ path: string, sha256: string, size: number, precision?: "float32" | "float16" | "int8" }} FileSpec
  * @typedef {{ inputs: TensorSpec[], outputs: TensorSpec[], files: Record<string, FileSpec> }} GraphSpec
  * @typedef {{ element: Element, letters: Letters, graphs: Record<string, GraphSpec>, steps: number, anchor: string,
  *   anchor_dynamic: string, causal: boolean, variant: string, model: Record<string, any>,
@@ -144,6 +144,8 @@ const anything = (value, at) =>
       : value instanceof NumberText
         ? value.canonical
         : JSON.stringify(value);
+/** Default of a field that is left out where it is not given. */
+const ABSENT = "";
 /** @type {(fields: Record<string, Check>, defaults?: Record<string, string>) => Check} */
 const struct =
   (fields, defaults = {}) =>
@@ -155,9 +157,9 @@ const struct =
     const entries = Object.entries(fields).map(([key, check]) => {
       if (Object.hasOwn(value, key)) return `"${key}":${check(value[key], `${at}.${key}`)}`;
       if (!Object.hasOwn(defaults, key)) throw new TypeError(`Object missing required field '${key}' - at ${at}`);
-      return `"${key}":${defaults[key]}`;
+      return defaults[key] === ABSENT ? ABSENT : `"${key}":${defaults[key]}`;
     });
-    return `{${entries.join()}}`;
+    return `{${entries.filter((entry) => entry !== ABSENT).join()}}`;
   };
 /** @type {(fields: Record<string, Check>) => Check} */
 const optional = (fields) => {
@@ -201,8 +203,9 @@ const file = struct(
     exporter: string,
     opset: either(integer, nothing),
     ir_version: either(integer, nothing),
+    precision: oneOf("float32", "float16", "int8"),
   },
-  { exporter: '""', opset: "null", ir_version: "null" },
+  { exporter: '""', opset: "null", ir_version: "null", precision: ABSENT },
 );
 const graph = struct({
   inputs: list(tensor),

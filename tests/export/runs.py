@@ -10,10 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from sdkit.export import bundle as bundle_module
+from sdkit.export.cases import sample
 from sdkit.export.verification import verify
 from sdkit.models.model import SplitModel
 from sdkit.runtime.bundle import Bundle, file_spec
+from sdkit.runtime.element import Array, Element
 from sdkit.runtime.manifest import Manifest
+from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.tiny import tiny_model
@@ -41,6 +44,17 @@ def write_run(folder: Path, model: SplitModel, steps: int = 5) -> Run:
     (folder / "config.json").write_bytes(msgspec.json.encode(config))
     (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
     return Run(folder)
+
+
+def write_data(path: Path, element: Element, count: int = 24, steps: int = 4, lengths: Array | None = None) -> Path:
+    """Write a sequence file of an element, a quarter of which is a validation split."""
+    with SequenceWriter(path, SequenceMeta(element, name="blocks")) as writer:
+        writer.write(sample(element, count, steps, 3))
+        train = count * 3 // 4
+        writer.splits({"train": range(train), "val": range(train, count)})
+        if lengths is not None:
+            writer.put("lengths", lengths)
+    return path
 
 
 def quick_export(run: Run, path: Path | None = None, **options: Any) -> Bundle:

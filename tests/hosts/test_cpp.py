@@ -23,7 +23,7 @@ from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs import Codes
 from tests.hosts.bad import BAD, edit
 from tests.hosts.cpp import ENVIRONMENT, LIBRARY, SOURCES, build, run
-from tests.hosts.golden import make_conformance
+from tests.hosts.golden import make_conformance, make_int8_conformance
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,14 @@ def test_every_result_is_pythons(programs: Path, golden: Path) -> None:
     named = sum(len(bundle["outputs"]) for bundle in described["bundles"].values())
     assert len(results) == 3 * named + 2 * len(described["noise"])
     assert any("x_std" in line for line in results)
+
+
+def test_a_bundle_of_8_bit_graphs_runs(programs: Path, tmp_path: Path) -> None:
+    folder = make_int8_conformance(tmp_path / "int8").parent
+    result = run(programs / "sdkit-conformance", "golden", folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    described = json.loads((folder / "golden.json").read_text())["bundles"]["int8"]["outputs"]
+    assert len([line for line in result.stdout.splitlines() if line.startswith("ok")]) == 3 * len(described)
 
 
 def test_a_wrong_result_is_seen(programs: Path, golden: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sdkit.runtime.errors import SdkitError
 from sdkit.runtime.manifest import Manifest
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
-from tests.hosts.golden import make_conformance
+from tests.hosts.golden import make_conformance, make_int8_conformance
 from tests.hosts.web import SOURCES, engine, node
 
 Spoil = Callable[[Bundle], None]
@@ -39,6 +39,12 @@ def test_every_verb_and_the_noise_agree_with_python(golden: Path) -> None:
     about = json.loads((golden / "golden.json").read_text())
     expected = sum(len(bundle["outputs"]) for bundle in about["bundles"].values()) + 2 * len(about["noise"])
     assert result.stdout.count("ok  ") == expected
+    assert "all results agree" in result.stdout
+
+
+def test_a_bundle_of_8_bit_graphs_runs(golden: Path, tmp_path: Path) -> None:
+    result = conformance(make_int8_conformance(tmp_path / "int8").parent)
+    assert result.returncode == 0, result.stdout + result.stderr
     assert "all results agree" in result.stdout
 
 
