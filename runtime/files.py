@@ -16,6 +16,7 @@ import numpy as np
 from sdkit.runtime.backend import divided
 from sdkit.runtime.chunks import batches
 from sdkit.runtime.codes import CodeFile, code_attributes
+from sdkit.runtime.deflate import LIBRARY
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
 from sdkit.runtime.hdf5 import GrowingFile, LazyFile
@@ -386,6 +387,7 @@ class FileVerbs(Verbs):
             "device": self.device,
             "batch size": size,
             "compression": compression,
+            **({"library of gzip": LIBRARY} if compression == "gzip" else {}),
             "version of sdkit": __version__,
         }
         engine = copy.copy(self)
