@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sdkit.export.contract import Signature
+from sdkit.export.rewrites import rewrite
 from sdkit.runtime.bundle import file_spec
 from sdkit.runtime.errors import ConfigError, MissingExtraError
 from sdkit.runtime.manifest import FileSpec, TensorSpec
@@ -28,7 +29,8 @@ def check_opset(opset: int) -> None:
 
 
 def write_onnx(module: Any, signature: Signature, path: Path, *, opset: int, metadata: Mapping[str, str]) -> FileSpec:
-    """Write a graph as ONNX, check it, stamp its contract into metadata_props and return its manifest entry.
+    """Write a graph as ONNX, rewrite it to run faster (`export.rewrites`), check it, stamp its contract into
+    metadata_props and return its manifest entry.
 
     torch's tracing exporter is used on purpose: the newer one freezes the number of steps of an LSTM up to torch 2.14.
 
@@ -60,6 +62,7 @@ def write_onnx(module: Any, signature: Signature, path: Path, *, opset: int, met
     for values, tensors in ((proto.graph.input, inputs), (proto.graph.output, outputs)):
         del values[:]
         values.extend(_value_info(onnx, tensor) for tensor in tensors)
+    rewrite(proto)
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))

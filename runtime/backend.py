@@ -1,7 +1,7 @@
 """What runs a graph: ONNX Runtime, TorchScript or the training model itself, behind one small protocol."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sdkit.runtime.element import Array
 
@@ -21,3 +21,16 @@ class Backend(Protocol):
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph; names and shapes are those of the contract."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A backend that gets through many batches sooner with several at a time than with all it has on each."""
+
+    def divided(self) -> tuple[Backend, int]:
+        """Return a backend to be called from several threads at once, and how many keep the device busy."""
+
+
+def divided(backend: Backend) -> tuple[Backend, int]:
+    """Return what many batches should run on, and how many of them at a time: one, unless the backend knows better."""
+    return backend.divided() if isinstance(backend, Divisible) else (backend, 1)

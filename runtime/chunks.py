@@ -1,10 +1,10 @@
 """Rows of HDF5 data sets, batch by batch: whole chunks, read ahead, inflated on several threads, each of them once.
 
 HDF5 inflates gzip chunks one after the other, under a lock of the whole process, and again for every batch that
-touches them. Here the bytes of a chunk are read as they lie in the file, and zlib undoes them outside that lock.
+touches them. Here the bytes of a chunk are read as they lie in the file, and are inflated outside that lock, by the
+fastest library there is (`runtime.deflate`).
 """
 
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.runtime.deflate import ERRORS, decompress
 from sdkit.runtime.device import usable_processors
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import FileFormatError
@@ -21,6 +22,7 @@ from sdkit.runtime.pipeline import ALIVE
 Indices = NDArray[np.int64]
 THREADS = 4
 """At most so many threads inflate or deflate: beyond that the disk or the model is slower."""
+UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, *ERRORS)
 WINDOW_BYTES = 32 << 20
 """Inflated chunks that are kept ready, the one in use not counted."""
 
@@ -57,7 +59,7 @@ def batches(data: h5py.Dataset, index: Indices, size: int, *, alive: int = ALIVE
                 batch = buffers[number % alive][: len(rows)]
                 _read(data, rows, batch) if chunks is None else chunks.read(rows, batch)
                 yield batch
-        except (OSError, zlib.error, ValueError) as error:
+        except UNREADABLE as error:
             where = f"{data.file.filename}: data set '{data.name.lstrip('/')}'"
             raise FileFormatError(f"{where} cannot be read at rows {rows[0]} to {rows[-1]}: {error}") from error
         finally:
@@ -88,12 +90,12 @@ def inflate(raw: bytes, mask: int, shuffled: bool, dtype: np.dtype, shape: tuple
         shape: of a chunk.
 
     Raises:
-        zlib.error: bytes that gzip did not write.
+        One of `deflate.ERRORS`: bytes that gzip did not write.
         ValueError: another number of bytes.
     """
     size = int(np.prod(shape)) * dtype.itemsize
     if not mask >> int(shuffled) & 1:
-        raw = zlib.decompress(raw, bufsize=size)
+        raw = decompress(raw, size)
     if len(raw) != size:
         raise ValueError(f"a chunk holds {len(raw)} bytes instead of {size}")
     if shuffled and not mask & 1:

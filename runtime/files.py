@@ -4,6 +4,7 @@ Outputs are whole or absent, and a run that was killed can be taken up where it 
 computed at their own length, never padded.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -12,14 +13,16 @@ from typing import Literal
 
 import numpy as np
 
+from sdkit.runtime.backend import divided
 from sdkit.runtime.chunks import batches
 from sdkit.runtime.codes import CodeFile, code_attributes
+from sdkit.runtime.deflate import LIBRARY
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
 from sdkit.runtime.hdf5 import GrowingFile, LazyFile
 from sdkit.runtime.manifest import Letters
 from sdkit.runtime.output import check_output
-from sdkit.runtime.pipeline import pipelined
+from sdkit.runtime.pipeline import ALIVE, pipelined
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.resume import Partial, fingerprint
 from sdkit.runtime.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
@@ -37,8 +40,9 @@ SCALES = ("step", "bin_spacing")
 """Attributes of a sequence file that tell what a step and a bin are; what is decoded from it keeps them."""
 
 
-BATCH_BYTES = {"cpu": 32 << 20, "cuda": 128 << 20}
-"""Bytes of the float32 elements of a batch whose size is chosen: enough to keep the device busy, little memory."""
+BATCH_BYTES = {"cpu": 4 << 20, "cuda": 128 << 20}
+"""Bytes of the float32 elements of a batch whose size is chosen: enough to keep a GPU busy, few enough for a CPU's
+caches to hold what one layer hands to the next."""
 BATCH_MOST = 1024
 
 
@@ -81,7 +85,7 @@ class FileVerbs(Verbs):
     MissingFileError and FileFormatError for inputs, DataError for sequences that are not of the model's element,
     OutputExistsError for the output, ConfigError for an interrupted run that had other settings.
 
-    Memory: three batches of inputs and three of outputs (`runtime.pipeline`), and chunks of both (`runtime.chunks`,
+    Memory: a few batches of inputs and of outputs (`runtime.pipeline`), and chunks of both (`runtime.chunks`,
     `runtime.hdf5`), whatever the size of the files.
     """
 
@@ -112,12 +116,12 @@ class FileVerbs(Verbs):
         lengths = file.lengths()
 
         def work(batch: _Batch) -> Arrays:
-            codes = self._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
+            codes = job.engine._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
             return {"static": codes.static, "dynamic": codes.dynamic}
 
         with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
             writer.attributes(code_attributes(self.model_id, file.path.name, file.handle.attrs.get("classes")))
-            job.run("encoding", index, _reader(job.size, file), work, writer, writer.append)
+            job.run("encoding", index, _reader(job, file), work, writer, writer.append)
             _copy_rows(file, index, writer, whole=split in (None, "all"))
         return Path(target)
 
@@ -156,10 +160,11 @@ class FileVerbs(Verbs):
 
         def work(batch: _Batch) -> Arrays:
             static, dynamic = batch.arrays
-            return {"x": self._cast(self.decode(Codes(static, dynamic)), _steps(lengths, batch))}
+            return {"x": self._cast(job.engine.decode(Codes(static, dynamic)), _steps(lengths, batch))}
 
         def read(rest: Indices) -> Iterable[tuple[Array, ...]]:
-            return zip(*(batches(codes.handle[name], rest, job.size) for name in ("static", "dynamic")), strict=True)
+            parts = (batches(codes.handle[name], rest, job.size, alive=job.alive) for name in ("static", "dynamic"))
+            return zip(*parts, strict=True)
 
         with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
             job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
@@ -214,16 +219,16 @@ class FileVerbs(Verbs):
         if keep == "dynamic":
 
             def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
-                return Codes(self._static(len(codes), seed, first), codes.dynamic)
+                return Codes(job.engine._static(len(codes), seed, first), codes.dynamic)
 
         elif keep == "static":
 
             def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
                 if lengths is None:
-                    return Codes(codes.static, self._dynamic(len(codes), codes.dynamic.shape[1], seed, first))
+                    return Codes(codes.static, job.engine._dynamic(len(codes), codes.dynamic.shape[1], seed, first))
                 dynamic = np.zeros_like(codes.dynamic)
                 for position, steps in _groups(lengths, each=True):
-                    dynamic[position, :steps] = self._dynamic(1, steps, seed, first + int(position[0]))
+                    dynamic[position, :steps] = job.engine._dynamic(1, steps, seed, first + int(position[0]))
                 return Codes(codes.static, dynamic)
 
         else:
@@ -281,15 +286,15 @@ class FileVerbs(Verbs):
         def work(batch: _Batch) -> Arrays:
             steps_a, steps_b = _steps(lengths_a, batch), _steps(lengths_b, batch)
             codes_a, codes_b = (
-                self._encode_batch(x, steps) for x, steps in zip(batch.arrays, (steps_a, steps_b), strict=True)
+                job.engine._encode_batch(x, steps) for x, steps in zip(batch.arrays, (steps_a, steps_b), strict=True)
             )
-            ab = self.decode(Codes(codes_a.static, codes_b.dynamic))
-            ba = self.decode(Codes(codes_b.static, codes_a.dynamic))
-            return dict(zip(SWAPPED, (self._cast(ab, steps_b), self._cast(ba, steps_a)), strict=True))
+            ab = self._cast(job.engine.decode(Codes(codes_a.static, codes_b.dynamic)), steps_b)
+            ba = self._cast(job.engine.decode(Codes(codes_b.static, codes_a.dynamic)), steps_a)
+            return dict(zip(SWAPPED, (ab, ba), strict=True))
 
         with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
             writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
-            job.run("swapping", index, _reader(job.size, file_a, file_b), work, writer, writer.append)
+            job.run("swapping", index, _reader(job, file_a, file_b), work, writer, writer.append)
             for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
                 if lengths is not None:
                     writer.put(name, lengths[index])
@@ -319,7 +324,8 @@ class FileVerbs(Verbs):
         job.settings.update({"count": count, "steps": steps, "seed": seed})
 
         def work(batch: _Batch) -> Arrays:
-            return {"x": self._cast(self.generate(len(batch.rows), steps, seed=seed, first=batch.start), None)}
+            clips = job.engine.generate(len(batch.rows), steps, seed=seed, first=batch.start)
+            return {"x": self._cast(clips, None)}
 
         with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
             job.run("generating", np.arange(count), lambda rest: repeat(()), work, writer, writer.write)
@@ -338,11 +344,11 @@ class FileVerbs(Verbs):
 
         def work(batch: _Batch) -> Arrays:
             steps = _steps(lengths, batch)
-            codes = change(self._encode_batch(batch.arrays[0], steps), batch.start, steps)
-            return {"x": self._cast(self.decode(codes), steps)}
+            codes = change(job.engine._encode_batch(batch.arrays[0], steps), batch.start, steps)
+            return {"x": self._cast(job.engine.decode(codes), steps)}
 
         with SequenceWriter(job.target, meta, compression=job.compression, partial=job.partial()) as writer:
-            job.run(what, index, _reader(job.size, file), work, writer, writer.write)
+            job.run(what, index, _reader(job, file), work, writer, writer.write)
             _copy_rows(file, index, writer, whole=len(index) == file.count)
         return job.target
 
@@ -381,9 +387,12 @@ class FileVerbs(Verbs):
             "device": self.device,
             "batch size": size,
             "compression": compression,
+            **({"library of gzip": LIBRARY} if compression == "gzip" else {}),
             "version of sdkit": __version__,
         }
-        return _Job(Path(target), settings, size, compression, force, resume, reporter or Quiet())
+        engine = copy.copy(self)
+        engine.backend, workers = divided(self.backend)
+        return _Job(engine, workers, Path(target), settings, size, compression, force, resume, reporter or Quiet())
 
     def _encode_batch(self, x: Array, lengths: Indices | None, seed: int | None = None, first: int = 0) -> Codes:
         if lengths is None:
@@ -407,6 +416,9 @@ class FileVerbs(Verbs):
 class _Job:
     """One run of a verb over files."""
 
+    engine: FileVerbs
+    """What computes, on `workers` threads."""
+    workers: int
     target: Path
     settings: dict[str, str | int | None]
     """All that the output depends on; a run that is taken up must have the same."""
@@ -416,6 +428,11 @@ class _Job:
     force: bool
     resume: bool
     reporter: Reporter
+
+    @property
+    def alive(self) -> int:
+        """Batches of inputs: those at work, one waiting, one being read."""
+        return ALIVE - 1 + self.workers
 
     def partial(self) -> Partial:
         return Partial(self.target, self.settings, force=self.force, resume=self.resume, reporter=self.reporter)
@@ -437,7 +454,8 @@ class _Job:
         try:
             if start:
                 self.reporter.advance(start)
-            with pipelined(self._batches(index, start, read), work) as results:
+            reading = self._batches(index, start, read)
+            with pipelined(reading, work, alive=self.alive, workers=self.workers) as results:
                 for arrays in results:
                     write(**arrays)
                     del arrays  # else it would live on while the next is waited for
@@ -453,9 +471,9 @@ class _Job:
             yield _Batch(first, index[first : first + self.size], arrays)
 
 
-def _reader(size: int, *files: SequenceFile) -> Read:
+def _reader(job: _Job, *files: SequenceFile) -> Read:
     def sequences(file: SequenceFile, index: Indices) -> Iterator[Array]:
-        for x in batches(file.data, index, size):
+        for x in batches(file.data, index, job.size, alive=job.alive):
             yield file.element.check(x, f"{file.path}: data set 'data'")
 
     return lambda index: zip(*(sequences(file, index) for file in files), strict=True)

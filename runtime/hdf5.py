@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.chunks import worker_threads
+from sdkit.runtime.deflate import LEVEL, compress
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.output import check_output, replacing
@@ -22,7 +23,6 @@ from sdkit.runtime.resume import Chunk, Made, Partial
 
 CHUNK_BYTES = 1 << 20
 """A chunk holds whole sequences, about this many bytes of them (at least one)."""
-GZIP_LEVEL = 1
 
 
 def compression_options(name: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def compression_options(name: str) -> dict[str, Any]:
         ConfigError: another name.
     """
     if name == "gzip":
-        return {"compression": "gzip", "compression_opts": GZIP_LEVEL}
+        return {"compression": "gzip", "compression_opts": LEVEL}
     if name == "lz4":
         import hdf5plugin
 
@@ -299,7 +299,7 @@ class _Growing:
 
 
 def _gzip(chunk: Array) -> tuple[int, bytes]:
-    raw = zlib.compress(chunk.data, GZIP_LEVEL)
+    raw = compress(chunk.data)
     # Like HDF5, which leaves the filter out where it gains nothing.
     return (0, raw) if len(raw) < chunk.nbytes else (1, chunk.tobytes())
 

@@ -1,8 +1,10 @@
-"""Reading, computing and writing at the same time: three threads, items in order, a bounded number of them alive."""
+"""Reading, computing and writing at the same time, on threads; items in order, a bounded number of them alive."""
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,27 +17,31 @@ B = TypeVar("B")
 
 
 @contextmanager
-def pipelined(source: Iterable[A], work: Callable[[A], B], *, alive: int = ALIVE) -> Iterator[Iterator[B]]:
+def pipelined(
+    source: Iterable[A], work: Callable[[A], B], *, alive: int = ALIVE, workers: int = 1
+) -> Iterator[Iterator[B]]:
     """Yield the results of `work` on the items of `source`, in order, while both run ahead on threads of their own.
 
     The caller, who uses the results, is the third stage; it alone reports progress and meets Ctrl-C. An exception of
-    any stage stops the others and is raised once, in the caller. When the block ends, however it ends, both threads
-    have ended too: at the latest after the item and the batch that they were at.
+    any stage stops the others and is raised once, in the caller. When the block ends, however it ends, all threads
+    have ended too: at the latest after the item and the batches that they were at.
 
     Memory is bounded: there are never more than `alive` items, the one being read and the one being worked on
-    included, and never more than `alive` results, likewise. An item or a result counts as used up when its
-    user asks for the next, so that `source` may make item i + `alive` in the memory of item i. (A caller's own
-    variable, and the tuples of `enumerate` and `zip`, keep the last result until they have the next.)
+    included, and never more than `alive` + `workers` - 1 results, likewise. An item counts as used up when its result
+    and those before it are there, so that `source` may make item i + `alive` in the memory of item i; a result when
+    the caller asks for the next. (A caller's own variable, and the tuples of `enumerate` and `zip`, keep the last
+    result until they have the next.)
 
     Args:
         source: iterated, and closed if it is a generator, on the first thread.
-        work: called on the second thread.
-        alive: at least 1.
+        work: called on `workers` threads.
+        alive: at least `workers`.
+        workers: how many items are worked on at a time; their results keep the order of the items.
     """
     items, results = _Channel[A](alive), _Channel[B](alive)
     threads = (
         threading.Thread(target=items.fill, args=(iter(source),), name="sdkit-read"),
-        threading.Thread(target=results.fill, args=(_each(work, items.drain()),), name="sdkit-compute"),
+        threading.Thread(target=results.fill, args=(_each(work, items, workers),), name="sdkit-order"),
     )
     try:
         for thread in threads:
@@ -49,10 +55,22 @@ def pipelined(source: Iterable[A], work: Callable[[A], B], *, alive: int = ALIVE
                 thread.join()
 
 
-def _each(work: Callable[[A], B], items: Iterator[A]) -> Iterator[B]:
-    for item in items:
-        yield work(item)
-        del item  # else it would live on while the next is waited for
+def _each(work: Callable[[A], B], items: "_Channel[A]", workers: int) -> Iterator[B]:
+    at_work: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="sdkit-compute") as pool:
+        while not isinstance(item := items.take(), _End):
+            at_work.append(pool.submit(work, item))
+            del item  # else it would live on while the next is waited for
+            if len(at_work) == workers:
+                yield _first(at_work, items)
+        while at_work:
+            yield _first(at_work, items)
+
+
+def _first(at_work: "deque[Future[B]]", items: "_Channel[A]") -> B:
+    result = at_work.popleft().result()
+    items.release()
+    return result
 
 
 @dataclass(frozen=True)
@@ -86,16 +104,22 @@ class _Channel(Generic[A]):
             self._items.put(end)
 
     def drain(self) -> Iterator[A]:
-        """Yield the items as they come; raise the error that ended them."""
-        while True:
-            item = self._items.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
+        """Yield the items as they come; raise the error that ended them. Asking for the next uses an item up."""
+        while not isinstance(item := self.take(), _End):
             yield item
             del item
-            self._places.release()
+            self.release()
+
+    def take(self) -> "A | _End":
+        """Return the next item, which keeps its place until `release`, or the end; raise the error that ended them."""
+        item = self._items.get()
+        if isinstance(item, _End) and item.error is not None:
+            raise item.error
+        return item
+
+    def release(self) -> None:
+        """Give back the place of the first item that still has one."""
+        self._places.release()
 
     def stop(self) -> None:
         """Wake whoever waits for a place or for an item, and let neither go on."""

@@ -39,7 +39,7 @@ class Codes:
     @staticmethod
     def join(parts: "list[Codes]") -> "Codes":
         """Return the codes of several batches as one."""
-        return Codes(np.concatenate([p.static for p in parts]), np.concatenate([p.dynamic for p in parts]))
+        return Codes(_joined([p.static for p in parts]), _joined([p.dynamic for p in parts]))
 
 
 class Verbs:
@@ -90,7 +90,7 @@ class Verbs:
             DataError: codes of other widths, or of different B.
         """
         self._check_codes(codes)
-        return np.concatenate([self._decode(codes[part]) for part in self._parts(len(codes))])
+        return _joined([self._decode(codes[part]) for part in self._parts(len(codes))])
 
     def decode_outputs(self, codes: Codes) -> dict[str, Floats]:
         """Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
@@ -100,7 +100,7 @@ class Verbs:
         """
         self._check_codes(codes)
         parts = [self._outputs(codes[part]) for part in self._parts(len(codes))]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
     def reconstruct(self, x: Array) -> Floats:
         """Return decode(encode(x))."""
@@ -139,7 +139,7 @@ class Verbs:
         for part in self._parts(count):
             size, start = part.stop - part.start, first + part.start
             clips.append(self._decode(Codes(self._static(size, seed, start), self._dynamic(size, steps, seed, start))))
-        return np.concatenate(clips)
+        return _joined(clips)
 
     def resample_static(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
         """Return x with its dynamic codes kept and its static code drawn from the prior."""
@@ -166,7 +166,7 @@ class Verbs:
 
     def _each(self, x: Array, change: Any, first: int = 0) -> Floats:
         self.element.check(x)
-        return np.concatenate(
+        return _joined(
             [self._decode(change(self._encode(x[part], None, 0), first + part.start)) for part in self._parts(len(x))]
         )
 
@@ -216,3 +216,7 @@ class Verbs:
         if not fits or len(static) != len(dynamic) or len(static) == 0:
             given = f"static {static.shape} {static.dtype} and dynamic {dynamic.shape} {dynamic.dtype}"
             raise DataError(f"codes are {given}; expected {expected}")
+
+
+def _joined(parts: list[Floats]) -> Floats:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

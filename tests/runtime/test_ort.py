@@ -2,7 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import onnxruntime
 import pytest
 
 from sdkit.runtime import ort
+from sdkit.runtime.backend import GRAPHS, divided
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
 from sdkit.runtime.runtime import Runtime
@@ -164,9 +167,44 @@ def test_sessions_open_when_first_used_and_once(mini: Bundle) -> None:
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_threads(mini: Bundle, threads: int | None) -> None:
     backend = ort.OnnxBackend(mini, "cpu", threads)
-    options = backend._session("static").get_session_options()
-    assert options.intra_op_num_threads == (threads or len(os.sched_getaffinity(0)))
-    assert options.inter_op_num_threads == 1
+    for graph in GRAPHS:
+        options = backend._session(graph).get_session_options()
+        wanted = threads or len(os.sched_getaffinity(0))
+        assert options.intra_op_num_threads == (wanted if graph in ("encoder", "decoder") else 1)
+        assert options.inter_op_num_threads == 1
+
+
+def test_many_batches_run_on_one_thread_each(mini: Bundle) -> None:
+    backend = ort.OnnxBackend(mini, "cpu", 3)
+    single, count = divided(backend)
+    assert count == 3
+    assert isinstance(single, ort.OnnxBackend)
+    for graph in GRAPHS:
+        assert single._session(graph).get_session_options().intra_op_num_threads == 1
+    assert divided(backend) == (single, 3)
+    assert divided(single) == (single, 1)
+
+
+def test_batches_are_not_divided_on_a_gpu(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, OnCuda)
+    backend = ort.OnnxBackend(mini, "cuda", 3)
+    assert divided(backend) == (backend, 1)
+
+
+def test_sessions_open_once_whatever_thread_is_first(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = ort.OnnxBackend(mini, "cpu", 1)
+    opened: list[str] = []
+    really = backend._open
+
+    def slowly(graph: str, device: str) -> Any:
+        opened.append(graph)
+        time.sleep(0.05)
+        return really(graph, device)
+
+    monkeypatch.setattr(backend, "_open", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(backend._session, ["encoder"] * 4))) == 1
+    assert opened == ["encoder"]
 
 
 def test_missing_onnxruntime(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,93 @@ def test_a_slow_caller_holds_the_source_back() -> None:
             yield number
 
     with pipelined(source(), lambda n: n, alive=2) as results:
-        # Two results are there; the item of the second counts as in use, and one more waits.
-        wait_for(lambda: len(begun) == 3)
+        # Two results are there, and two items wait.
+        wait_for(lambda: len(begun) == 4)
         time.sleep(0.05)
-        assert len(begun) == 3
+        assert len(begun) == 4
         assert next(results) == 0
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_work_at_the_same_time_and_keep_the_order(workers: int) -> None:
+    # Each item waits for as many more as there are workers, so that fewer threads would never end.
+    together = threading.Barrier(workers, timeout=20)
+
+    def work(number: int) -> int:
+        together.wait()
+        time.sleep(0.002 * (number % workers == 0))  # the first of each group is the last to be done
+        return number
+
+    with pipelined(iter(range(12)), work, alive=workers + 2, workers=workers) as results:
+        assert list(results) == list(range(12))
+
+
+@pytest.mark.parametrize("slow", ["source", "work", "caller"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_no_more_than_so_many_are_alive_with_several_workers(slow: str, workers: int) -> None:
+    class In(Item):
+        pass
+
+    class Out(Item):
+        pass
+
+    def rest(who: str) -> None:
+        if who == slow:
+            time.sleep(0.002)
+
+    def source() -> Iterator[In]:
+        for number in range(40):
+            rest("source")
+            yield In(number)
+
+    def work(item: In) -> Out:
+        rest("work")
+        return Out(item.number)
+
+    alive = workers + 1
+    with pipelined(source(), work, alive=alive, workers=workers) as results:
+        numbers = []
+        for out in results:
+            numbers.append(out.number)
+            rest("caller")
+            del out
+    assert numbers == list(range(40))
+    assert In.most <= alive
+    assert Out.most <= alive + workers - 1
+    wait_for(lambda: In.alive == Out.alive == 0)
+
+
+def test_an_error_of_one_worker_comes_after_the_results_before_it() -> None:
+    def work(number: int) -> int:
+        if number == 5:
+            raise ValueError("five")
+        time.sleep(0.002)
+        return number
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="five"), pipelined(iter(range(40)), work, alive=5, workers=3) as results:
+        found.extend(results)
+    assert found == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_memory_is_not_used_again_while_any_worker_reads_it(workers: int) -> None:
+    alive = workers + 2
+    buffers = [[-1] for _ in range(alive)]
+
+    def source() -> Iterator[tuple[int, list[int]]]:
+        for number in range(200):
+            buffer = buffers[number % alive]
+            buffer[0] = number
+            yield number, buffer
+
+    def work(item: tuple[int, list[int]]) -> bool:
+        number, buffer = item
+        time.sleep(0.0005 * (number % 3))
+        return buffer[0] == number
+
+    with pipelined(source(), work, alive=alive, workers=workers) as results:
+        assert all(results)
 
 
 def test_memory_may_be_used_again_once_so_many_more_were_asked_for() -> None:
