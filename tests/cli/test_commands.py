@@ -304,7 +304,7 @@ def test_bench(bundle: Bundle, here: Path, puppets_6: Path) -> None:
         "generate": 6,
     }
     for speed in told["verbs"].values():
-        assert 0 < speed["fraction"] < 3
+        assert speed["fraction"] > 0
     assert told["start_up"]["loaded"] == []
     assert {graph["graph"] for graph in told["profile"]} == set(bundle.manifest.graphs)
     text = sdkit_(f"bench {options}")
