@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -50,7 +51,9 @@ def model_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--threads", type=int, help="of one operator, of every library; the processors by default")
 
 
-def make_run(work: Path, given: Path | None = None, *, name: str = "sprites", **settings: Any) -> sdkit.Run:
+def make_run(
+    work: Path, given: Path | None = None, *, name: str = "sprites", settings: Mapping[str, Any] | None = None
+) -> sdkit.Run:
     """Return a run with a bundle in both formats: the one given, else one trained for an epoch and kept in `work`.
 
     Speed depends on widths, not on what was learned; an epoch makes what is decoded compressible, as pictures are.
@@ -59,7 +62,7 @@ def make_run(work: Path, given: Path | None = None, *, name: str = "sprites", **
         work: folder.
         given: a run.
         name: of the run that is made.
-        settings: of `sdkit.train`, other than the sprites preset's.
+        settings: of model and training, other than the sprites preset's.
     """
     if given is not None:
         return sdkit.find_run(given.resolve())
@@ -71,7 +74,7 @@ def make_run(work: Path, given: Path | None = None, *, name: str = "sprites", **
         with contextlib.chdir(work), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an epoch is too short to learn in, and says so
             say(f"training and exporting {run}")
-            made = sdkit.train(data, preset="sprites", name=name, epochs=1, swap_every=0, **settings)
+            made = sdkit.train(data, preset="sprites", name=name, epochs=1, swap_every=0, **(settings or {}))
             sdkit.export_bundle(made, format="all")
     return sdkit.find_run(run.resolve())
 
@@ -138,19 +141,57 @@ def medians(times: Times) -> dict[str, float]:
     return {name: statistics.median(spent) for name, spent in times.items()}
 
 
+class Others:
+    """How many processors other processes keep busy, on average, since this was made; Linux alone tells."""
+
+    def __init__(self) -> None:
+        self.began, self.busy, self.own = time.monotonic(), _busy(), _own()
+
+    def average(self) -> float | None:
+        """Return the average, or None where it cannot be told."""
+        busy = _busy()
+        if self.busy is None or busy is None:
+            return None
+        spent = busy - self.busy - (_own() - self.own)
+        return round(max(0.0, spent / (time.monotonic() - self.began)), 2)
+
+
+def _busy() -> float | None:
+    """Return the seconds that all processors have been busy."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, irq, softirq, *_ = map(int, stat.read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    """Return the processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+others = Others()
+"""Since the benchmark was started."""
+
+
 def save(path: Path, module: str, found: Mapping[str, Any]) -> None:
-    """Write what was found, with the command and the machine, as JSON."""
+    """Write what was found, with the command and the machine, as JSON.
+
+    `others` of the machine is how many processors were kept busy by other processes meanwhile, on average.
+    """
     import torch
 
     from sdkit.training.device import bf16_available
 
-    machine = {
+    machine: dict[str, Any] = {
         **describe_machine(*PACKAGES),
+        "others": others.average(),
         "torch_threads": torch.get_num_threads(),
         "bf16_instructions": bf16_available(torch.device("cpu")),
     }
     command = " ".join(["python -m", f"benchmarks.{module}", *_shown(sys.argv[1:])])
     path.parent.mkdir(parents=True, exist_ok=True)
+    machine.pop("load")  # which is mostly the benchmark's own
     text = json.dumps({"command": command, "machine": machine, **found}, indent=1)
     path.write_text(text + "\n", "utf-8")
     say(f"wrote {path}")

@@ -1,6 +1,6 @@
 """How time and memory of encode grow: with the number of sequences N, with the batch size B, with the length T.
 
-    python -m benchmarks.growth [--run RUN] [--sequences 1000 3000 10000] [--batches 1 8 32 64 128] [--steps 4 8 16 32 64]
+    python -m benchmarks.growth [--run RUN] [--sequences 1000 3000 10000] [--batches 1 8 64] [--steps 4 8 16]
 
 Every point is an `encode_file` in a process of its own, which tells how much memory it held at most.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     made.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     arguments = made.parse_args()
     bundle = make_run(arguments.work, arguments.run).bundle
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:
         for name, axis in axes(arguments, Path(temporary)).items():
             found[name] = []

@@ -2,15 +2,14 @@
 
     python -m benchmarks.latency [--run RUN] [--calls 200] [--rounds 5]
 
-Calls are made in blocks that take turns. A fresh process imports sdkit.runtime, opens the bundle and encodes a sequence;
-beside it one does the same with PyTorch: import, model, weights, a sequence.
+Calls are made in blocks that take turns. A fresh process imports sdkit.runtime, opens the bundle and encodes a
+sequence; beside it another does the same with PyTorch: import, model, weights, a sequence.
 """
 
-import json
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def milliseconds(run: sdkit.Run, x: np.ndarray[Any, Any], calls: int, threads: i
     last = TorchLoop(eager(run.load_model(), channels_last=True), 1, "none")
     rt = sdkit.Runtime.open(run.bundle, device="cpu", threads=threads)
     tensor = torch.from_numpy(x)
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "PyTorch eager": lambda: torch_loop.codes(tensor),
         "PyTorch channels_last": lambda: last.codes(tensor),
         "sdkit": lambda: rt.encode(x),

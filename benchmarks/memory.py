@@ -26,7 +26,7 @@ def main() -> None:
     if arguments.whole_model or arguments.run:
         bundle = make_run(arguments.work, arguments.run).bundle
     else:
-        bundle = make_run(arguments.work, name="narrow", **NARROW).bundle
+        bundle = make_run(arguments.work, name="narrow", settings=NARROW).bundle
     found = []
     for gigabytes in arguments.gigabytes:
         count = round(gigabytes * 1e9 / SEQUENCE_BYTES)
