@@ -8,9 +8,6 @@ what was learned. The ways take turns round by round, so that a machine whose sp
 
 import argparse
 import contextlib
-import json
-import os
-import platform
 import tempfile
 import time
 import warnings
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import sdkit
+from benchmarks.common import parser, save, table
 from sdkit.export.cases import sample, scale_of
 from sdkit.runtime.element import Array
 
@@ -71,18 +69,16 @@ def measure(rt: sdkit.Runtime, x: Array, rounds: int) -> tuple[dict[str, list[fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle or run; made small when not given")
-    parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--streams", type=int, default=1, help="how many advance together")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--backend", choices=("onnx", "torchscript"), default="onnx")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, help="of one operator; the processors there are by default")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    made = parser(__doc__, "live_stream")
+    made.add_argument("bundle", nargs="?", type=Path, help="a bundle or run; made small when not given")
+    made.add_argument("--frames", type=int, default=1000)
+    made.add_argument("--streams", type=int, default=1, help="how many advance together")
+    made.add_argument("--backend", choices=("onnx", "torchscript"), default="onnx")
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--threads", type=int, help="of one operator; the processors there are by default")
+    arguments = made.parse_args()
     if min(arguments.frames - 1, arguments.streams, arguments.rounds) < 1:
-        parser.error("at least 2 frames, 1 stream and 1 round")
+        made.error("at least 2 frames, 1 stream and 1 round")
     with tempfile.TemporaryDirectory() as folder:
         bundle = arguments.bundle or make_bundle(Path(folder))
         rt = sdkit.Runtime.open(bundle, device=arguments.device, backend=arguments.backend, threads=arguments.threads)
@@ -93,37 +89,36 @@ def main() -> None:
 
 
 def report(arguments: argparse.Namespace, rt: sdkit.Runtime, times: dict[str, list[float]], difference: float) -> None:
-    """Print a table, and write the numbers where they were asked for."""
+    """Print a table and write the numbers."""
     frames, streams = arguments.frames, arguments.streams
-    machine = {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "graphs run by": f"{rt.backend.name} on {rt.device}",
-        "threads": arguments.threads or "default",
-    }
     what = f"variant {rt.manifest.variant}, {rt.element.describe()}, {streams} stream(s), {arguments.rounds} round(s)"
-    print(f"{frames} frames; {what}; {machine}\n")
+    print(f"{frames} frames; {what}; {rt.backend.name} on {rt.device}\n")
     names = {
         "push": (1, "push: codes and reconstruction of one frame"),
         "encode": (frames, f"encode: codes of all {frames} frames at once"),
         "reconstruct": (frames, f"reconstruct: codes and reconstruction of all {frames} frames at once"),
     }
-    print("| call | p50 ms | p95 ms | p50 ms a frame |\n|---|---|---|---|")
+    rows = []
     for name, (size, words) in names.items():
         p50, p95 = np.percentile(times[name], (50, 95))
-        print(f"| {words} | {p50:.3f} | {p95:.3f} | {p50 / size:.3f} |")
+        rows.append((words, f"{p50:.3f}", f"{p95:.3f}", f"{p50 / size:.3f}"))
+    print(table(("call", "p50 ms", "p95 ms", "p50 ms a frame"), rows))
     ratio = np.median(times["encode"]) / np.median(times["push"])
     print(
         f"\nWithout the step graph the code of frame {frames} takes an encode of all: {ratio:.1f} times a push."
         f"\nOnline and offline codes differ by {difference:.2g} at most."
     )
-    if arguments.json:
-        command = "python -m benchmarks.live_stream"
-        shape = {"frames": frames, "streams": streams, "rounds": arguments.rounds, "variant": rt.manifest.variant}
-        found = {"milliseconds": times, "largest difference of codes": difference}
-        arguments.json.write_text(
-            json.dumps({"command": command, "machine": machine, **shape, **found}, indent=1) + "\n", "utf-8"
-        )
+    settings = {
+        "frames": frames,
+        "streams": streams,
+        "rounds": arguments.rounds,
+        "variant": rt.manifest.variant,
+        "element": rt.element.describe(),
+        "graphs run by": f"{rt.backend.name} on {rt.device}",
+        "threads": arguments.threads,
+    }
+    found = {"settings": settings, "milliseconds": times, "largest_difference": difference}
+    save(arguments.json, "live_stream", found)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from sdkit.cli import (
+    bench,
     data,
     decode,
     doctor,
@@ -54,7 +55,7 @@ app.add_typer(data.app, name="data", help="Make and inspect data sets.")
 for module in (
     *(train, tune, export, serve, verify),
     *(encode, decode, reconstruct, swap, generate, render),
-    *(evaluate, reproduce, info, doctor),
+    *(evaluate, reproduce, bench, info, doctor),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 

@@ -23,7 +23,10 @@ from tests.export.runs import copy, quick_export, reseal, write_run
 from tests.tiny import IMAGE, sequences, tiny_model
 
 FLOAT = Element("image", (3, 16, 16), "float32", ("level",))
-BOUND = ("encode in.h5", "decode in.h5", "reconstruct in.h5", "swap in.h5 in.h5", "generate", "info", "verify")
+BOUND = (
+    *("encode in.h5", "decode in.h5", "reconstruct in.h5", "swap in.h5 in.h5", "generate"),
+    *("bench --data in.h5", "info", "verify"),
+)
 """Every command that opens a bundle."""
 SMALL = "--set encoder_widths=[4,6,8] --set decoder_widths=[8,6,4]"
 """Widths that suit images of 16x16."""
@@ -161,6 +164,7 @@ CASES = [
     Case("not HDF5, encode", "encode in.h5", ("in.h5 is not an HDF5 file",), _with_bundle(_not_hdf5)),
     Case("not HDF5, data info", "data info in.h5", ("in.h5 is not an HDF5 file",), _not_hdf5),
     Case("not HDF5, render", "render in.h5", ("in.h5 is not an HDF5 file",), _not_hdf5),
+    Case("not HDF5, bench", "bench --data in.h5", ("in.h5 is not an HDF5 file",), _with_bundle(_not_hdf5)),
     Case("no data", "train in.h5", ("in.h5", "'data'", "holds: none"), lambda bench: bench.write("in.h5", None)),
     Case("too few axes", "train in.h5", ("in.h5", "(4, 16)", "(N, T, C, H, W)"), _array(4, 16)),
     Case("channels last", "train in.h5", ("in.h5", "channels last", "(N, T, C, H, W)"), _array(4, 5, 16, 16, 3)),
@@ -183,6 +187,7 @@ CASES = [
     ),
     Case("swap of N", "swap in.h5 two.h5", ("in.h5 has 4", "two.h5 has 2", "--count 2"), _with_bundle(_good)),
     Case("count", "swap in.h5 two.h5 --count 3", ("--count 3", "two.h5"), _with_bundle(_good)),
+    Case("bench of too many", "bench --data in.h5 -n 9", ("--count 9", "in.h5 holds 4"), _with_bundle(_good)),
     Case("split", "encode in.h5 --split val", ("in.h5", "'val'", "all"), _with_bundle(_good)),
     # Settings.
     Case("preset", "train in.h5 --preset sprits", ("'sprits'", "did you mean 'sprites'?", "puppets"), _good),

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "--json",
     ),
     "reproduce": ("--source", "--seeds", "--epochs", "--rows", "--only", "--device", "--list", "--json"),
+    "bench": ("--data", "--count", "--rounds", "--profile", "--device", "--backend", "--threads", "--folder", "--json"),
     "info": ("--json",),
     "doctor": ("--json",),
 }
@@ -293,3 +294,22 @@ def test_help_lists_every_command() -> None:
     assert names == set(COMMANDS)
     for name in group.commands:
         assert name in text
+
+
+def test_bench(bundle: Bundle, here: Path, puppets_6: Path) -> None:
+    options = f"--data {puppets_6} --count 6 --rounds 1 --device cpu --threads 1 --folder {here}"
+    told = json.loads(sdkit_(f"bench {options} --profile --json"))
+    assert told["bundle"] == str(bundle.path)
+    assert {verb: speed["sequences"] for verb, speed in told["verbs"].items()} == {
+        "encode": 6,
+        "swap": 12,
+        "generate": 6,
+    }
+    for speed in told["verbs"].values():
+        assert speed["fraction"] > 0
+    assert told["start_up"]["loaded"] == []
+    assert {graph["graph"] for graph in told["profile"]} == set(bundle.manifest.graphs)
+    text = sdkit_(f"bench {options}")
+    for word in ("encode", "swap", "generate", "latency", "memory", "start-up", "loaded without need: nothing"):
+        assert word in text
+    assert list(here.iterdir()) == []

@@ -1,0 +1,96 @@
+"""`sdkit bench`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sdkit.cli.options import Backend, BatchSize, Compression, Device, Json, Threads
+from sdkit.cli.screen import out, print_json, reporter
+
+if TYPE_CHECKING:
+    from sdkit.runtime.bench import Bench
+    from sdkit.runtime.operators import GraphProfile
+
+SHOWN = 8
+"""Operators of a graph in the table; --json has all."""
+
+
+def bench(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle or run; the newest run's bundle by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Sequence file; drawn by chance when left out.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="Sequences of each verb; two seconds' worth by default.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of every measurement; medians are told.")] = 3,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell the time of each graph by operator, too.")] = False,
+    device: Device = "auto",
+    backend: Backend = "onnx",
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    compression: Compression = "gzip",
+    folder: Annotated[Path | None, typer.Option(help="Where temporary files are made: on the disk to measure.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle on this machine: rates and what bounds them, latency, memory, start-up."""
+    import msgspec
+
+    from sdkit.runtime.bench import bench as measure
+
+    found = measure(
+        bundle, data, device=device, backend=backend, threads=threads, batch_size=batch_size, count=count,
+        rounds=rounds, profile=profile, compression=compression, folder=folder, reporter=reporter(),
+    )  # fmt: skip
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    _print(found)
+    for graph in found.profile or ():
+        _print_profile(graph)
+
+
+def _print(found: "Bench") -> None:
+    from rich.table import Table
+
+    machine = found.machine
+    out.print(
+        f"{found.bundle}: {found.backend} on {found.device}, B = {found.batch_size}, T = {found.steps}, "
+        f"{found.element}, data {found.data}\n"
+        f"{machine['processors']} processors ({machine['processor']}), load {machine['load']} before",
+        markup=False,
+    )
+    table = Table(title="sequences a second, HDF5 to HDF5, and of each part alone", title_justify="left", box=None)
+    table.add_column("verb", no_wrap=True)
+    for name in ("count", "rate", "elements/s", "read", "compute", "write", "bound by", "reached"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for verb, speed in found.verbs.items():
+        rates = (speed.sequences_a_second, speed.elements_a_second, speed.read, speed.compute, speed.write)
+        figures = ["-" if rate is None else f"{rate:,.0f}" for rate in rates]
+        table.add_row(verb, f"{speed.sequences:,}", *figures, speed.bounded_by, f"{speed.fraction:.0%}")
+    out.print(table)
+    latency, start = found.latency, found.start_up
+    peaks = ", ".join(f"{verb} {_mib(memory.peak)}" for verb, memory in found.memory.items())
+    out.print(f"latency    encode of one sequence: p50 {latency.p50_ms:.2f} ms, p95 {latency.p95_ms:.2f} ms")
+    out.print(f"memory     peak of a fresh process: {peaks}; with open graphs {_mib(found.memory['encode'].opened)}")
+    out.print(
+        f"start-up   {start.total:.2f} s in a fresh process: import {start.import_runtime:.2f}, "
+        f"open {start.open_bundle:.2f}, first encode {start.first_encode:.2f}; "
+        f"loaded without need: {', '.join(start.loaded) or 'nothing'}"
+    )
+
+
+def _print_profile(graph: "GraphProfile") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{graph.graph}: {graph.milliseconds:.2f} ms a run", title_justify="left", box=None)
+    table.add_column("operator", no_wrap=True)
+    for name in ("ms", "share", "calls"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for operator in graph.operators[:SHOWN]:
+        row = (f"{operator.milliseconds:.3f}", f"{operator.share:.1%}", f"{operator.calls:g}")
+        table.add_row(operator.type, *row)
+    out.print(table)
+
+
+def _mib(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f} MiB"
