@@ -150,7 +150,9 @@ def _write(
     for name, module in modules.items():
         files, metadata = {}, _metadata(name, contract[name], config, provenance)
         for format_ in formats:
-            files[format_] = _write_graph(format_, module.eval(), contract[name], folder / name, opset, metadata)
+            files[format_] = _write_graph(
+                format_, module.eval(), contract[name], folder / name, opset, metadata, precision
+            )
             reporter.advance()
         specs[name] = GraphSpec(*contract[name], files)
     reporter.finish()
@@ -175,11 +177,17 @@ def _write(
 
 
 def _write_graph(
-    format_: GraphFormat, module: Any, signature: Signature, stem: Path, opset: int, metadata: Mapping[str, str]
+    format_: GraphFormat,
+    module: Any,
+    signature: Signature,
+    stem: Path,
+    opset: int,
+    metadata: Mapping[str, str],
+    precision: Precision,
 ) -> FileSpec:
     path = stem.with_name(stem.name + SUFFIXES[format_])
     if format_ == "onnx":
-        return write_onnx(module, signature, path, opset=opset, metadata=metadata)
+        return write_onnx(module, signature, path, opset=opset, metadata=metadata, precision=precision)
     return write_torchscript(module, signature, path, metadata=metadata)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sdkit.runtime.element import Array
+from sdkit.runtime.manifest import Precision
 
 ACTIVATIONS = ("LeakyRelu", "Relu")
 """Element by element and without weights: they may go before a change of layout, where ONNX Runtime fuses them."""
@@ -16,15 +17,18 @@ LEAST_CHANNELS = 16
 """ONNX Runtime computes convolutions in blocks of 8 or 16 channels; with fewer, a block is mostly padding."""
 
 
-def rewrite(proto: Any, *, split_transposed: bool = True) -> dict[str, int]:
-    """Apply every rewrite to a model, in place, and return how often each was applied.
+def rewrite(proto: Any, precision: Precision = "float32") -> dict[str, int]:
+    """Apply every rewrite that helps a precision to a model, in place, and return how often each was applied.
 
     Args:
-        proto: an onnx.ModelProto.
-        split_transposed: also write transposed convolutions as plain ones, which pays on CPUs.
+        proto: an onnx.ModelProto, of float32.
+        precision: that it will have. Splitting pays on CPUs in float32; GPUs have fast transposed convolutions, and 8
+            bits a way of their own (`export.convtranspose`).
     """
-    passes: list[Callable[[Any], int]] = [fold_scales, fold_batch_norms, unroll_first_transposed]
-    if split_transposed:
+    passes: list[Callable[[Any], int]] = [fold_scales, fold_batch_norms]
+    if precision != "int8":
+        passes.append(unroll_first_transposed)
+    if precision == "float32":
         passes.append(split_transposed_convolutions)
     done = {}
     for one in passes:

@@ -13,7 +13,7 @@ from sdkit.export.contract import Signature
 from sdkit.export.rewrites import rewrite
 from sdkit.runtime.bundle import file_spec
 from sdkit.runtime.errors import ConfigError, MissingExtraError
-from sdkit.runtime.manifest import FileSpec, TensorSpec
+from sdkit.runtime.manifest import FileSpec, Precision, TensorSpec
 
 OPSETS = (17, 18, 19, 20)
 NEWEST_IR = 10
@@ -28,9 +28,18 @@ def check_opset(opset: int) -> None:
         raise ConfigError(f"opset {opset} cannot be written; choose one of {', '.join(map(str, OPSETS))}")
 
 
-def write_onnx(module: Any, signature: Signature, path: Path, *, opset: int, metadata: Mapping[str, str]) -> FileSpec:
+def write_onnx(
+    module: Any,
+    signature: Signature,
+    path: Path,
+    *,
+    opset: int,
+    metadata: Mapping[str, str],
+    precision: Precision = "float32",
+) -> FileSpec:
     """Write a graph as ONNX, rewrite it to run faster (`export.rewrites`), check it, stamp its contract into
-    metadata_props and return its manifest entry.
+    metadata_props and return its manifest entry. The graph is of float32, also where it is to be converted to another
+    `precision` after.
 
     torch's tracing exporter is used on purpose: the newer one freezes the number of steps of an LSTM up to torch 2.14.
 
@@ -62,7 +71,7 @@ def write_onnx(module: Any, signature: Signature, path: Path, *, opset: int, met
     for values, tensors in ((proto.graph.input, inputs), (proto.graph.output, outputs)):
         del values[:]
         values.extend(_value_info(onnx, tensor) for tensor in tensors)
-    rewrite(proto)
+    rewrite(proto, precision)
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))

@@ -183,7 +183,7 @@ def test_doubling_layers_are_four_convolutions(after: str | None, size: tuple[in
 
 def test_transposed_convolutions_can_be_left_whole() -> None:
     proto = transposed((4, 4), (16, 16), **DOUBLING)
-    assert not any(rewrite(proto, split_transposed=False).values())
+    assert not any(rewrite(proto, "float16").values())
     assert kinds(proto) == ["ConvTranspose"]
 
 
