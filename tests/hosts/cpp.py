@@ -18,7 +18,17 @@ def build(sources: Path, folder: Path, *options: str, kind: str = "Debug") -> Re
     """Build the programs of a CMake project, and return why that cannot be done here; a failing compiler fails."""
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         return "no cmake or no C++ compiler"
-    configure = ["cmake", "-S", str(sources), "-B", str(folder), "-DSDKIT_WERROR=ON", f"-DCMAKE_BUILD_TYPE={kind}"]
+    # Warnings are errors where nothing is inlined: of inlined strings GCC 12 warns by mistake (its bug 105651).
+    werror = "ON" if kind == "Debug" else "OFF"
+    configure = [
+        "cmake",
+        "-S",
+        str(sources),
+        "-B",
+        str(folder),
+        f"-DSDKIT_WERROR={werror}",
+        f"-DCMAKE_BUILD_TYPE={kind}",
+    ]
     found = subprocess.run([*configure, *options], capture_output=True, text=True, check=False)
     if found.returncode != 0 and "Could NOT find" in found.stderr + found.stdout:
         return f"a library is missing: {found.stderr.strip().splitlines()[-1]}"
