@@ -25,6 +25,9 @@ def export(
     calibration_count: Annotated[
         int, typer.Option("--calibration-count", min=1, help="Of int8: how many sequences of the training split.")
     ] = 64,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Of int8 and float16: evaluate graphs and model, and keep both figures.")
+    ] = False,
     web: Annotated[
         Path | None, typer.Option(help="Folder: a page that runs the bundle in a browser; a bundle that fits is kept.")
     ] = None,
@@ -47,11 +50,14 @@ def export(
 
     if web is None and (samples or onnxruntime_web):
         raise ConfigError("--samples and --onnxruntime-web belong to --web")
+    if metrics:
+        from sdkit.experiments.metric_parity import metrics_of
+
     if web is not None:
         check_output(web, force=force)
         if format_ == "torchscript":
             raise ConfigError("the page of --web runs ONNX graphs; pass --format onnx or all")
-    ready = ready_bundle(run, output, weights) if web is not None and not force else None
+    ready = ready_bundle(run, output, weights, precision) if web is not None and not force else None
     bundle = ready or sdkit.export_bundle(
         run,
         output,
@@ -61,6 +67,7 @@ def export(
         precision=precision,
         calibration=calibration,
         calibration_count=calibration_count,
+        metrics=metrics_of(run, calibration, reporter=reporter()) if metrics else None,
         force=force,
         reporter=reporter(),
     )

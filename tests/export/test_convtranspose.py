@@ -44,7 +44,7 @@ def compute(proto: Any, x: Array) -> Array:
     return np.asarray(session.run(["y"], {"x": x})[0])
 
 
-DOUBLING = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+DOUBLING: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 3), (2, 8)])
