@@ -89,12 +89,12 @@ def _precision(manifest: Manifest) -> str:
 
 NOTES = {
     "int8": [
-        "Weights and activations of 8 bits are for CPUs. An LSTM's inputs are quantised as they come, all sequences of a",
-        "call together, so that a code depends a little on the others in its batch.",
+        "Weights and activations of 8 bits are for CPUs. An LSTM's inputs are quantised as they come, all sequences",
+        "of a call together, so that a code depends a little on the others in its batch.",
     ],
     "float16": [
-        "Graphs of float16 are for GPUs. This table was computed on a CPU, where ONNX Runtime rounds to float16 but computes",
-        "in float32, slower than float32 graphs; `sdkit verify --device cuda` proves them on a GPU.",
+        "Graphs of float16 are for GPUs. The errors were measured on a CPU, where ONNX Runtime keeps float16 values",
+        "but computes in float32, slower than float32 graphs do; `sdkit verify --device cuda` proves them on a GPU.",
     ],
 }
 
@@ -113,14 +113,16 @@ def _price(report: Report) -> list[str]:
             "| result | mean error | root mean square | largest |",
             "|---|---|---|---|",
             *[
-                f"| {line.result} | {100 * line.mean_rel:.2f} % | {100 * line.rms_rel:.2f} % | {100 * line.max_rel:.2f} % |"
+                f"| {line.result} | {line.mean_rel:.2%} | {line.rms_rel:.2%} | {line.max_rel:.2%} |"
                 for line in errors.lines
             ],
             "",
         ]
     if report.metrics:
         lines += ["| evaluation | this bundle | float32 |", "|---|---|---|"]
-        lines += [f"| {name} | {metric.value:.4g} | {metric.reference:.4g} |" for name, metric in report.metrics.items()]
+        lines += [
+            f"| {name} | {metric.value:.4g} | {metric.reference:.4g} |" for name, metric in report.metrics.items()
+        ]
         lines += [""]
     return lines
 
