@@ -25,6 +25,9 @@ def export(
     calibration_count: Annotated[
         int, typer.Option("--calibration-count", min=1, help="Of int8: how many sequences of the training split.")
     ] = 64,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Of int8 and float16: evaluate graphs and model, and keep both figures.")
+    ] = False,
     web: Annotated[
         Path | None, typer.Option(help="Folder: a page that runs the bundle in a browser; a bundle that fits is kept.")
     ] = None,
@@ -51,6 +54,9 @@ def export(
 
     if web is None and (samples or onnxruntime_web):
         raise ConfigError("--samples and --onnxruntime-web belong to --web")
+    if metrics:
+        from sdkit.experiments.metric_parity import metrics_of
+
     for target in (web, triton):
         if target is not None:
             check_output(target, force=force)
@@ -58,7 +64,7 @@ def export(
                 what = "the page of --web" if target == web else "the repository of --triton"
                 raise ConfigError(f"{what} runs ONNX graphs; pass --format onnx or all")
     extra = web is not None or triton is not None
-    ready = ready_bundle(run, output, weights) if extra and not force else None
+    ready = ready_bundle(run, output, weights, precision) if extra and not force else None
     bundle = ready or sdkit.export_bundle(
         run,
         output,
@@ -68,6 +74,7 @@ def export(
         precision=precision,
         calibration=calibration,
         calibration_count=calibration_count,
+        metrics=metrics_of(run, calibration, reporter=reporter()) if metrics else None,
         force=force,
         reporter=reporter(),
     )

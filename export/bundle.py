@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from sdkit.export.card import model_card
 from sdkit.export.cases import golden, scale_of
 from sdkit.export.contract import Signature, signatures
-from sdkit.export.parity import Errors, Report, measure_errors
+from sdkit.export.parity import Metric, Report, measure_errors
 from sdkit.export.precision import (
     CALIBRATION_COUNT,
     Calibration,
@@ -31,11 +31,14 @@ from sdkit.runtime.ort import OnnxBackend
 from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.verbs import Verbs
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
 
 Formats = Literal["onnx", "torchscript", "all"]
 Weights = Literal["best", "last"]
+Metrics = Callable[[Verbs, Verbs], dict[str, Metric]]
+"""Given the graphs and the float32 model, returns figures of both."""
 
 
 def export_bundle(
@@ -48,6 +51,7 @@ def export_bundle(
     precision: Precision = "float32",
     calibration: str | Path | None = None,
     calibration_count: int = CALIBRATION_COUNT,
+    metrics: Metrics | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Bundle:
@@ -62,6 +66,8 @@ def export_bundle(
         precision: `float32`; `int8` (quantised; for CPUs) or `float16` (for GPUs), of ONNX graphs that gain by it.
         calibration: of int8: sequences whose training split it is calibrated on; the run's training data when None.
         calibration_count: of sequences.
+        metrics: of int8 and float16: what compares the graphs with the model by an evaluation, for parity.json;
+            `sdkit.experiments.metric_parity.metrics_of` makes one.
         force: replace an existing bundle.
         reporter: is told how it goes.
 
@@ -83,7 +89,7 @@ def export_bundle(
     if target.exists() and not (target / "manifest.json").is_file():
         raise ConfigError(f"{target} exists and is not a bundle; it is not replaced, choose another output")
     reporter = reporter or Quiet()
-    data = _data(source, precision, calibration, calibration_count)
+    data = _data(source, precision, calibration, calibration_count, metrics)
     with replacing(target, force=force) as temporary:
         temporary.mkdir()
         manifest = _write(source, file, temporary, formats, opset, weights, precision, data, reporter)
@@ -93,8 +99,8 @@ def export_bundle(
             report.require()
         finally:
             reporter.finish()
-        if data is not None:
-            report.errors = _errors(source, weights, Bundle(temporary, manifest), data, reporter)
+        if precision != "float32":
+            _measure(report, source, weights, Bundle(temporary, manifest), data, metrics, reporter)
         complete(temporary, manifest, report)
     return Bundle.open(target)
 
@@ -107,11 +113,15 @@ def _formats(name: str) -> tuple[GraphFormat, ...]:
     return (name,)
 
 
-def _data(run: Run, precision: Precision, path: str | Path | None, count: int) -> Calibration | None:
+def _data(
+    run: Run, precision: Precision, path: str | Path | None, count: int, metrics: Metrics | None
+) -> Calibration | None:
     """Return what int8 is calibrated on and errors are measured on; float16 can do without."""
     if precision == "float32":
-        if path is not None:
-            raise ConfigError("--calibration belongs to --precision int8 and float16; float32 graphs are exact")
+        if path is not None or metrics is not None:
+            raise ConfigError(
+                "calibration and metrics belong to --precision int8 and float16: float32 graphs are exact"
+            )
         return None
     try:
         return calibration_of(run, path, count)
@@ -240,24 +250,30 @@ def _provenance(run: Run, config: RunConfig, weights: Path, which: str) -> Prove
     )
 
 
-def _errors(run: Run, which: Weights, bundle: Bundle, data: Calibration, reporter: Reporter) -> Errors:
-    """Measure the price of a lower precision. The graphs were run in a process of their own before: none crashes."""
+def _measure(
+    report: Report,
+    run: Run,
+    which: Weights,
+    bundle: Bundle,
+    data: Calibration | None,
+    metrics: Metrics | None,
+    reporter: Reporter,
+) -> None:
+    """Measure the price of a lower precision. The graphs ran in a process of their own before: none crashes."""
     from sdkit.models.graphs import verbs
 
-    reporter.start("measuring errors on held-out sequences", 1)
-    try:
-        candidate = Runtime(bundle, OnnxBackend(bundle, "cpu"))
-        count = len(data.sequences) if bundle.manifest.precision == "int8" else 0
-        return measure_errors(
-            verbs(run.load_model(which)),
-            candidate,
-            data.held_out,
-            scale_of(bundle.manifest.model),
-            data=data.data,
-            calibrated_on=count,
-        )
-    finally:
-        reporter.finish()
+    reference, candidate = verbs(run.load_model(which)), Runtime(bundle, OnnxBackend(bundle, "cpu"))
+    if data is not None:
+        reporter.start("measuring errors on held-out sequences", 1)
+        try:
+            count = len(data.sequences) if bundle.manifest.precision == "int8" else 0
+            scale = scale_of(bundle.manifest.model)
+            x, name = data.held_out, data.name
+            report.errors = measure_errors(reference, candidate, x, scale, data=name, calibrated_on=count)
+        finally:
+            reporter.finish()
+    if metrics is not None:
+        report.metrics = metrics(candidate, reference)
 
 
 def complete(folder: Path, manifest: Manifest, report: Report) -> None:

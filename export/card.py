@@ -27,6 +27,7 @@ def model_card(manifest: Manifest, report: Report) -> str:
         f"| source of the data | {p.data_source or 'not stated'} |",
         f"| licence of the data | {p.data_licence or 'not stated'} |",
         f"| weights | {p.weights}, SHA-256 `{p.weights_sha256}` |",
+        f"| precision | {_precision(manifest)} |",
         f"| exported | {p.created}, torch {p.torch_version}, formats: {', '.join(manifest.formats)} |",
         "",
         "## Use",
@@ -59,6 +60,7 @@ def model_card(manifest: Manifest, report: Report) -> str:
         "|---|---|---|---|",
         *_parity(report),
         "",
+        *_price(report),
         "## Limits",
         "",
         "The split is learned without labels: nothing guarantees which factor goes where. Judge it on your own data",
@@ -74,6 +76,55 @@ def _tensors(graph: GraphSpec, side: str) -> str:
 
 def _shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
+
+
+def _precision(manifest: Manifest) -> str:
+    """Return the precision, and which graphs have it where not all do."""
+    lower = [name for name in manifest.graphs if manifest.precision_of(name) == manifest.precision]
+    if manifest.precision == "float32":
+        return "float32"
+    others = [name for name in manifest.graphs if name not in lower]
+    return f"{manifest.precision}: {', '.join(lower)}" + (f"; float32: {', '.join(others)}" if others else "")
+
+
+NOTES = {
+    "int8": [
+        "Weights and activations of 8 bits are for CPUs. An LSTM's inputs are quantised as they come, all sequences",
+        "of a call together, so that a code depends a little on the others in its batch.",
+    ],
+    "float16": [
+        "Graphs of float16 are for GPUs. The errors were measured on a CPU, where ONNX Runtime keeps float16 values",
+        "but computes in float32, slower than float32 graphs do; `sdkit verify --device cuda` proves them on a GPU.",
+    ],
+}
+
+
+def _price(report: Report) -> list[str]:
+    """Return a section on what a lower precision costs; nothing of float32."""
+    if report.precision == "float32":
+        return []
+    lines = ["## Precision", "", *NOTES[report.precision], ""]
+    if report.errors is not None:
+        errors = report.errors
+        calibrated = f"; calibrated on {errors.calibrated_on} of the training split" if errors.calibrated_on else ""
+        lines += [
+            f"Against float32, on {errors.sequences} sequences held out of {errors.data}{calibrated}:",
+            "",
+            "| result | mean error | root mean square | largest |",
+            "|---|---|---|---|",
+            *[
+                f"| {line.result} | {line.mean_rel:.2%} | {line.rms_rel:.2%} | {line.max_rel:.2%} |"
+                for line in errors.lines
+            ],
+            "",
+        ]
+    if report.metrics:
+        lines += ["| evaluation | this bundle | float32 |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {metric.value:.4g} | {metric.reference:.4g} |" for name, metric in report.metrics.items()
+        ]
+        lines += [""]
+    return lines
 
 
 def _parity(report: Report) -> list[str]:

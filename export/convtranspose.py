@@ -49,6 +49,10 @@ def rewrite_transposed(proto: Any) -> int:
 
     graph = proto.graph
     constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+    for node in graph.node:
+        # The exporter keeps equal weights once, and names the others by such nodes.
+        if node.op_type == "Identity" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
     shapes = _shapes(onnx.shape_inference.infer_shapes(proto))
     outputs = {value.name for value in graph.output}
     readers: dict[str, list[Node]] = {}

@@ -54,8 +54,8 @@ OFFSET = 1_000_000
 class Calibration(NamedTuple):
     """Sequences (N, T, *element) in data units, from the training split, and others (M, T, *element) to judge by."""
 
-    data: str
-    """Name of the file."""
+    name: str
+    """Of the data set."""
     sequences: Array
     held_out: Array
     """From the validation split: choices and errors are never measured on test data."""

@@ -17,6 +17,7 @@ import numpy as np
 from sdkit.runtime.bundle import Bundle, sha256
 from sdkit.runtime.errors import BundleError, ConfigError, DataError, MissingExtraError, MissingFileError, first_line
 from sdkit.runtime.locate import BUNDLE_FILE
+from sdkit.runtime.manifest import Precision
 from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.sequences import Indices, SequenceFile
 
@@ -84,9 +85,12 @@ def write_page(
 
 
 def ready_bundle(
-    run: str | Path | None, path: str | Path | None = None, weights: Literal["best", "last"] = "best"
+    run: str | Path | None,
+    path: str | Path | None = None,
+    weights: Literal["best", "last"] = "best",
+    precision: Precision = "float32",
 ) -> Bundle | None:
-    """Return a run's bundle if it was exported before, of these very weights and as ONNX; else None.
+    """Return a run's bundle if it was exported before, of these very weights, as ONNX and so precise; else None.
 
     Raises:
         MissingFileError: no run, or no weights in it yet.
@@ -100,6 +104,7 @@ def ready_bundle(
         return None
     bundle = Bundle.open(folder)
     same = bundle.manifest.provenance.weights_sha256 == sha256(source.weights(weights))
+    same = same and bundle.manifest.precision == precision
     return bundle if same and "onnx" in bundle.manifest.formats else None
 
 

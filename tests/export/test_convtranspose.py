@@ -117,3 +117,14 @@ def test_a_result_that_others_read_keeps_its_batch_norm() -> None:
     assert rewrite_transposed(proto) == 1
     assert "BatchNormalization" in {node.op_type for node in proto.graph.node}
     np.testing.assert_allclose(compute(proto, x), want, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_the_exporter_keeps_once_are_found() -> None:
+    proto = model(("N", 3, 4, 4), normal(3, 5, 4, 4), norm=True, **DOUBLING)
+    proto.graph.node[1].input[3] = "alias"
+    proto.graph.node.insert(0, helper.make_node("Identity", ["offset"], ["alias"], "same"))
+    x = normal(2, 3, 4, 4)
+    want = compute(proto, x)
+    assert rewrite_transposed(proto) == 1
+    assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
+    np.testing.assert_allclose(compute(proto, x), want, rtol=1e-4, atol=1e-4)

@@ -186,3 +186,22 @@ def test_the_manifest_of_a_bundle_round_trips(mini: Bundle) -> None:
     assert manifest == mini.manifest
     assert manifest.to_json() == path.read_bytes()
     assert manifest.model["static_size"] == manifest.letters.static_size == 5
+
+
+def test_precision_is_told_graph_by_graph() -> None:
+    spec = FileSpec("e.onnx", "ab" * 32, 12, precision="int8")
+    graph = msgspec.structs.replace(small().graphs["encoder"], files={"onnx": spec})
+    manifest = msgspec.structs.replace(small(), graphs={**small().graphs, "encoder": graph})
+    again = parse(manifest.to_json(), "here")
+    assert again.to_json() == manifest.to_json()
+    assert (again.precision, again.precision_of("encoder"), again.precision_of("prior")) == ("int8", "int8", "float32")
+    with pytest.raises(ManifestError, match="Invalid enum value 'int4'"):
+        parse(manifest.to_json().replace(b'"int8"', b'"int4"'), "here")
+
+
+def test_manifests_from_before_there_was_a_precision_keep_their_digest() -> None:
+    """The digest below is what the first sdkit gave these values; the text of old bundles must stay good."""
+    text = small().to_json()
+    assert b"precision" not in text
+    assert parse(text, "here").digest == "8ea3f93f0ed2402a3acaf20ec6e27d5a144bdbbc7cd0d2a9ec4fdc410bf2dac5"
+    assert (small().precision, small().precision_of("encoder")) == ("float32", "float32")

@@ -1,0 +1,90 @@
+"""Metric parity: whether an evaluation finds the same of graphs of a lower precision as of the float32 model."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from sdkit.evaluation import generation
+from sdkit.evaluation.coding import Parts, check_element, parts_of
+from sdkit.evaluation.judge import find_judge
+from sdkit.evaluation.tasks import tasks_of
+from sdkit.export.parity import Metric
+from sdkit.runtime.errors import ConfigError, MissingFileError
+from sdkit.runtime.locate import RUNS
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.verbs import Verbs
+from sdkit.training.run import find_run
+
+JUDGES = RUNS / "judges"
+
+
+def metrics_of(
+    run: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    judges: Path = JUDGES,
+    repeats: int = 1,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Callable[[Verbs, Verbs], dict[str, Metric]]:
+    """Return what `export_bundle` takes as `metrics`, after checking that a run's data have labels to judge by.
+
+    Args:
+        run: whose training data are taken; the newest when None.
+        data: another labelled file with a test split.
+        judges: folder of judges; one is trained where none fits.
+        repeats: draws of codes that are sampled.
+        seed: of draws and heads.
+        reporter: is told how it goes.
+
+    Raises:
+        MissingFileError: no run, or data that are gone.
+        ConfigError: data without labels or targets that an evaluation could use.
+    """
+    config = find_run(run).config
+    path = Path(data) if data is not None else Path(config.data.path)
+    if not path.is_file():
+        raise MissingFileError(
+            f"metrics need labelled sequences, but {path} does not exist; put it back, or leave out --metrics"
+        )
+    file = SequenceFile(path)
+    parts = parts_of(file, val_fraction=config.train.val_fraction, seed=config.train.seed)
+    if not _judged(file) and not tasks_of(file, parts)[0]:
+        raise ConfigError(f"{path} has no labels or targets that an evaluation could compare; leave out --metrics")
+    figures = partial(
+        _figures, file=file, parts=parts, repeats=repeats, seed=seed, judges=judges, reporter=reporter or Quiet()
+    )
+
+    def compare(candidate: Verbs, reference: Verbs) -> dict[str, Metric]:
+        check_element(reference, file)
+        found, wanted = figures(candidate), figures(reference)
+        return {name: Metric(value, wanted[name]) for name, value in found.items() if name in wanted}
+
+    return compare
+
+
+def _judged(file: SequenceFile) -> bool:
+    return bool(file.factors) and file.element.kind == "image"
+
+
+def _figures(
+    verbs: Verbs, *, file: SequenceFile, parts: Parts, repeats: int, seed: int, judges: Path, reporter: Reporter
+) -> dict[str, float]:
+    """Return the figures of the test split: accuracies of the judge on what is kept, and those of every task."""
+    found: dict[str, float] = {}
+    if _judged(file):
+        judge = find_judge(file, folder=judges, reporter=reporter)
+        protocols = (
+            generation.reconstruction(verbs, judge, file, reporter=reporter),
+            generation.dynamic_kept(verbs, judge, file, repeats=repeats, seed=seed, reporter=reporter),
+            generation.static_kept(verbs, judge, file, repeats=repeats, seed=seed, reporter=reporter),
+        )
+        for scores in protocols:
+            kept = {name: factor for name, factor in scores.factors.items() if factor.kept}
+            title = scores.protocol.replace("_", " ")
+            found |= {f"judge accuracy of {name}, {title}": factor.accuracy.mean for name, factor in kept.items()}
+    for task in tasks_of(file, parts)[0]:
+        figures = task.run(verbs, file, parts, seed=seed, reporter=reporter).figures
+        found |= {f"{task.metrics.get(name, name)} of {task.name}": value for name, value in figures.items()}
+    return found
