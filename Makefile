@@ -1,7 +1,7 @@
 # make demo    train on the built-in data, export, swap, generate; leaves pictures to look at
 # make test    the whole test suite
 # make check   format, lint, types, import rules
-# make bench   tables of speed
+# make bench   all benchmarks, and docs/performance.md from what they found
 # make clean   remove all that these made
 # Each sets up the virtual environment it needs.
 
@@ -37,7 +37,14 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
+	$(BIN)/python -m benchmarks.compare --count 512
+	$(BIN)/python -m benchmarks.efficiency
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.live_stream
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
