@@ -2,7 +2,7 @@
 # make test    the whole test suite
 # make check   format, lint, types, import rules
 # make hosts   build the hosts in other languages, and hold each against the conformance set: one table
-# make bench   tables of speed
+# make bench   all benchmarks, and docs/performance.md from what they found
 # make clean   remove all that these made
 # Each sets up the virtual environment it needs; hosts also installs compilers, node and a browser (make hosts-setup).
 
@@ -46,7 +46,14 @@ hosts: hosts-setup
 	$(BIN)/python -m tests.hosts.table --build build/hosts $(HOSTS)
 
 bench: setup
+	$(BIN)/python -m benchmarks.compare --count 512
+	$(BIN)/python -m benchmarks.efficiency
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.live_stream
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage

@@ -1,0 +1,4 @@
+"""The tiny bundle and the files of the runtime's tests."""
+
+from tests.runtime.conftest import mini as mini
+from tests.runtime.conftest import write_sequences as write_sequences
