@@ -113,7 +113,8 @@ def test_pixels_are_not_rounded_again(lower: dict[str, Bundle]) -> None:
     node = next(node for node in proto.graph.node if node.op_type == "Conv")
     dequantised = made[node.input[0]]
     arrays = {i.name: onnx.numpy_helper.to_array(i) for i in proto.graph.initializer}
-    assert (arrays[dequantised.input[1]], arrays[dequantised.input[2]]) == (pytest.approx(1 / 255), 0)
+    assert float(arrays[dequantised.input[1]]) == pytest.approx(1 / 255)
+    assert int(arrays[dequantised.input[2]]) == 0
     name = dequantised.input[0]
     while name != "x":
         assert made[name].op_type == "Reshape"
