@@ -26,7 +26,6 @@ import msgspec
 import numpy as np
 
 from sdkit.export.cases import generated
-from sdkit.export.convtranspose import rewrite_transposed
 from sdkit.runtime.bundle import file_spec
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError, MissingExtraError, MissingFileError
@@ -231,13 +230,12 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
     """Return a model whose convolutions and what lies between them compute in 8 bits.
 
     Args:
-        proto: the float32 model.
+        proto: the float32 model, rewritten for int8 (`export.rewrites`).
         feeds: its inputs, N rows each, to calibrate on.
     """
     tools, onnx = _quantisation(), _onnx()
     model = onnx.ModelProto()
     model.CopyFrom(proto)
-    rewrite_transposed(model)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
     _clip_saturated(model.graph)

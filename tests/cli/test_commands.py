@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import sdkit
 from sdkit.cli.main import app
 from sdkit.data import make_dataset
+from sdkit.export.parity import Metric
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.element import Array
 from sdkit.runtime.sequences import SequenceFile
@@ -29,7 +30,21 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data info": ("--check", "--json"),
     "train": ("--preset", "--variant", "--set", "--epochs", "--seed", "--name", "--device", "--resume", "--json"),
     "tune": ("--trials", "--epochs", "--objective", "--preset", "--set", "--seed", "--study", "--timeout", "--json"),
-    "export": ("--format", "--output", "--opset", "--weights", "--web", "--samples", "--triton", "--force", "--json"),
+    "export": (
+        "--format",
+        "--output",
+        "--opset",
+        "--weights",
+        "--precision",
+        "--calibration",
+        "--calibration-count",
+        "--metrics",
+        "--web",
+        "--samples",
+        "--triton",
+        "--force",
+        "--json",
+    ),
     "serve": ("--port", "--no-open"),
     "verify": ("--run", "--device", "--json"),
     "encode": ("--output", "--bundle", "--split", "--seed", "--device", "--backend", "--batch-size", "--force"),
@@ -145,6 +160,31 @@ def test_export_as_json(here: Path, trained: Callable[[str], Run]) -> None:
     assert told["ok"] is True
     assert {"result", "max_abs", "atol"} <= set(told["results"][0])
     assert (here / "out" / "manifest.json").is_file()
+
+
+def test_export_of_8_bits(here: Path, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def metrics_of(run: Path, data: Path | None, reporter: Any) -> Any:
+        asked.append((run, data))
+        return lambda candidate, reference: {"judge accuracy": Metric(0.5, 0.75)}
+
+    monkeypatch.setattr("sdkit.experiments.metric_parity.metrics_of", metrics_of)
+    run = trained("paper").path
+    text = sdkit_(f"export {run} -o small --precision int8 --calibration-count 8 --metrics")
+    assert asked == [(run, None)]
+    assert "rms 15 %" in text
+    assert "int8 against float32 on" in text
+    assert "judge accuracy: 0.5, in float32 0.75" in text
+    facts = json.loads(sdkit_("info small --json"))
+    assert facts["precision"] == "int8"
+    told = json.loads(sdkit_("verify small --json"))
+    assert (told["ok"], told["precision"]) == (True, "int8")
+    said = sdkit_(f"export {run} -o half --precision float16 --json")
+    assert json.loads(said)["errors"]["calibrated_on"] == 0
+    for options in ("--precision int8 --format all", "--metrics", "--calibration x.h5", "--precision int4"):
+        sdkit_(f"export {run} -o other {options}", code=2)
+    assert not (here / "other").exists()
 
 
 def test_verify(bundle: Bundle) -> None:

@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sdkit.export.rewrites import (
+    LEAST_CHANNELS,
     fold_batch_norms,
     fold_scales,
+    join_transposed_convolutions,
     rewrite,
     split_transposed_convolutions,
     unroll_first_transposed,
@@ -166,6 +168,7 @@ def test_sizes_that_are_not_known_stay() -> None:
     unchanged(transposed(("H", "W"), (8, 4)), unroll_first_transposed)  # type: ignore[arg-type]
     proto = transposed(("H", "W"), (16, 16), strides=[2, 2], pads=[1, 1, 1, 1])  # type: ignore[arg-type]
     unchanged(proto, split_transposed_convolutions)
+    unchanged(proto, join_transposed_convolutions)
 
 
 DOUBLING: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
@@ -179,6 +182,26 @@ def test_doubling_layers_are_four_convolutions(after: str | None, size: tuple[in
     assert found.count("Conv") == 4
     assert "ConvTranspose" not in found
     assert found.count("LeakyRelu") == (4 if after == "LeakyRelu" else 0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 3), (2, 8)])
+def test_in_8_bits_doubling_layers_are_one_convolution(size: tuple[int, int], bias: bool) -> None:
+    proto = transposed(size, (3, 5), 4, "LeakyRelu", bias, **DOUBLING)
+    found = check(proto, join_transposed_convolutions, floats(2, 3, *size))
+    assert (found.count("Conv"), found.count("ConvTranspose")) == (1, 0)
+
+
+@pytest.mark.parametrize("change", [split_transposed_convolutions, join_transposed_convolutions])
+def test_whole_numbers_come_out_to_the_last_bit(change: Callable[[Any], int]) -> None:
+    """Sums of whole numbers have no rounding: a term too many, too few or elsewhere would be seen."""
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **DOUBLING)]
+    weights = RNG.integers(-9, 10, (16, 17, 4, 4)).astype(np.float32)
+    proto = model(nodes, {"w": weights}, ("N", 16, 6, 5))
+    x = RNG.integers(-9, 10, (3, 16, 6, 5)).astype(np.float32)
+    (want,) = run(proto, x)
+    assert change(proto) == 1
+    np.testing.assert_array_equal(run(proto, x)[0], want)
 
 
 def test_transposed_convolutions_can_be_left_whole() -> None:
@@ -202,6 +225,8 @@ def test_transposed_convolutions_can_be_left_whole() -> None:
 )
 def test_other_transposed_convolutions_stay(channels: tuple[int, int], kernel: int, attributes: dict[str, Any]) -> None:
     unchanged(transposed((4, 4), channels, kernel, **attributes), split_transposed_convolutions)
+    if min(channels) >= LEAST_CHANNELS:  # in 8 bits few channels are no hindrance
+        unchanged(transposed((4, 4), channels, kernel, **attributes), join_transposed_convolutions)
 
 
 def test_an_activation_whose_input_is_read_by_others_is_not_moved() -> None:

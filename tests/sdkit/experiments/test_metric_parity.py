@@ -1,0 +1,82 @@
+"""Figures of graphs and model side by side: of judges for images, of tasks for series; and data without labels."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from sdkit.experiments import metric_parity
+from sdkit.experiments.metric_parity import metrics_of
+from sdkit.export.parity import Metric
+from sdkit.models.graphs import verbs as model_verbs
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
+from sdkit.runtime.sequences import Factor, SequenceFile
+from sdkit.training.run import Run
+from tests.export.runs import lively_model, write_run
+from tests.sdkit.evaluation import labelled
+from tests.sdkit.evaluation.labelled import Deaf, Told, verbs
+
+KEPT = {
+    "judge accuracy of colour, reconstruction",
+    "judge accuracy of motion, reconstruction",
+    "judge accuracy of motion, dynamic kept",
+    "judge accuracy of colour, static kept",
+}
+
+
+class Brightness:
+    """A judge that goes by the mean of a sequence: whatever it says depends on every pixel."""
+
+    def __init__(self, factors: tuple[Factor, ...]) -> None:
+        self.factors = factors
+
+    def probabilities(self, x: Array) -> dict[str, Array]:
+        level = x.mean((1, 2, 3, 4)) * 1e3
+        return {
+            f.name: np.eye(len(f.values), dtype=np.float32)[level.astype(int) % len(f.values)] for f in self.factors
+        }
+
+
+def run_on(folder: Path, data: Path) -> Run:
+    """Return a run that was trained on a file, to go by its config."""
+    run = write_run(folder / "run", lively_model())
+    config = msgspec.structs.replace(run.config, data=msgspec.structs.replace(run.config.data, path=str(data)))
+    (run.path / "config.json").write_bytes(msgspec.json.encode(config))
+    return run
+
+
+def test_judges_compare_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SequenceFile(labelled.images(tmp_path / "squares.h5"))
+    monkeypatch.setattr(metric_parity, "find_judge", lambda *args, **options: Brightness(file.factors))
+    compare = metrics_of(run_on(tmp_path, file.path).path)
+    model, other = model_verbs(lively_model()), model_verbs(lively_model(seed=1))
+    same = compare(model, model)
+    assert set(same) == KEPT
+    assert all(metric.value == metric.reference for metric in same.values())
+    changed = compare(other, model)
+    assert {name: metric.reference for name, metric in changed.items()} == {n: m.value for n, m in same.items()}
+    assert any(metric.value != metric.reference for metric in changed.values())
+
+
+def test_tasks_compare_series(tmp_path: Path) -> None:
+    data = labelled.series(tmp_path / "waves.h5")
+    compare = metrics_of(run_on(tmp_path, tmp_path / "gone.h5").path, data)
+    found = compare(verbs(Deaf()), verbs(Told()))
+    auroc = next(metric for name, metric in found.items() if "AUROC" in name and name.endswith("of ill"))
+    assert isinstance(auroc, Metric)
+    assert auroc.reference > 0.95 > auroc.value
+    assert any(name.endswith("of targets") for name in found)
+
+
+def test_data_that_say_nothing_are_refused_before_the_work(tmp_path: Path) -> None:
+    run = run_on(tmp_path, tmp_path / "gone.h5")
+    with pytest.raises(MissingFileError, match=r"gone\.h5 does not exist; put it back, or leave out --metrics"):
+        metrics_of(run.path)
+    plain = labelled.series(tmp_path / "plain.h5", labelled=False, targets=False)
+    with pytest.raises(ConfigError, match=r"plain\.h5 has no labels or targets .*; leave out --metrics"):
+        metrics_of(run.path, plain)
+    compare = metrics_of(run.path, labelled.series(tmp_path / "waves.h5"))
+    with pytest.raises(DataError):
+        compare(model_verbs(lively_model()), model_verbs(lively_model()))
