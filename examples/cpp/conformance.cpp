@@ -70,10 +70,12 @@ bool check_noise(const fs::path& folder, const std::string& name, const Json& ab
         exact = exact &&
                 sdkit::philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, first, 0, 0})[i % 4] == raw[i];
     }
+    const double difference = exact ? 0.0 : std::numeric_limits<double>::quiet_NaN();
     std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", (name + " raw").c_str(),
-                exact ? 0.0 : std::numeric_limits<double>::quiet_NaN());
+                difference);
     const Tensor wanted = read(folder, about.at("normal"));
-    return compare(name + " normal", sdkit::standard_normal(seed, purpose, first, wanted.shape()), wanted, 1e-6, 0) && exact;
+    const Tensor drawn = sdkit::standard_normal(seed, purpose, first, wanted.shape());
+    return compare(name + " normal", drawn, wanted, 1e-6, 0) && exact;
 }
 
 // One element of every sequence of x, (B, T, *element): (B, *element).

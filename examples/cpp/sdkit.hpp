@@ -212,8 +212,8 @@ struct Step {
     Tensor x;        // the reconstruction, (B, *element) float32 in data units
 };
 
-// B live streams that advance together, an element each at a time; made by `Runtime::stream`, whose backend must outlive
-// them. What they give is what encode and reconstruct give for the whole sequences.
+// B live streams that advance together, an element each at a time; made by `Runtime::stream`, whose backend must
+// outlive them. What they give is what encode and reconstruct give for the whole sequences.
 class Stream {
 public:
     // Throws ConfigError for a batch below 1, or a model that cannot run online.
