@@ -93,7 +93,7 @@ def test_every_way_writes_the_same(mini: Bundle, write_sequences: WriteSequences
     source = write_sequences()
     expected: dict[str, Any] = {}
     for name, way in ways.items():
-        found = {}
+        found: dict[str, Any] = {}
         for verb in ("encode", "swap"):
             target = tmp_path / f"{name}-{verb}.h5"
             way.encode(source, target) if verb == "encode" else way.swap(source, source, target)
