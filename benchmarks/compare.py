@@ -147,7 +147,7 @@ def measure(
 
 
 def report(verb: str, found: dict[str, Any]) -> str:
-    """Return a table: frames encoded or written a second, and how many times faster each way is than eager PyTorch and than its best in float32."""
+    """Return a table: frames encoded or written a second, and how many times as fast as eager and best float32 PyTorch."""
     times: Times = found["seconds"]
     middle = medians(times)
     best = min((middle[name] for name in FLOAT32 if name in middle), default=float("nan"))
