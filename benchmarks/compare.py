@@ -147,7 +147,7 @@ def measure(
 
 
 def report(verb: str, found: dict[str, Any]) -> str:
-    """Return a table: frames encoded or written a second, and how many times as fast as eager and best float32 PyTorch."""
+    """Return a table: frames encoded or written a second; times as fast as eager and as the best float32 PyTorch."""
     times: Times = found["seconds"]
     middle = medians(times)
     best = min((middle[name] for name in FLOAT32 if name in middle), default=float("nan"))
