@@ -13,7 +13,7 @@ import pytest
 from sdkit.runtime import bench as module
 from sdkit.runtime.bench import Bench, bench, draw
 from sdkit.runtime.bundle import Bundle
-from sdkit.runtime.chunks import batches
+from sdkit.runtime.chunks import batches as chunks_of_rows
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, SdkitError
 from sdkit.runtime.fresh import in_fresh_process
@@ -108,16 +108,22 @@ def test_the_first_sequences_of_a_file_are_stored_as_they_were(
         chunks = None if compression is None else (2, *x.shape[1:])
         file.create_dataset("data", data=x, chunks=chunks, compression=compression)
         file["lengths"] = np.full(11, 4)
-    real = batches
 
     def look(data: h5py.Dataset, index: Any, size: int) -> Any:
         seen.append((data.shape, data.chunks, data.compression))
         np.testing.assert_array_equal(data[:], x[:7])
-        return real(data, index, size)
+        return chunks_of_rows(data, index, size)
 
     monkeypatch.setattr(module, "batches", look)
     assert quick(path, count=7).verbs["encode"].elements == 28
     assert set(seen) == {((7, *x.shape[1:]), chunks, compression)}
+
+
+def test_torchscript_graphs(quick: Callable[..., Bench]) -> None:
+    found = quick(count=4, backend="torchscript")
+    assert found.backend == "torchscript"
+    for verb in found.verbs:
+        agrees(found, verb)
 
 
 def test_kept_sequences_are_used_again(quick: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +221,8 @@ def test_operators_inside_a_loop_are_not_counted_twice() -> None:
 
     slow_first = [{**event, "dur": 7 * int(event["dur"])} for event in run(0)]
     found = summarise("prior", [*slow_first, *run(10_000), *run(20_000)], 2)
-    calls = [("LSTM", 2), ("Conv", 1), ("Loop", 1), ("Add", 1)]
-    assert [(o.type, o.calls) for o in found.operators] == calls
-    assert [o.milliseconds for o in found.operators] == pytest.approx([0.4, 0.1, 0.1, 0.05])
+    assert [operator.type for operator in found.operators] == ["LSTM", "Conv", "Loop", "Add"]
+    assert [operator.milliseconds for operator in found.operators] == pytest.approx([0.4, 0.1, 0.1, 0.05])
+    assert [operator.calls for operator in found.operators] == [2, 1, 1, 1]
     assert found.milliseconds == pytest.approx(0.65)
     assert found.operators[0].share == pytest.approx(0.4 / 0.65)
