@@ -8,7 +8,7 @@ from sdkit.cli.options import Device, Json
 from sdkit.cli.screen import out, reporter, say
 
 if TYPE_CHECKING:
-    from sdkit.experiments.reproduce import PartResult, TableResult
+    from sdkit.experiments.results import PartResult, TableResult
 
 MAIN = 4
 """Columns on the screen beside the divergences."""

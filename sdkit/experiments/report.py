@@ -1,22 +1,19 @@
 """Finished tables as text: JSON for programs, Markdown for people."""
 
 import json
-from typing import TYPE_CHECKING
 
 from sdkit.evaluation.evaluate import plain
-
-if TYPE_CHECKING:
-    from sdkit.experiments.reproduce import PartResult, RowResult, TableResult
+from sdkit.experiments.results import PartResult, RowResult, TableResult
 
 KINDS = {"baseline": "without a model", "control": "controls", "model": "models"}
 
 
-def as_json(result: "TableResult") -> str:
+def as_json(result: TableResult) -> str:
     """Return everything: figures of every seed, intervals, settings, runs."""
     return json.dumps(plain(result), indent=1, allow_nan=False) + "\n"
 
 
-def as_markdown(result: "TableResult") -> str:
+def as_markdown(result: TableResult) -> str:
     """Return the table with its command, what the paper prints, intervals, notes and settings."""
     lines = [f"# {result.title}", "", f"`{command(result)}`", ""]
     for part in result.parts:
@@ -25,14 +22,14 @@ def as_markdown(result: "TableResult") -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def command(result: "TableResult") -> str:
+def command(result: TableResult) -> str:
     """Return the command that makes the table again."""
     options = {"epochs": result.epochs, "rows": ",".join(result.chosen), "only": result.only}
     given = [f"--{name} {value}" for name, value in options.items() if value]
     return " ".join([f"sdkit reproduce {result.name} --seeds {len(result.seeds)}", *given])
 
 
-def _part(part: "PartResult", result: "TableResult") -> list[str]:
+def _part(part: PartResult, result: TableResult) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
     lines = [f"## {part.data}, {part.task} ({counts})", ""]
     lines += [_row("row", list(part.columns.values())), "|---" * (len(part.columns) + 1) + "|"]
@@ -56,7 +53,7 @@ def _row(title: str, cells: list[str]) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in (title, *cells)) + " |"
 
 
-def _intervals(part: "PartResult") -> list[str]:
+def _intervals(part: PartResult) -> list[str]:
     lines = []
     for row in part.rows:
         for name, interval in row.intervals.items():
@@ -67,7 +64,7 @@ def _intervals(part: "PartResult") -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _settings(row: "RowResult") -> str:
+def _settings(row: RowResult) -> str:
     names = ("variant", "epochs", "alpha", "beta", "likelihood", "learning_rate", "batch_size")
     model = row.settings["model"]
     parts = [f"{name} {row.settings[name]}" for name in names]

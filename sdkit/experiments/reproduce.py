@@ -6,13 +6,12 @@ Runs and all figures are kept, so that a table that was cut off goes on where it
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 
 from sdkit.data import make_dataset
@@ -21,7 +20,9 @@ from sdkit.evaluation.evaluate import plain
 from sdkit.evaluation.judged import JudgeTask
 from sdkit.evaluation.leaking import LeakageTask
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.evaluation.tasks import Figures, Task
+from sdkit.evaluation.tasks import Task
+from sdkit.experiments.report import as_json, as_markdown
+from sdkit.experiments.results import PartResult, RowResult, TableResult
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
 from sdkit.models.graphs import verbs
@@ -39,70 +40,6 @@ RESULTS = RUNS / "reproduce"
 DATA = RUNS / "data"
 COSTS = {"kl_static": "KL_s", "kl_dynamic": "KL_d", "nll_value": "NLL a value"}
 """Figures of the model itself that stand in every table, since a collapsed code hides behind its means."""
-
-
-@dataclass
-class RowResult:
-    """A row of a finished table."""
-
-    title: str
-    kind: str
-    """`model`, `control` or `baseline`."""
-    values: dict[str, list[float]] = field(default_factory=dict)
-    """One value a seed, by figure."""
-    intervals: dict[str, Any] = field(default_factory=dict)
-    """Bootstrap over the test split, of the first seed."""
-    runs: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    minutes: float = 0.0
-    """Of training, all seeds together."""
-    printed: Mapping[str, str] = field(default_factory=dict)
-    """What the paper prints."""
-
-    def add(self, figures: Figures) -> None:
-        """Append the figures of one seed."""
-        for name, value in figures.items():
-            self.values.setdefault(name, []).append(value)
-
-    def cell(self, name: str) -> str:
-        """Return mean ± standard deviation over seeds, or what there is."""
-        values = self.values.get(name, [])
-        if not values:
-            return ""
-        mean = float(np.mean(values))
-        return f"{mean:.3f}" if len(set(values)) == 1 else f"{mean:.3f} ± {np.std(values, ddof=1):.3f}"
-
-
-@dataclass
-class PartResult:
-    """The columns of a finished table that come from one data set."""
-
-    data: str
-    task: str
-    columns: dict[str, str]
-    rows: list[RowResult]
-    notes: list[str]
-    counts: dict[str, int]
-
-
-@dataclass
-class TableResult:
-    """A finished table."""
-
-    name: str
-    title: str
-    seeds: list[int]
-    epochs: int | None
-    """As asked for; None for the presets' own."""
-    chosen: list[str]
-    """Rows asked for; none for the table's own."""
-    only: str | None
-    """The data set asked for; None for all."""
-    parts: list[PartResult]
-    skipped: dict[str, str]
-    """Why data sets are left out."""
-    json_path: Path
-    markdown_path: Path
 
 
 def reproduce(
@@ -317,8 +254,6 @@ def _columns(task: Task | JudgeTask | LeakageTask, rows: list[RowResult]) -> dic
 
 
 def _write(result: TableResult) -> None:
-    from sdkit.experiments.report import as_json, as_markdown
-
     for path, text in ((result.json_path, as_json(result)), (result.markdown_path, as_markdown(result))):
         with replacing(path, force=True) as temporary:
             temporary.write_text(text, "utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdkit.experiments.report import as_json, as_markdown, command
-from sdkit.experiments.reproduce import PartResult, RowResult, TableResult
+from sdkit.experiments.results import PartResult, RowResult, TableResult
 
 SETTINGS = {
     "variant": "paper", "epochs": 2, "alpha": 0.1, "beta": 0.002, "likelihood": "mean", "learning_rate": 0.001,

@@ -13,7 +13,8 @@ from sdkit.evaluation.coding import parts_of
 from sdkit.evaluation.tasks import METRICS, Task
 from sdkit.experiments import reproduce as module
 from sdkit.experiments import runs, tables
-from sdkit.experiments.reproduce import COSTS, RowResult, TableResult, reproduce, sources_of
+from sdkit.experiments.reproduce import COSTS, reproduce, sources_of
+from sdkit.experiments.results import RowResult, TableResult
 from sdkit.experiments.tables import Part, Row, Table
 from sdkit.models.graphs import verbs
 from sdkit.models.model import SplitModel
