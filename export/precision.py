@@ -15,10 +15,11 @@ float16
 The prior stays float32 in both: it reads its own output, so that its error would grow step by step.
 """
 
+import io
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
@@ -43,7 +44,9 @@ SEED = 20
 CONVOLUTIONS = {"Conv", "ConvTranspose"}
 MOVES = {"Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten"}
 """Operators that move values and change none."""
-QUANTISED = ("Conv", "Gemm", "LeakyRelu", "Relu", "Clip", *sorted(MOVES - {"DepthToSpace"}))
+COMPUTING = ("Conv", "Gemm", "LeakyRelu", "Relu", "Clip")
+QUANTISED = (*COMPUTING, *sorted(MOVES - {"DepthToSpace"}))
+PERCENTILE = 99.999
 SATURATED = 8.0
 """Beyond it a sigmoid is within 0.0004 of 0 or 1; a wider range would only coarsen the steps."""
 OFFSET = 1_000_000
@@ -240,7 +243,8 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
         node.name = f"{node.op_type}_{number}"
     _clip_saturated(model.graph)
     pixels = _pixels(model.graph)
-    overrides = {}
+    with _work(onnx.shape_inference.infer_shapes(model)) as (source, target):
+        overrides = _ranges(tools, source, target, model.graph, feeds)
     if pixels is not None:
         # Pixels are 8-bit numbers already: quantised by their own scale they lose nothing.
         scale, zero = np.array(pixels.scale, np.float32), np.array(0, np.uint8)
@@ -249,7 +253,7 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
         tools.quantize_static(
             source,
             target,
-            _reader(tools, feeds),
+            _reader(tools, _batches(feeds)),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=_after_last_convolution(model.graph),
@@ -264,6 +268,32 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
     if pixels is not None:
         _feed_pixels(made.graph, pixels)
     return made
+
+
+def _ranges(
+    tools: Any, source: str, target: str, graph: Any, feeds: Mapping[str, Array]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the range of what each operator computes, but for a few values in a million that lie outside.
+
+    Those few would coarsen the steps of all others. Batches go one by one: histograms are kept, and no values.
+    """
+    calibrator = tools.create_calibrator(
+        source,
+        list(COMPUTING),
+        augmented_model_path=target,
+        calibrate_method=tools.CalibrationMethod.Percentile,
+        extra_options={"percentile": PERCENTILE, "num_bins": 2048},
+    )
+    for batch in _batches(feeds):
+        calibrator.collect_data(_reader(tools, [batch]))
+    found = calibrator.compute_data()
+    made = {output for node in graph.node if node.op_type in COMPUTING for output in node.output}
+    limits = {name: found[name].range_value for name in found.keys() if name in made}  # noqa: SIM118
+    return {
+        name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+        for name, (low, high) in limits.items()
+        if np.isfinite([low, high]).all() and low < high
+    }
 
 
 class _Pixels(NamedTuple):
@@ -363,13 +393,18 @@ def _after_last_convolution(graph: Any) -> list[str]:
     return excluded
 
 
-def _reader(tools: Any, feeds: Mapping[str, Array]) -> Any:
+def _batches(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     count = len(next(iter(feeds.values())))
-    batches = iter([{name: array[i : i + BATCH] for name, array in feeds.items()} for i in range(0, count, BATCH)])
+    for i in range(0, count, BATCH):
+        yield {name: array[i : i + BATCH] for name, array in feeds.items()}
+
+
+def _reader(tools: Any, batches: Iterable[dict[str, Array]]) -> Any:
+    left = iter(batches)
 
     class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, Array] | None:
-            return next(batches, None)
+            return next(left, None)
 
     return Reader()
 
@@ -397,7 +432,8 @@ def _work(proto: Any) -> Iterator[tuple[str, str]]:
         _onnx().save(proto, str(source))
         logging.disable(logging.WARNING)
         try:
-            yield str(source), str(target)
+            with redirect_stdout(io.StringIO()):
+                yield str(source), str(target)
         finally:
             logging.disable(level)
 

@@ -80,6 +80,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     "missing key": edit(lambda m: m.pop("anchor")),
     "wrong type": edit(lambda m: m.update(steps="5")),
     "wrong type inside": edit(lambda m: m["graphs"]["encoder"]["files"]["onnx"].update(opset="a")),
+    "unknown precision": edit(lambda m: m["graphs"]["encoder"]["files"]["onnx"].update(precision="int4")),
     "wrong axis": edit(lambda m: m["graphs"]["encoder"]["inputs"][0].update(shape=["B", 1.5])),
     "no truth": edit(lambda m: m.update(causal=1)),
     "list for an object": edit(lambda m: m.update(graphs=[])),
