@@ -4,11 +4,13 @@ Throughput is that of the file verbs, HDF5 to HDF5. Its bound is the slowest of 
 and writing the output, each done alone on the same data.
 """
 
+import copy
 import statistics
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +241,7 @@ class _Work:
         count = self.counts[verb]
         stages: dict[str, Callable[[], object]] = {
             "verb": lambda: self._run(verb),
-            "compute": lambda: deque((self._compute(verb, *kept) for kept in self._cycled(count)), maxlen=0),
+            "compute": lambda: self._compute_all(verb, count),
             "write": self._writing(verb),
         }
         if verb != "generate":
@@ -337,9 +339,9 @@ class _Work:
     def _count(self, verb: str, file: SequenceFile | None, seconds: float) -> int:
         """Return how many sequences take about so long, in whole batches, if there are so many."""
         x = draw(self.rt.manifest, self.size, self.steps)
-        self._compute(verb, x, None)  # sessions open and memory is allocated when a graph first runs
+        self._compute(self.rt, verb, x, None)  # sessions open and memory is allocated when a graph first runs
         began = time.perf_counter()
-        self._compute(verb, x, None)
+        self._compute(self.rt, verb, x, None)
         wanted = max(LEAST_BATCHES, round(seconds / (time.perf_counter() - began))) * self.size
         wanted = max(1, min(wanted, MOST_BYTES // (x.nbytes // len(x))))
         return wanted if file is None else min(wanted, file.count)
@@ -389,17 +391,25 @@ class _Work:
             yield x[:size], None if lengths is None else lengths[:size]
             number, count = number + 1, count - size
 
-    def _compute(self, verb: str, x: Array, lengths: Indices | None) -> Any:
-        rt = self.rt
+    def _compute_all(self, verb: str, count: int) -> None:
+        """Run the graphs on as many batches at a time as the file verbs do."""
+        engine = copy.copy(self.rt)
+        engine.backend, workers = _divided(self.rt.backend)
+        with ThreadPoolExecutor(workers) as pool:
+            deque(pool.map(lambda kept: self._compute(engine, verb, *kept), self._cycled(count)), maxlen=0)
+
+    def _compute(self, engine: Runtime, verb: str, x: Array, lengths: Indices | None) -> None:
         if verb == "generate":
-            return rt.generate(len(x), self.steps)
-        if lengths is None:
-            return rt.encode(x) if verb == "encode" else rt.swap(x, x)
-        for _ in range(1 if verb == "encode" else 2):
-            for steps in np.unique(lengths):
-                rt.encode(np.ascontiguousarray(x[lengths == steps, :steps]))
-        # The decoder takes sequences of different lengths padded, so its time is that of sequences of T.
-        return None if verb == "encode" else [rt.decode(self._blank(len(x))) for _ in range(2)]
+            engine.generate(len(x), self.steps)
+        elif lengths is None:
+            engine.encode(x) if verb == "encode" else engine.swap(x, x)
+        else:
+            for _ in range(1 if verb == "encode" else 2):
+                for steps in np.unique(lengths):
+                    engine.encode(np.ascontiguousarray(x[lengths == steps, :steps]))
+            # The decoder takes sequences of different lengths padded, so its time is that of sequences of T.
+            for _ in range(0 if verb == "encode" else 2):
+                engine.decode(self._blank(len(x)))
 
     def _blank(self, count: int) -> Codes:
         letters = self.rt.letters
@@ -450,6 +460,12 @@ class _Work:
 def _sizes(count: int, size: int) -> Iterator[int]:
     for start in range(0, count, size):
         yield min(size, count - start)
+
+
+def _divided(backend: Any) -> tuple[Any, int]:
+    """Return what runs the graphs in file verbs, and how many batches it runs at a time."""
+    divided = getattr(backend, "divided", None)
+    return (backend, 1) if divided is None else divided()
 
 
 def _plain(value: Any) -> Any:
