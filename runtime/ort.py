@@ -3,10 +3,12 @@
 import contextlib
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdkit.runtime.backend import Backend
+import numpy as np
+
+from sdkit.runtime.backend import INPUTS, Backend
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.device import parse_device, usable_processors
 from sdkit.runtime.element import Array
@@ -14,6 +16,10 @@ from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, Missin
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ERRORS_ONLY = 3
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Each new shape, such as that of the last batch, would else be timed with every algorithm, and double the memory."""
+IN_FLIGHT = 2
+"""Batches at a time on a GPU: while one is computed, another is copied."""
 LARGE = ("encoder", "decoder")
 """Graphs worth several threads. The others are done before a second thread is awake, and the threads that each session
 keeps for itself would get in the way of those at work."""
@@ -52,13 +58,33 @@ class OnnxBackend:
         names = self._outputs[graph]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    def divided(self) -> tuple[Backend, int]:
-        """Return a backend of one thread to a graph and the number of threads.
+    def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run graphs one after the other; what one gives stays on the device for the next (`backend.chain`)."""
+        kind, number = parse_device(self.device)
+        place = self._ort.OrtValue.ortvalue_from_numpy
+        known = {name: place(np.ascontiguousarray(array), kind, number) for name, array in inputs.items()}
+        taken = {name for graph in graphs for name in INPUTS[graph]} | set(outputs)
+        for graph in graphs:
+            session = self._session(graph)
+            binding = session.io_binding()
+            for name in INPUTS[graph]:
+                binding.bind_ortvalue_input(name, known[name])
+            given = [name for name in self._outputs[graph] if name in taken]
+            for name in given:
+                binding.bind_output(name, kind, number)
+            session.run_with_iobinding(binding)
+            known.update(zip(given, binding.get_outputs(), strict=True))
+        return {name: known[name].numpy() for name in outputs}
 
-        So no thread waits for another within a graph, and the machine is as busy in its small operators as in its
+    def divided(self) -> tuple[Backend, int]:
+        """Return a backend of one thread to a graph and the number of threads; on a GPU, itself for two batches.
+
+        With one thread to a graph none waits for another, and the machine is as busy in its small operators as in its
         large ones: on the CPU this is the fastest way through many batches.
         """
-        if self.device != "cpu" or self._threads == 1:
+        if self.device != "cpu":
+            return self, IN_FLIGHT
+        if self._threads == 1:
             return self, 1
         if self._single is None:
             self._single = OnnxBackend(self.bundle, "cpu", 1)
@@ -110,7 +136,7 @@ class OnnxBackend:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = [CPU]
         if device != "cpu":
-            providers = [(CUDA, {"device_id": int(device.partition(":")[2])}), CPU]
+            providers = [(CUDA, {"device_id": int(device.partition(":")[2]), **CUDA_OPTIONS}), CPU]
         file = self.bundle.graph_file(graph, "onnx")
         try:
             session = self._ort.InferenceSession(str(file), options, providers=providers)

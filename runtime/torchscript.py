@@ -1,11 +1,12 @@
 """TorchScript behind the `Backend` protocol. The one module of the runtime that may import torch."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sdkit.runtime.backend import INPUTS
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.device import parse_device
 from sdkit.runtime.element import Array
@@ -43,6 +44,16 @@ class TorchScriptBackend:
         arrays = [inputs[tensor.name] for tensor in spec.inputs]
         return call_module(self._module(graph), arrays, [tensor.name for tensor in spec.outputs], self.device)
 
+    def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run graphs one after the other; what one gives stays on the device for the next (`backend.chain`)."""
+        with self._torch.inference_mode():
+            known = {name: _tensor(array, self.device) for name, array in inputs.items()}
+            for graph in graphs:
+                names = [tensor.name for tensor in self.bundle.manifest.graphs[graph].outputs]
+                results = self._module(graph)(*(known[name] for name in INPUTS[graph]))
+                known.update(zip(names, _several(results), strict=True))
+            return {name: known[name].cpu().numpy() for name in outputs}
+
     def _module(self, graph: str) -> Any:
         if graph not in self._modules:
             file = self.bundle.graph_file(graph, "torchscript")
@@ -64,11 +75,19 @@ def call_module(module: Any, arrays: Iterable[Array], outputs: Iterable[str], de
     import torch
 
     with torch.inference_mode():
-        # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
-        ready = (np.require(array, requirements=["C", "W"]) for array in arrays)
-        results = module(*(torch.from_numpy(array).to(device) for array in ready))
-    results = results if isinstance(results, tuple) else (results,)
+        results = _several(module(*(_tensor(array, device) for array in arrays)))
     return {name: result.cpu().numpy() for name, result in zip(outputs, results, strict=True)}
+
+
+def _tensor(array: Array, device: str) -> Any:
+    import torch
+
+    # PyTorch takes neither arrays that run backwards nor, without a warning, read-only ones.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
+
+def _several(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
 
 
 def _torch() -> Any:

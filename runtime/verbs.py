@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.runtime.backend import Backend
+from sdkit.runtime.backend import Backend, chain
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.manifest import Letters
@@ -138,7 +138,9 @@ class Verbs:
         clips = []
         for part in self._parts(count):
             size, start = part.stop - part.start, first + part.start
-            clips.append(self._decode(Codes(self._static(size, seed, start), self._dynamic(size, steps, seed, start))))
+            noise = self._noise(size, steps, seed, start)
+            given = {"static": self._static(size, seed, start), "noise": noise}
+            clips.append(chain(self.backend, ("prior", "decoder"), given, ["x"])["x"])
         return _joined(clips)
 
     def resample_static(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
@@ -175,18 +177,16 @@ class Verbs:
             yield slice(start, min(start + self.batch_size, count))
 
     def _encode(self, x: Array, seed: int | None, first: int) -> Codes:
-        features = self.backend.run("encoder", {"x": x})["features"]
-        static = self.backend.run("static", {"features": features})
-        hidden = static["static_hidden"]
-        dynamic = self.backend.run("dynamic", {"features": features, "static_hidden": hidden})
-        codes = Codes(static["static_mean"], dynamic["dynamic_mean"])
+        wanted = ["static_mean", "dynamic_mean", *([] if seed is None else ["static_std", "dynamic_std"])]
+        found = chain(self.backend, ("encoder", "static", "dynamic"), {"x": x}, wanted)
+        codes = Codes(found["static_mean"], found["dynamic_mean"])
         if seed is None:
             return codes
         static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, codes.static.shape)
         dynamic_noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, codes.dynamic.shape)
         return Codes(
-            np.asarray(codes.static + static["static_std"] * static_noise, np.float32),
-            np.asarray(codes.dynamic + dynamic["dynamic_std"] * dynamic_noise, np.float32),
+            np.asarray(codes.static + found["static_std"] * static_noise, np.float32),
+            np.asarray(codes.dynamic + found["dynamic_std"] * dynamic_noise, np.float32),
         )
 
     def _decode(self, codes: Codes) -> Floats:
@@ -199,8 +199,10 @@ class Verbs:
         return standard_normal(seed, Purpose.STATIC_PRIOR, first, (count, self.letters.static_size))
 
     def _dynamic(self, count: int, steps: int, seed: int, first: int) -> Floats:
-        noise = standard_normal(seed, Purpose.DYNAMIC_PRIOR, first, (count, steps, self.letters.dynamic_size))
-        return self.backend.run("prior", {"noise": noise})["dynamic"]
+        return self.backend.run("prior", {"noise": self._noise(count, steps, seed, first)})["dynamic"]
+
+    def _noise(self, count: int, steps: int, seed: int, first: int) -> Floats:
+        return standard_normal(seed, Purpose.DYNAMIC_PRIOR, first, (count, steps, self.letters.dynamic_size))
 
     def _check_codes(self, codes: Codes) -> None:
         static, dynamic, letters = codes.static, codes.dynamic, self.letters

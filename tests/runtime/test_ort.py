@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import onnxruntime
 import pytest
 
 from sdkit.runtime import ort
-from sdkit.runtime.backend import GRAPHS, divided
+from sdkit.runtime.backend import GRAPHS, Chaining, chain, divided
 from sdkit.runtime.bundle import Bundle
 from sdkit.runtime.errors import ConfigError, DeviceError, MissingExtraError
 from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.verbs import Codes
 from tests.tiny import sequences
 
 
@@ -31,6 +33,8 @@ class Fake:
 
     def __init__(self, session: Callable[..., Any]) -> None:
         self.session, self.asked, self.preloaded = session, list[Any](), 0
+        self.moved: list[str] = []
+        self.OrtValue = Values(self.moved)
 
     def get_available_providers(self) -> list[str]:
         return [ort.CUDA, ort.CPU]
@@ -55,11 +59,56 @@ def fails(path: str, options: Any) -> Any:
     raise RuntimeError("CUDA failure 35: driver too old\nstack trace\nof many lines")
 
 
+class Values:
+    """Values on a GPU that there is not, and a log of what goes there and comes back."""
+
+    def __init__(self, moved: list[str]) -> None:
+        self.moved = moved
+
+    def ortvalue_from_numpy(self, array: Any, kind: str, number: int) -> "Value":
+        self.moved.append(f"{array.dtype} {array.shape} to {kind}:{number}")
+        return Value(onnxruntime.OrtValue.ortvalue_from_numpy(array, "cpu", 0), self.moved)
+
+
+class Value:
+    def __init__(self, value: Any, moved: list[str]) -> None:
+        self.value, self.moved = value, moved
+
+    def numpy(self) -> Any:
+        array = self.value.numpy()
+        self.moved.append(f"{array.dtype} {array.shape} back")
+        return array
+
+
+class Binding:
+    """An IO binding whose outputs stay on the GPU that there is not."""
+
+    def __init__(self, binding: Any) -> None:
+        self.binding, self.moved = binding, list[str]()
+
+    def bind_ortvalue_input(self, name: str, value: Value) -> None:
+        self.moved = value.moved
+        self.binding.bind_ortvalue_input(name, value.value)
+
+    def bind_output(self, name: str, kind: str, number: int) -> None:
+        assert (kind, number) == ("cuda", 0)
+        self.binding.bind_output(name, "cpu")
+
+    def get_outputs(self) -> list[Value]:
+        return [Value(value, self.moved) for value in self.binding.get_outputs()]
+
+
 class OnCuda:
     """A session that says it runs on CUDA."""
 
     def __init__(self, path: str, options: Any) -> None:
         self._session = falls_back(path, options)
+
+    def io_binding(self) -> Binding:
+        return Binding(self._session.io_binding())
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        self._session.run_with_iobinding(binding.binding)
 
     def get_providers(self) -> list[str]:
         return [ort.CUDA, ort.CPU]
@@ -116,7 +165,7 @@ def test_silent_fall_back_to_the_cpu_is_an_error_where_cuda_was_asked_for(
     fake = use(monkeypatch, falls_back)
     with pytest.raises(DeviceError, match="onnxruntime fell back to CPUExecutionProvider: a CUDA or cuDNN library is"):
         Runtime.open(mini.path, device="cuda:1")
-    assert fake.asked == [[(ort.CUDA, {"device_id": 1}), ort.CPU]]
+    assert fake.asked == [[(ort.CUDA, {"device_id": 1, **ort.CUDA_OPTIONS}), ort.CPU]]
     assert fake.preloaded == 1
     assert capfd.readouterr().out == ""
 
@@ -145,11 +194,14 @@ def test_where_cuda_works_every_graph_runs_there(
 ) -> None:
     fake = use(monkeypatch, OnCuda)
     rt = Runtime.open(mini.path, device=device)
-    rt.reconstruct(sequences(2))
+    rt.backend.run("encoder", {"x": sequences(2)})
+    rt.decode(Codes(np.zeros((2, 5), np.float32), np.zeros((2, 3, 4), np.float32)))
     assert rt.device == really
     number = int(really.removeprefix("cuda:"))
-    assert all(providers == [(ort.CUDA, {"device_id": number}), ort.CPU] for providers in fake.asked)
-    assert len(fake.asked) == 4  # static, which also shows whether CUDA works, then encoder, dynamic, decoder
+    assert all(
+        providers == [(ort.CUDA, {"device_id": number, **ort.CUDA_OPTIONS}), ort.CPU] for providers in fake.asked
+    )
+    assert len(fake.asked) == 3  # static, which also shows whether CUDA works, then encoder, decoder
 
 
 def test_sessions_open_when_first_used_and_once(mini: Bundle) -> None:
@@ -185,10 +237,74 @@ def test_many_batches_run_on_one_thread_each(mini: Bundle) -> None:
     assert divided(single) == (single, 1)
 
 
-def test_batches_are_not_divided_on_a_gpu(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_batches_are_in_flight_on_a_gpu(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, OnCuda)
     backend = ort.OnnxBackend(mini, "cuda", 3)
-    assert divided(backend) == (backend, 1)
+    assert divided(backend) == (backend, 2)
+
+
+CHAINS: dict[str, Any] = {
+    "encode": (("encoder", "static", "dynamic"), ["static_mean", "dynamic_mean"]),
+    "encode with a seed": (
+        ("encoder", "static", "dynamic"),
+        ["static_mean", "dynamic_mean", "static_std", "dynamic_std"],
+    ),
+    "generate": (("prior", "decoder"), ["x"]),
+}
+
+
+def given(name: str) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    if name != "generate":
+        return {"x": sequences(3)[:, ::-1]}  # an array that is not laid out as it is indexed
+    return {
+        "static": rng.standard_normal((3, 5)).astype(np.float32),
+        "noise": rng.standard_normal((3, 6, 4)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("format_", ["onnx", "torchscript"])
+def test_a_chain_on_the_device_gives_what_graph_after_graph_gives(mini: Bundle, name: str, format_: Any) -> None:
+    backend = Runtime.open(mini.path, device="cpu", backend=format_, threads=1).backend
+    assert isinstance(backend, Chaining)
+    graphs, outputs = CHAINS[name]
+    found, wanted = (run(graphs, given(name), outputs) for run in (backend.run_chain, partial(chain, backend)))
+    assert list(found) == list(wanted) == outputs
+    for output in outputs:
+        np.testing.assert_array_equal(found[output], wanted[output])
+
+
+def test_pixels_go_to_the_gpu_once_and_codes_alone_come_back(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = sequences(2)
+    cpu = Runtime.open(mini.path, device="cpu")
+    codes, clips = cpu.encode(x, seed=1), cpu.generate(2, 3, seed=1)
+    fake = use(monkeypatch, OnCuda)
+    rt = Runtime.open(mini.path, device="cuda")
+    np.testing.assert_allclose(rt.encode(x, seed=1).dynamic, codes.dynamic, atol=1e-5)
+    assert fake.moved.pop(0) == "uint8 (2, 5, 3, 16, 16) to cuda:0"
+    assert fake.moved == [f"float32 {shape} back" for shape in ((2, 5), (2, 5, 4), (2, 5), (2, 5, 4))]
+    fake.moved.clear()
+    np.testing.assert_allclose(rt.generate(2, 3, seed=1), clips, atol=1e-2)
+    assert fake.moved == [
+        "float32 (2, 5) to cuda:0",
+        "float32 (2, 3, 4) to cuda:0",
+        "float32 (2, 3, 3, 16, 16) back",
+    ]
+
+
+@pytest.mark.skipif(ort.CUDA not in onnxruntime.get_available_providers(), reason="this onnxruntime has no CUDA")
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_on_a_gpu_gives_what_the_cpu_gives(mini: Bundle, name: str) -> None:
+    graphs, outputs = CHAINS[name]
+    try:
+        backend = ort.OnnxBackend(mini, "cuda")
+    except DeviceError as error:
+        pytest.skip(str(error))
+    found = backend.run_chain(graphs, given(name), outputs)
+    wanted = chain(ort.OnnxBackend(mini, "cpu"), graphs, given(name), outputs)
+    for output in outputs:
+        np.testing.assert_allclose(found[output], wanted[output], rtol=1e-2, atol=1e-2)
 
 
 def test_sessions_open_once_whatever_thread_is_first(mini: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
