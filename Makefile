@@ -46,8 +46,9 @@ hosts: hosts-setup
 	$(BIN)/python -m tests.hosts.table --build build/hosts $(HOSTS)
 
 bench: setup
-	$(BIN)/python -m benchmarks.compare --count 512
 	$(BIN)/python -m benchmarks.efficiency
+	$(BIN)/sdkit export build/benchmarks/runs/sprites --precision int8 -o build/benchmarks/int8 --force
+	$(BIN)/python -m benchmarks.compare --count 512 --bundle int8=build/benchmarks/int8
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.latency

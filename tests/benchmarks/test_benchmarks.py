@@ -1,6 +1,7 @@
 """The page of performance tells what the benchmarks left, and the benchmarks compute what they compare."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def test_the_page_is_made_from_the_results() -> None:
 def test_results_tell_their_command_and_machine() -> None:
     for name, result in report.load(common.RESULTS).items():
         assert result["command"].startswith(f"python -m benchmarks.{name}")
-        assert "/" not in result["command"]
+        assert not any(word.startswith("/") for word in re.split("[ =]", result["command"]))
         assert {"processor", "processors", "versions", "others"} <= set(result["machine"])
 
 
