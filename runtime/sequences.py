@@ -91,6 +91,10 @@ class SequenceFile(LazyFile):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
+        if "data" not in self.handle and {"static", "dynamic"} <= set(self.handle):
+            raise FileFormatError(
+                f"{path} holds codes, not sequences; `sdkit decode {path} -o y.h5` makes sequences of it"
+            )
         self.meta = SequenceMeta(self._element())
         self.count, self.steps = (int(n) for n in self.data.shape[:2])
         check_steps(self.count, self.steps, f"{self.path}: data set 'data'")

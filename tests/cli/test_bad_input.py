@@ -178,6 +178,12 @@ CASES = [
     Case("shape", "encode in.h5", ("in.h5", "(3, 8, 8)", "(3, 16, 16)"), _with_bundle(_array(4, 5, 3, 8, 8))),
     Case("dtype", "encode in.h5", ("in.h5", "float32", "uint8"), _with_bundle(_array(4, 5, 3, 16, 16, dtype="f4"))),
     Case("code sizes", "decode codes.h5", ("codes.h5", "S = 9", "S = 5"), _with_bundle(_codes)),
+    Case(
+        "encode codes",
+        "encode codes.h5",
+        ("codes.h5 holds codes, not sequences", "sdkit decode codes.h5"),
+        _with_bundle(_foreign_codes),
+    ),
     Case("other codes", "decode codes.h5", ("codes.h5", "another model"), _with_bundle(_foreign_codes)),
     Case(
         "decode sequences",
