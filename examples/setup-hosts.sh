@@ -23,9 +23,9 @@ if [ -n "$missing" ]; then
     if command -v apt-get > /dev/null 2>&1 && $as_root true 2> /dev/null; then
         echo "installing$missing"
         export DEBIAN_FRONTEND=noninteractive
-        $as_root apt-get update -q
         # shellcheck disable=SC2086  # a list of words
-        $as_root apt-get install -q -y --no-install-recommends $missing
+        { $as_root apt-get update -q && $as_root apt-get install -q -y --no-install-recommends $missing; } ||
+            echo "apt-get failed; hosts that need$missing will be skipped" >&2
     else
         echo "install these first, for all hosts to run:$missing" >&2
     fi
@@ -33,5 +33,6 @@ fi
 
 # The packages run nothing when they are installed; what is installed already is left alone.
 if command -v npm > /dev/null 2>&1 && [ ! -d node_modules/onnxruntime-web/dist ]; then
-    npm ci --ignore-scripts --no-audit --no-fund
+    npm ci --ignore-scripts --no-audit --no-fund ||
+        echo "npm failed; node and the browser will be skipped" >&2
 fi
