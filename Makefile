@@ -49,7 +49,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.efficiency
 	$(BIN)/sdkit export build/benchmarks/runs/sprites --precision int8 -o build/benchmarks/int8 --force
 	$(BIN)/python -m benchmarks.compare --count 512 --bundle int8=build/benchmarks/int8
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.growth --sequences 1000 10000 100000
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.live_stream
