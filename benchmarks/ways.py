@@ -5,6 +5,7 @@ Every way reads the same file and writes the same data sets, gzip level 1, in ch
 
 import contextlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +56,7 @@ class Sequences(Dataset[Tensor]):
         return torch.from_numpy(self.file["data"][index])
 
 
-class Loop:
+class Loop(ABC):
     """The loop over batches that PyTorch and ONNX Runtime share: read, run, write, one after the other."""
 
     def __init__(self, batch_size: int, compression: str) -> None:
@@ -64,21 +65,21 @@ class Loop:
         if compression == "gzip":
             self.options = {"compression": "gzip", "compression_opts": 1}
 
+    @abstractmethod
     def batches(self, path: Path) -> Iterator[Any]:
         """Yield the sequences of a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def codes(self, x: Any) -> tuple[Array, Array]:
         """Return static and dynamic codes of a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pictures(self, static: Array, dynamic: Array) -> Array:
         """Return the decoded batch, uint8."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, count: int, steps: int) -> tuple[Array, Array]:
         """Return codes drawn from the prior."""
-        raise NotImplementedError
 
     def encode(self, source: Path, target: Path) -> None:
         """Encode a file."""

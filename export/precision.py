@@ -100,9 +100,8 @@ def calibration_of(run: Run, path: str | Path | None = None, count: int = CALIBR
     if not source.is_file():
         advice = "pass --calibration FILE.h5" if path is None else "give an HDF5 file of sequences"
         raise MissingFileError(f"int8 needs sequences to calibrate on, but {source} does not exist; {advice}")
-    file, element = SequenceFile(source), config.model.element
-    if (file.element.kind, file.element.shape, file.element.dtype) != (element.kind, element.shape, element.dtype):
-        raise DataError(f"{source} holds {file.element.describe()}; the model of {run.path} takes {element.describe()}")
+    file = SequenceFile(source)
+    file.require(config.model.element, f"the model of {run.path}")
     train, held = split_indices(file, config.train.val_fraction, config.train.seed)
     chosen, others = _spread(train, count), _spread(held if len(held) else train, HELD_OUT_COUNT)
     return Calibration(file.meta.name or source.name, _read(file, chosen), _read(file, others))

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from sdkit.runtime.bundle import Bundle, sha256
-from sdkit.runtime.errors import BundleError, ConfigError, DataError, MissingExtraError, MissingFileError, first_line
+from sdkit.runtime.errors import BundleError, ConfigError, MissingExtraError, MissingFileError, first_line
 from sdkit.runtime.locate import BUNDLE_FILE
 from sdkit.runtime.manifest import Precision
 from sdkit.runtime.output import check_output, replacing
@@ -148,9 +148,7 @@ def write_samples(bundle: Bundle, source: Path, folder: Path, count: int) -> Non
     """
     folder.mkdir()
     with SequenceFile(source) as file:
-        ours, theirs = bundle.manifest.element, file.element
-        if (ours.kind, ours.shape, ours.dtype) != (theirs.kind, theirs.shape, theirs.dtype):
-            raise DataError(f"{source} holds {theirs.describe()}; the bundle takes {ours.describe()}")
+        file.require(bundle.manifest.element, "the bundle")
         rows, lengths = choose_rows(file, count), file.lengths()
         sequences = []
         for row, x in zip(rows, file.read(rows), strict=True):

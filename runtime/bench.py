@@ -18,9 +18,10 @@ import h5py
 import msgspec
 import numpy as np
 
+from sdkit.runtime.backend import divided
 from sdkit.runtime.chunks import batches
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.files import SWAPPED, choose_batch_size
 from sdkit.runtime.fresh import in_fresh_process
 from sdkit.runtime.hdf5 import GrowingFile
@@ -204,9 +205,7 @@ def draw(manifest: Manifest, count: int, steps: int, seed: int = 0) -> Array:
 
 def _fitting(rt: Runtime, data: str | Path) -> SequenceFile:
     file = SequenceFile(data)
-    mine, theirs = rt.element, file.element
-    if (theirs.kind, theirs.shape, theirs.dtype) != (mine.kind, mine.shape, mine.dtype):
-        raise DataError(f"{file.path} holds {theirs.describe()}; the model takes {mine.describe()}")
+    file.require(rt.element)
     return file
 
 
@@ -394,7 +393,7 @@ class _Work:
     def _compute_all(self, verb: str, count: int) -> None:
         """Run the graphs on as many batches at a time as the file verbs do."""
         engine = copy.copy(self.rt)
-        engine.backend, workers = _divided(self.rt.backend)
+        engine.backend, workers = divided(self.rt.backend)
         with ThreadPoolExecutor(workers) as pool:
             deque(pool.map(lambda kept: self._compute(engine, verb, *kept), self._cycled(count)), maxlen=0)
 
@@ -460,12 +459,6 @@ class _Work:
 def _sizes(count: int, size: int) -> Iterator[int]:
     for start in range(0, count, size):
         yield min(size, count - start)
-
-
-def _divided(backend: Any) -> tuple[Any, int]:
-    """Return what runs the graphs in file verbs, and how many batches it runs at a time."""
-    divided = getattr(backend, "divided", None)
-    return (backend, 1) if divided is None else divided()
 
 
 def _plain(value: Any) -> Any:

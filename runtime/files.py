@@ -356,9 +356,7 @@ class FileVerbs(Verbs):
         self, source: str | Path, split: str | None, target: str | Path, force: bool
     ) -> tuple[SequenceFile, Indices]:
         file = SequenceFile(source)
-        mine, theirs = self.element, file.element
-        if (theirs.kind, theirs.shape, theirs.dtype) != (mine.kind, mine.shape, mine.dtype):
-            raise DataError(f"{file.path} holds {theirs.describe()}; the model takes {mine.describe()}")
+        file.require(self.element)
         _check_target(target, file.path, force)
         index = file.select(split)
         if len(index) == 0:

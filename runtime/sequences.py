@@ -119,6 +119,12 @@ class SequenceFile(LazyFile):
         """Kind, shape, dtype and units of an element."""
         return self.meta.element
 
+    def require(self, element: Element, taker: str = "the model") -> None:
+        """Raise DataError unless the file holds elements of the kind, shape and dtype of one that `taker` takes."""
+        mine = self.element
+        if (mine.kind, mine.shape, mine.dtype) != (element.kind, element.shape, element.dtype):
+            raise DataError(f"{self.path} holds {mine.describe()}; {taker} takes {element.describe()}")
+
     @property
     def factors(self) -> tuple[Factor, ...]:
         """Labelled factors, in the order of the columns of `labels`."""

@@ -75,8 +75,8 @@ def test_three_threads_work_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("slow", ["source", "work", "caller"])
-@pytest.mark.parametrize("alive", [1, 2, ALIVE])
-def test_no_more_than_so_many_are_alive(slow: str, alive: int) -> None:
+@pytest.mark.parametrize(("alive", "workers"), [(1, 1), (2, 1), (ALIVE, 1), (3, 2), (4, 3)])
+def test_no_more_than_so_many_are_alive(slow: str, alive: int, workers: int) -> None:
     class In(Item):
         pass
 
@@ -96,7 +96,7 @@ def test_no_more_than_so_many_are_alive(slow: str, alive: int) -> None:
         rest("work")
         return Out(item.number)
 
-    with pipelined(source(), work, alive=alive) as results:
+    with pipelined(source(), work, alive=alive, workers=workers) as results:
         numbers = []
         for out in results:
             numbers.append(out.number)
@@ -104,7 +104,7 @@ def test_no_more_than_so_many_are_alive(slow: str, alive: int) -> None:
             del out
     assert numbers == list(range(40))
     assert In.most <= alive
-    assert Out.most <= alive
+    assert Out.most <= alive + workers - 1
     wait_for(lambda: In.alive == Out.alive == 0)
 
 
@@ -136,41 +136,6 @@ def test_workers_work_at_the_same_time_and_keep_the_order(workers: int) -> None:
 
     with pipelined(iter(range(12)), work, alive=workers + 2, workers=workers) as results:
         assert list(results) == list(range(12))
-
-
-@pytest.mark.parametrize("slow", ["source", "work", "caller"])
-@pytest.mark.parametrize("workers", [2, 3])
-def test_no_more_than_so_many_are_alive_with_several_workers(slow: str, workers: int) -> None:
-    class In(Item):
-        pass
-
-    class Out(Item):
-        pass
-
-    def rest(who: str) -> None:
-        if who == slow:
-            time.sleep(0.002)
-
-    def source() -> Iterator[In]:
-        for number in range(40):
-            rest("source")
-            yield In(number)
-
-    def work(item: In) -> Out:
-        rest("work")
-        return Out(item.number)
-
-    alive = workers + 1
-    with pipelined(source(), work, alive=alive, workers=workers) as results:
-        numbers = []
-        for out in results:
-            numbers.append(out.number)
-            rest("caller")
-            del out
-    assert numbers == list(range(40))
-    assert In.most <= alive
-    assert Out.most <= alive + workers - 1
-    wait_for(lambda: In.alive == Out.alive == 0)
 
 
 def test_an_error_of_one_worker_comes_after_the_results_before_it() -> None:
