@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 import sdkit
-from sdkit.runtime.machine import describe_machine
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from sdkit.runtime.measure.machine import describe_machine
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path("build") / "benchmarks"

@@ -34,7 +34,7 @@ from benchmarks.common import (
     take_turns,
 )
 from benchmarks.ways import OnnxLoop, Ours, TorchLoop, Way, compiled, eager, torchscript
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.training.device import bf16_available
 
 EAGER = "PyTorch eager"

@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.common import make_run, model_options, parser, puppets, save, say, table
 from sdkit.cli.screen import reporter
-from sdkit.runtime.bench import bench
+from sdkit.runtime.measure.bench import bench
 
 
 def main() -> None:

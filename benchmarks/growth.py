@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import longer, make_run, model_options, parser, puppets, save, say, table
-from sdkit.runtime.fresh import in_fresh_process
+from sdkit.runtime.measure.fresh_process import in_fresh_process
 
 FRAMES = 8000
 """Frames of a point of B or T."""

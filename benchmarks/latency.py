@@ -18,7 +18,7 @@ import torch
 import sdkit
 from benchmarks.common import make_run, model_options, parser, puppets, save, say, table
 from benchmarks.ways import TorchLoop, eager
-from sdkit.runtime.fresh import in_fresh_process
+from sdkit.runtime.measure.fresh_process import in_fresh_process
 
 BLOCK = 20
 """Calls of a way before the next has its turn."""
@@ -26,7 +26,7 @@ EAGER = """
 import time
 began = time.monotonic()
 import sys, numpy, torch
-from sdkit.models.graphs import verbs
+from sdkit.methods.graphs import verbs
 from sdkit.training.run import find_run
 model = verbs(find_run(sys.argv[1]).load_model())
 model.encode(numpy.zeros((1, 8, 3, 64, 64), numpy.uint8))

@@ -19,7 +19,7 @@ import numpy as np
 
 import sdkit
 from benchmarks.common import parser, save, table
-from sdkit.export.cases import sample, scale_of
+from sdkit.export.proof.cases import sample, scale_of
 from sdkit.runtime.element import Array
 
 WARM_UP = 20

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import make_run, model_options, parser, puppets, save, say, table
-from sdkit.runtime.fresh import in_fresh_process
+from sdkit.runtime.measure.fresh_process import in_fresh_process
 
 SEQUENCE_BYTES = 8 * 3 * 64 * 64
 NARROW = {"encoder_widths": [8, 8, 8, 8, 8], "decoder_widths": [8, 8, 8, 8]}

@@ -24,10 +24,11 @@ import torch
 
 import sdkit
 from sdkit.export.card import NOTES
-from sdkit.models.graphs import verbs
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
-from sdkit.runtime.sequences import SequenceFile
-from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.run import find_run
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}

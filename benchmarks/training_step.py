@@ -8,10 +8,10 @@ The variants take turns round by round, so that a machine whose speed drifts tre
 from collections.abc import Callable
 
 import torch
+from sdkit.methods.dbse.losses import objective
+from sdkit.methods.dbse.model import SplitModel
 
 from benchmarks.common import medians, parser, save, table, take_turns
-from sdkit.models.losses import objective
-from sdkit.models.model import SplitModel
 from sdkit.training.config import ANY_IMAGE, settings
 
 VARIANTS = {

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 import torch
+from sdkit.methods.dbse.model import SplitModel
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sdkit.models.graphs import graphs
-from sdkit.models.model import SplitModel
-from sdkit.runtime.bundle import Bundle
+from sdkit.methods.graphs import graphs
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array
 
 ROWS = 8

@@ -9,8 +9,8 @@ from sdkit.cli.options import Backend, BatchSize, Compression, Device, Json, Thr
 from sdkit.cli.screen import out, print_json, reporter
 
 if TYPE_CHECKING:
-    from sdkit.runtime.bench import Bench
-    from sdkit.runtime.operators import GraphProfile
+    from sdkit.runtime.measure.bench import Bench
+    from sdkit.runtime.measure.operators import GraphProfile
 
 SHOWN = 8
 """Operators of a graph in the table; --json has all."""
@@ -35,7 +35,7 @@ def bench(
     """Measure a bundle on this machine: rates and what bounds them, latency, memory, start-up."""
     import msgspec
 
-    from sdkit.runtime.bench import bench as measure
+    from sdkit.runtime.measure.bench import bench as measure
 
     found = measure(
         bundle, data, device=device, backend=backend, threads=threads, batch_size=batch_size, count=count,

@@ -46,11 +46,11 @@ def export(
     """Export a run as a bundle of graphs, proven equal to the model; with --web, --triton also for those."""
     import sdkit
     from sdkit.cli.parity import print_report
-    from sdkit.export.parity import read_report
-    from sdkit.export.triton import write_triton
-    from sdkit.export.web import ready_bundle, training_data, write_page
+    from sdkit.export.hosts.triton import write_triton
+    from sdkit.export.hosts.web import ready_bundle, training_data, write_page
+    from sdkit.export.proof.parity import read_report
     from sdkit.runtime.errors import ConfigError
-    from sdkit.runtime.output import check_output
+    from sdkit.runtime.storage.output import check_output
 
     if web is None and (samples or onnxruntime_web):
         raise ConfigError("--samples and --onnxruntime-web belong to --web")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sdkit.cli.screen import say
 
 if TYPE_CHECKING:
-    from sdkit.runtime.manifest import GraphFormat
+    from sdkit.runtime.bundles.specs import GraphFormat
     from sdkit.runtime.runtime import Runtime
 
 

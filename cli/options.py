@@ -18,12 +18,9 @@ BatchSize = Annotated[
     int | None,
     typer.Option(min=1, help="Sequences that run at a time; by default what suits the model and the device."),
 ]
+Method = Annotated[str | None, typer.Option(help="Method to train, dbse by default; `sdkit methods` lists them.")]
 Variant = Annotated[
-    Literal["paper", "release", "filter"] | None,
-    typer.Option(
-        help="paper: the printed model; release: the published code's; filter: release, made causal. "
-        "By default filter for images, paper for all else."
-    ),
+    str | None, typer.Option(help="Variant of the method; by default the one that suits the kind of elements.")
 ]
 Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Sequences of this split only.")]
 Compression = Annotated[

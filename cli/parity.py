@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sdkit.cli.screen import out
 
 if TYPE_CHECKING:
-    from sdkit.export.parity import Errors, Report
+    from sdkit.export.proof.parity import Errors, Report
 
 
 def print_report(report: "Report") -> None:

@@ -16,7 +16,7 @@ def serve(
     """Serve a page to this machine's browsers, and open it."""
     import webbrowser
 
-    from sdkit.export.serve import HOST, page_server
+    from sdkit.export.hosts.serve import HOST, page_server
 
     with page_server(folder, port) as server:
         address = f"http://{HOST}:{server.server_address[1]}/"

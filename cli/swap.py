@@ -30,7 +30,7 @@ def swap(
     from sdkit.figures.draw import check_drawable
     from sdkit.figures.render import render_swap
     from sdkit.runtime.errors import ConfigError, SdkitError
-    from sdkit.runtime.output import check_output
+    from sdkit.runtime.storage.output import check_output
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     target = picture or output.with_suffix(".png")

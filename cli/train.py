@@ -5,17 +5,18 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Json, Variant
+from sdkit.cli.options import Json, Method, Variant
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
-OPTIONS = ("data", "preset", "variant", "name", "device", "resume", "reporter")
+OPTIONS = ("data", "method", "preset", "variant", "name", "device", "resume", "reporter")
 """Arguments of `sdkit.train` that are no settings."""
 
 
 def train(
     data: Annotated[Path | None, typer.Argument(help="Sequence file; the built-in puppets by default.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Settings to start from: sprites, mug or puppets.")] = None,
+    method: Method = None,
+    preset: Annotated[str | None, typer.Option(help="Preset to start from, such as sprites or puppets.")] = None,
     variant: Variant = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")
@@ -33,9 +34,8 @@ def train(
     from sdkit.training.config import describe_settings, parse_override
 
     if list_settings:
-        for setting in describe_settings(preset, variant or "paper"):
+        for setting in describe_settings(method, preset, variant):
             out.print(setting, markup=False)
-        say(f"as the variant {variant or 'paper'} has them; images take the variant filter by default")
         return
     overrides = dict(parse_override(text) for text in set_ or [])
     for key in OPTIONS:
@@ -44,6 +44,7 @@ def train(
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     run = sdkit.train(
         data,
+        method=method,
         preset=preset,
         variant=variant,
         name=None if resume else name,

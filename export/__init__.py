@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdkit.export.bundle import export_bundle as export_bundle
-    from sdkit.export.parity import Report as Report
-    from sdkit.export.verification import verify as verify
+    from sdkit.export.proof.parity import Report as Report
+    from sdkit.export.proof.verification import verify as verify
 
-_PUBLIC = {"Report": "parity", "export_bundle": "bundle", "verify": "verification"}
+_PUBLIC = {"Report": "proof.parity", "export_bundle": "bundle", "verify": "proof.verification"}
 
 __all__ = sorted(_PUBLIC)
 

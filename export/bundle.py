@@ -10,10 +10,7 @@ import msgspec
 import numpy as np
 
 from sdkit.export.card import model_card
-from sdkit.export.cases import golden, scale_of
-from sdkit.export.contract import Signature, signatures
-from sdkit.export.parity import Metric, Report, measure_errors
-from sdkit.export.precision import (
+from sdkit.export.graphs.precision import (
     CALIBRATION_COUNT,
     Calibration,
     calibration_of,
@@ -21,17 +18,21 @@ from sdkit.export.precision import (
     convert,
     graph_feeds,
 )
-from sdkit.export.prove import prove
-from sdkit.export.writers import check_opset, compile_loop, write_onnx, write_torchscript
-from sdkit.runtime.bundle import Bundle, file_spec, sha256
+from sdkit.export.graphs.signatures import Signature, signatures
+from sdkit.export.graphs.writers import check_opset, compiled, write_onnx, write_torchscript
+from sdkit.export.proof.cases import golden, scale_of
+from sdkit.export.proof.parity import Metric, Report, measure_errors
+from sdkit.export.proof.prove import prove
+from sdkit.runtime.bundles.bundle import Bundle, file_spec, sha256
+from sdkit.runtime.bundles.manifest import Manifest
+from sdkit.runtime.bundles.specs import SUFFIXES, FileSpec, GraphFormat, GraphSpec, Precision, Provenance
 from sdkit.runtime.element import Array
+from sdkit.runtime.engines.onnx_runtime import OnnxBackend
 from sdkit.runtime.errors import ConfigError, MissingFileError
-from sdkit.runtime.manifest import SUFFIXES, FileSpec, GraphFormat, GraphSpec, Manifest, Precision, Provenance
-from sdkit.runtime.ort import OnnxBackend
-from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.verbs import Verbs
+from sdkit.runtime.storage.output import check_output, replacing
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
 
@@ -143,21 +144,22 @@ def _write(
     reporter: Reporter,
 ) -> Manifest:
     """Write graphs, golden vectors and a first manifest into `folder`."""
-    from sdkit.models.graphs import graphs, letters, online, verbs
+    from sdkit.methods.graphs import verbs
 
     config = run.config
     model = run.load_model(which)
-    widths, modules = letters(model), graphs(model)
-    contract = signatures(config.model, widths, model.decoder.outputs, online(model).state_size)  # type: ignore[arg-type]
+    widths, element, modules = model.widths, model.facts.element, model.graphs()
+    contract = signatures(modules, element, widths)
     reference = verbs(model)
     golden_file = folder / "golden.npz"
-    vectors = golden(reference, scale_of(msgspec.to_builtins(config.model)), drawn=precision != "float32")
+    vectors = golden(reference, scale_of(model.facts), drawn=precision != "float32")
     np.savez_compressed(golden_file, **vectors)  # type: ignore[arg-type]
-    modules["prior"] = compile_loop(modules["prior"].eval())
+    modules = {name: compiled(module.eval()) for name, module in modules.items()}
     specs: dict[str, GraphSpec] = {}
     provenance = _provenance(run, config, weights, which)
     reporter.start("exporting graphs", len(modules) * len(formats))
-    for name, module in modules.items():
+    for name in contract:
+        module = modules[name]
         files, metadata = {}, _metadata(name, contract[name], config, provenance)
         for format_ in formats:
             files[format_] = _write_graph(
@@ -169,16 +171,20 @@ def _write(
     if precision != "float32":
         feeds = graph_feeds(reference, data.sequences) if data is not None and precision == "int8" else {}
         specs = _convert(folder, specs, precision, feeds, reporter)
+    abilities = model.abilities
     manifest = Manifest(
-        element=config.model.element,
-        letters=widths,
+        element=element,
+        widths=widths,
         graphs=specs,
+        method=model.name,
+        variant=model.variant_of(model.settings),
+        settings=msgspec.to_builtins(model.settings),
+        capabilities=abilities.verbs,
+        refusals=dict(abilities.refusals),
         steps=config.data.steps,
-        anchor=config.model.anchor,
-        anchor_dynamic=config.model.anchor_dynamic,
-        causal=config.model.causal,
-        variant=config.model.variant,
-        model=msgspec.to_builtins(config.model),
+        max_steps=model.max_steps,
+        feature_mean=model.facts.feature_mean,
+        feature_std=model.facts.feature_std,
         files={"golden": file_spec(folder, golden_file.name)},
         provenance=provenance,
     )
@@ -219,11 +225,10 @@ def _convert(
 def _metadata(graph: str, signature: Signature, config: RunConfig, provenance: Provenance) -> dict[str, str]:
     contract = {
         "graph": graph,
-        "element": msgspec.to_builtins(config.model.element),
-        "inputs": msgspec.to_builtins(signature[0]),
-        "outputs": msgspec.to_builtins(signature[1]),
-        "anchor": config.model.anchor,
-        "anchor_dynamic": config.model.anchor_dynamic,
+        "element": msgspec.to_builtins(config.facts.element),
+        "inputs": msgspec.to_builtins(signature.inputs),
+        "outputs": msgspec.to_builtins(signature.outputs),
+        "method": config.method,
     }
     return {
         "sdkit.version": __version__,
@@ -260,14 +265,14 @@ def _measure(
     reporter: Reporter,
 ) -> None:
     """Measure the price of a lower precision. The graphs ran in a process of their own before: none crashes."""
-    from sdkit.models.graphs import verbs
+    from sdkit.methods.graphs import verbs
 
     reference, candidate = verbs(run.load_model(which)), Runtime(bundle, OnnxBackend(bundle, "cpu"))
     if data is not None:
         reporter.start("measuring errors on held-out sequences", 1)
         try:
             count = len(data.sequences) if bundle.manifest.precision == "int8" else 0
-            scale = scale_of(bundle.manifest.model)
+            scale = scale_of(bundle.manifest)
             x, name = data.held_out, data.name
             report.errors = measure_errors(reference, candidate, x, scale, data=name, calibrated_on=count)
         finally:

@@ -1,14 +1,13 @@
 """MODEL_CARD.md of a bundle."""
 
-from sdkit.export.parity import Report
-from sdkit.runtime.manifest import GraphSpec, Manifest
-
-STREAM = "step = rt.stream(len(x)).push(x[:, 0])  # live, an element a call: step.static, step.dynamic, step.x"
+from sdkit.export.proof.parity import Report
+from sdkit.runtime.bundles.manifest import Manifest
+from sdkit.runtime.bundles.specs import GraphSpec
 
 
 def model_card(manifest: Manifest, report: Report) -> str:
     """Return the card's text: what the model is, where it comes from, how to use it, what was proven."""
-    p, letters = manifest.provenance, manifest.letters
+    p, widths = manifest.provenance, manifest.widths
     onnx = "onnx" in manifest.formats
     lines = [
         f"# {p.run}: a static/dynamic split of {p.data or 'sequences'}",
@@ -19,9 +18,10 @@ def model_card(manifest: Manifest, report: Report) -> str:
         "| | |",
         "|---|---|",
         f"| element | {manifest.element.describe()} |",
-        f"| codes | static S = {letters.static_size}, dynamic D = {letters.dynamic_size} a step |",
-        f"| variant | {manifest.variant}: anchor {manifest.anchor}, its dynamic code {manifest.anchor_dynamic}, "
-        f"{'causal' if manifest.causal else 'sees the whole sequence'} |",
+        f"| codes | static S = {widths.static_size}, dynamic D = {widths.dynamic_size} a step |",
+        f"| method | {manifest.method}{f', variant {manifest.variant}' if manifest.variant else ''} |",
+        f"| verbs | {', '.join(manifest.capabilities)} |",
+        *[f"| no {verb} | {reason} |" for verb, reason in manifest.refusals.items()],
         f"| trained on | {p.data or 'unknown'}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}"
         f"{f', preset {p.preset}' if p.preset else ''} |",
         f"| source of the data | {p.data_source or 'not stated'} |",
@@ -35,10 +35,7 @@ def model_card(manifest: Manifest, report: Report) -> str:
         "```python",
         "from sdkit.runtime import Runtime",
         f'rt = Runtime.open("."{"" if onnx else ", backend=" + chr(34) + "torchscript" + chr(34)})',
-        f"codes = rt.encode(x)  # x {_shape(('B', 'T', *manifest.element.shape))} {manifest.element.dtype}",
-        "a_with_b, b_with_a = rt.swap(xa, xb)",
-        f"clips = rt.generate(16, steps={manifest.steps}, seed=0)",
-        *([STREAM] if manifest.state_size else []),
+        *[line for verb, line in _use(manifest).items() if verb in manifest.capabilities],
         "```",
         "",
         "## Graphs",
@@ -68,6 +65,17 @@ def model_card(manifest: Manifest, report: Report) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _use(manifest: Manifest) -> dict[str, str]:
+    """Return a line of Python for the verbs that a reader tries first."""
+    steps = manifest.steps if manifest.max_steps is None else min(manifest.steps, manifest.max_steps)
+    return {
+        "encode": f"codes = rt.encode(x)  # x {_shape(('B', 'T', *manifest.element.shape))} {manifest.element.dtype}",
+        "swap": "a_with_b, b_with_a = rt.swap(xa, xb)",
+        "generate": f"clips = rt.generate(16, steps={steps}, seed=0)",
+        "stream": "step = rt.stream(len(x)).push(x[:, 0])  # live, an element a call: step.static, .dynamic, .x",
+    }
 
 
 def _tensors(graph: GraphSpec, side: str) -> str:

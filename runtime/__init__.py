@@ -8,28 +8,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdkit.runtime.bundle import Bundle as Bundle
-    from sdkit.runtime.codes import CodeFile as CodeFile
+    from sdkit.runtime.bundles.bundle import Bundle as Bundle
+    from sdkit.runtime.codes import Codes as Codes
     from sdkit.runtime.element import Element as Element
     from sdkit.runtime.errors import SdkitError as SdkitError
     from sdkit.runtime.runtime import Runtime as Runtime
-    from sdkit.runtime.sequences import Factor as Factor
-    from sdkit.runtime.sequences import SequenceFile as SequenceFile
-    from sdkit.runtime.sequences import SequenceMeta as SequenceMeta
-    from sdkit.runtime.sequences import SequenceWriter as SequenceWriter
-    from sdkit.runtime.verbs import Codes as Codes
+    from sdkit.runtime.storage.code_file import CodeFile as CodeFile
+    from sdkit.runtime.storage.sequences import Factor as Factor
+    from sdkit.runtime.storage.sequences import SequenceFile as SequenceFile
+    from sdkit.runtime.storage.sequences import SequenceMeta as SequenceMeta
+    from sdkit.runtime.storage.sequences import SequenceWriter as SequenceWriter
 
 _PUBLIC = {
-    "Bundle": "bundle",
-    "CodeFile": "codes",
-    "Codes": "verbs",
+    "Bundle": "bundles.bundle",
+    "CodeFile": "storage.code_file",
+    "Codes": "codes",
     "Element": "element",
-    "Factor": "sequences",
+    "Factor": "storage.sequences",
     "Runtime": "runtime",
     "SdkitError": "errors",
-    "SequenceFile": "sequences",
-    "SequenceMeta": "sequences",
-    "SequenceWriter": "sequences",
+    "SequenceFile": "storage.sequences",
+    "SequenceMeta": "storage.sequences",
+    "SequenceWriter": "storage.sequences",
 }
 
 __all__ = sorted(_PUBLIC)

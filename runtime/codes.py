@@ -1,60 +1,35 @@
-"""Codes in HDF5: `static` (N, S) and `dynamic` (N, T, D), with labels and lengths of the sequences they come from."""
+"""The codes of a batch of sequences: what encode returns and decode takes."""
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sdkit.runtime.errors import FileFormatError
-from sdkit.runtime.hdf5 import LazyFile
-from sdkit.runtime.manifest import Letters
-from sdkit.runtime.sequences import Indices
-from sdkit.runtime.verbs import Codes
-
-FORMAT = "sdkit-codes"
-VERSION = 1
+Floats = NDArray[np.float32]
 
 
-class CodeFile(LazyFile):
-    """Reader of a code file.
+@dataclass(frozen=True)
+class Codes:
+    """The split of a batch of sequences."""
 
-    Raises:
-        MissingFileError: no such file.
-        FileFormatError: not HDF5, or no codes.
-    """
+    static: Floats
+    """(B, S)."""
+    dynamic: Floats
+    """(B, T, D)."""
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
-        static, dynamic = self.dataset("static", "(N, S)"), self.dataset("dynamic", "(N, T, D)")
-        if static.ndim != 2 or dynamic.ndim != 3 or len(static) != len(dynamic) or len(static) == 0:
-            raise FileFormatError(
-                f"{self.path}: static has shape {static.shape} and dynamic {dynamic.shape}; "
-                "expected (N, S) and (N, T, D), N > 0"
-            )
-        if static.dtype != np.float32 or dynamic.dtype != np.float32:
-            raise FileFormatError(
-                f"{self.path}: static is {static.dtype} and dynamic {dynamic.dtype}; expected float32"
-            )
-        self.count, self.steps = len(static), int(dynamic.shape[1])
-        self.letters = Letters(int(static.shape[1]), int(dynamic.shape[2]))
-        self.model = str(self.handle.attrs.get("model", ""))
-        """SHA-256 of the weights that the codes belong to."""
+    def __len__(self) -> int:
+        return len(self.static)
 
-    def read(self, part: slice) -> Codes:
-        """Return the codes of a slice."""
-        return Codes(np.asarray(self.handle["static"][part]), np.asarray(self.handle["dynamic"][part]))
+    def __getitem__(self, index: Any) -> "Codes":
+        return Codes(self.static[index], self.dynamic[index])
 
-    def lengths(self) -> Indices | None:
-        """Return (N,) numbers of valid steps, or None."""
-        return self.whole_numbers("lengths", 1)
+    @staticmethod
+    def join(parts: "list[Codes]") -> "Codes":
+        """Return the codes of several batches as one."""
+        return Codes(joined([p.static for p in parts]), joined([p.dynamic for p in parts]))
 
 
-def code_attributes(model: str, source: str, classes: str | None) -> dict[str, str | int]:
-    """Return the attributes of a code file."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": model,
-        "source": source,
-        "classes": classes or json.dumps({}),
-    }
+def joined(parts: list[Floats]) -> Floats:
+    """Return arrays joined along their first axis; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

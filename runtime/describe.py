@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from sdkit.runtime.bundle import Bundle
-from sdkit.runtime.sequences import SPLITS, SequenceFile
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 
 LZ4 = "32004"
 
@@ -64,15 +64,16 @@ def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    p, letters = manifest.provenance, manifest.letters
+    p, widths = manifest.provenance, manifest.widths
     return {
         "path": str(bundle.path),
         "run": p.run,
-        "variant": manifest.variant,
+        "method": manifest.method + (f", variant {manifest.variant}" if manifest.variant else ""),
         "element": manifest.element.describe(),
-        "codes": f"static S = {letters.static_size}, dynamic D = {letters.dynamic_size} a step",
-        "anchor": f"{manifest.anchor}, its dynamic code {manifest.anchor_dynamic}",
-        "causal": manifest.causal,
+        "codes": f"static S = {widths.static_size}, dynamic D = {widths.dynamic_size} a step",
+        "verbs": ", ".join(manifest.capabilities),
+        **({"verbs that it has not": dict(manifest.refusals)} if manifest.refusals else {}),
+        **({"most steps of the prior": manifest.max_steps} if manifest.max_steps else {}),
         "formats": ", ".join(manifest.formats),
         "precision": manifest.precision,
         "trained on": f"{p.data}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}",

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.kinds import find
+from sdkit.runtime.kinds.base import Kind
 
 Array = NDArray[Any]
-Kind = Literal["image", "series", "spectrum"]
+KindName = Literal["image", "series", "spectrum"]
 DTypeName = Literal["uint8", "float32"]
 
 LAYOUTS: dict[str, tuple[str, ...]] = {"image": ("C", "H", "W"), "series": ("W", "F"), "spectrum": ("F",)}
@@ -19,7 +21,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {"image": ("C", "H", "W"), "series": ("W",
 class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kind, shape, dtype and units of an element; the same object describes a file, a model and a bundle."""
 
-    kind: Kind
+    kind: KindName
     shape: tuple[int, ...]
     dtype: DTypeName
     units: tuple[str, ...] = ()
@@ -32,6 +34,11 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f"an element of kind {self.kind} has the axes ({', '.join(axes)}), not the shape {self.shape}"
             )
+
+    @property
+    def traits(self) -> Kind:
+        """The kind of element as an object."""
+        return find(self.kind)
 
     @property
     def high(self) -> float:

@@ -13,6 +13,10 @@ class ConfigError(SdkitError, ValueError):
     """A setting, preset, variant or option that cannot be used."""
 
 
+class CapabilityError(ConfigError):
+    """A verb that the model has not, or does not have online."""
+
+
 class DataError(SdkitError, ValueError):
     """Sequences or codes that do not have the expected shape, dtype or values."""
 

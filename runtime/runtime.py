@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from sdkit.runtime.backend import Backend
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.bundles.manifest import Manifest
+from sdkit.runtime.bundles.specs import GraphFormat
+from sdkit.runtime.engines.backend import Backend
 from sdkit.runtime.errors import ConfigError
-from sdkit.runtime.files import FileVerbs, choose_batch_size
-from sdkit.runtime.manifest import GraphFormat, Manifest
-from sdkit.runtime.stream import Online
+from sdkit.runtime.verbs.files import FileVerbs, choose_batch_size
 
 
 class Runtime(FileVerbs):
@@ -18,11 +18,12 @@ class Runtime(FileVerbs):
 
     def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int | None = None) -> None:
         manifest = bundle.manifest
-        online = Online(manifest.state_size, manifest.causal, manifest.anchor)
         self.chooses_batch_size = batch_size is None
         if batch_size is None:
-            batch_size = choose_batch_size(manifest.element, manifest.letters, manifest.steps, backend.device)
-        super().__init__(backend, manifest.element, manifest.letters, online=online, batch_size=batch_size)
+            batch_size = choose_batch_size(manifest.element, manifest.widths, manifest.steps, backend.device)
+        super().__init__(
+            backend, manifest.element, manifest.widths, abilities=manifest.abilities, batch_size=batch_size
+        )
         self.bundle = bundle
         self.model_id = bundle.manifest.provenance.weights_sha256
 
@@ -63,11 +64,11 @@ class Runtime(FileVerbs):
 
 def _backend(bundle: Bundle, name: GraphFormat, device: str, threads: int | None) -> Backend:
     # The graphs must be there before a library is asked for: the clearer message of the two.
-    bundle.graph_file("encoder", name)
+    bundle.graph_file("decoder", name)
     if name == "onnx":
-        from sdkit.runtime.ort import OnnxBackend
+        from sdkit.runtime.engines.onnx_runtime import OnnxBackend
 
         return OnnxBackend(bundle, device, threads)
-    from sdkit.runtime.torchscript import TorchScriptBackend
+    from sdkit.runtime.engines.torchscript import TorchScriptBackend
 
     return TorchScriptBackend(bundle, device, threads)

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from sdkit.experiments.reproduce import reproduce as reproduce
     from sdkit.experiments.tune import tune as tune
     from sdkit.export.bundle import export_bundle as export_bundle
-    from sdkit.export.verification import verify as verify
+    from sdkit.export.proof.verification import verify as verify
     from sdkit.figures.render import render as render
     from sdkit.health import doctor as doctor
-    from sdkit.runtime.bundle import Bundle as Bundle
+    from sdkit.runtime.bundles.bundle import Bundle as Bundle
     from sdkit.runtime.runtime import Runtime as Runtime
-    from sdkit.runtime.sequences import SequenceFile as SequenceFile
+    from sdkit.runtime.storage.sequences import SequenceFile as SequenceFile
     from sdkit.training.run import Run as Run
     from sdkit.training.run import find_run as find_run
     from sdkit.training.train import train as train
 
 _PUBLIC = {
-    "Bundle": "sdkit.runtime.bundle",
+    "Bundle": "sdkit.runtime.bundles.bundle",
     "Run": "sdkit.training.run",
     "Runtime": "sdkit.runtime.runtime",
-    "SequenceFile": "sdkit.runtime.sequences",
+    "SequenceFile": "sdkit.runtime.storage.sequences",
     "doctor": "sdkit.health",
     "evaluate": "sdkit.evaluation.evaluate",
     "export_bundle": "sdkit.export.bundle",
@@ -39,7 +39,7 @@ _PUBLIC = {
     "reproduce": "sdkit.experiments.reproduce",
     "train": "sdkit.training.train",
     "tune": "sdkit.experiments.tune",
-    "verify": "sdkit.export.verification",
+    "verify": "sdkit.export.proof.verification",
 }
 _NEEDS = {
     "evaluate": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),

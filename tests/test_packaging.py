@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.export.web import FILES
+from sdkit.export.hosts.web import FILES
 
 ROOT = Path(__file__).parents[1]
 PAGE = "examples/web"
@@ -62,7 +62,7 @@ def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
         "import sdkit, sdkit.export, sdkit.runtime, sdkit.cli.main\n"
         "assert sdkit.__file__.startswith(sys.argv[1]), sdkit.__file__\n"
         "assert sdkit.runtime.Runtime is sdkit.Runtime\n"
-        "from sdkit.export.web import FILES, PAGE\n"
+        "from sdkit.export.hosts.web import FILES, PAGE\n"
         "assert all((PAGE / name).is_file() for name in FILES)\n"
         "print(sdkit.make_dataset('puppets', 'p.h5', count=2, split='test'))\n"
     )

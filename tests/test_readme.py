@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
-from sdkit.runtime.manifest import schema
+from sdkit.runtime.bundles.manifest import schema
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -6,12 +6,13 @@ from typing import cast
 import numpy as np
 import pytest
 
-from sdkit.models.graphs import verbs
-from sdkit.runtime.bundle import Bundle
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.run import Run
 from tests.tiny import sequences
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from sdkit.methods.dbse.config import VARIANTS, ModelConfig
+from sdkit.methods.dbse.model import SplitModel
 
-from sdkit.models.config import VARIANTS, ModelConfig
-from sdkit.models.model import SplitModel
 from sdkit.runtime.element import Array, Element
 
 IMAGE = Element("image", (3, 16, 16), "uint8", ("grey level",))

@@ -20,7 +20,7 @@ from sdkit.data.tables import DAY, DAYS, Hours, Table, full_months, number, read
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
 Floats = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ import numpy as np
 from sdkit.runtime.element import LAYOUTS, Array, DTypeName, Element, Kind, check_steps
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import KINDS_BY_AXES, SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import KINDS_BY_AXES, SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
 
 BATCH = 256
 KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))

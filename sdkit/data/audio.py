@@ -15,7 +15,7 @@ from sdkit.data.spectrogram import FRAME_RATE, FRAMING, RATE, UNITS, decibels, e
 from sdkit.runtime.errors import DataError, FileFormatError, first_line
 from sdkit.runtime.extras import need
 from sdkit.runtime.progress import Reporter
-from sdkit.runtime.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
 
 Kind = Literal["static", "dynamic"]
 Waveform = NDArray[np.float64]

@@ -16,7 +16,7 @@ from sdkit.data.tables import DAY, DAYS, Table, full_months, read_table, shuffle
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
 LOADS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL")
 """High, middle and low load, useful and useless of each; the authors state no unit."""

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.data.people import LEAST, deal, folders
+from sdkit.data.subjects import LEAST, deal, folders
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingExtraError, MissingFileError
 from sdkit.runtime.extras import need
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int]

@@ -18,7 +18,7 @@ from sdkit.data.tables import Table, read_table, shuffled
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
 Floats = NDArray[np.float64]
 

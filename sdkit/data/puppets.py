@@ -16,7 +16,7 @@ from sdkit.data.puppet_shapes import SHADES, SHARES, SIZE, Material
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceMeta, SequenceWriter
 
 Integers = NDArray[np.int64]
 Colour = tuple[int, int, int]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sdkit.data.audio import Kind, Recording, describe, factors, write
-from sdkit.data.people import deal, folders
+from sdkit.data.subjects import deal, folders
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 

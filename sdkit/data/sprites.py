@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sdkit.data.audio import Recording, describe, factors, write
-from sdkit.data.people import folders
+from sdkit.data.subjects import folders
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 

@@ -14,26 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdkit.evaluation import consistency, generation
-from sdkit.evaluation.coding import Parts, check_element, code, label_table, parts_of
-from sdkit.evaluation.dci import dci
-from sdkit.evaluation.judge import find_judge
-from sdkit.evaluation.judged import judged
-from sdkit.evaluation.leaking import leakage
+from sdkit.evaluation.codes import consistency
+from sdkit.evaluation.codes.dci import dci
+from sdkit.evaluation.codes.encoded import Parts, check_element, code, label_table, parts_of
+from sdkit.evaluation.codes.leakage import leakage
+from sdkit.evaluation.codes.probes import unusable
+from sdkit.evaluation.downstream.tasks import tasks_of
+from sdkit.evaluation.judge import generation
+from sdkit.evaluation.judge.classifier import find_judge
+from sdkit.evaluation.judge.scores import judged
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.evaluation.probes import unusable
-from sdkit.evaluation.tasks import tasks_of
+from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.errors import ConfigError, MissingFileError
 from sdkit.runtime.locate import BUNDLE_FILE, RUN_FILE, RUNS, find_run_folder
-from sdkit.runtime.manifest import GraphFormat
-from sdkit.runtime.output import check_output, replacing
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Factor, SequenceFile
-from sdkit.runtime.verbs import Verbs
+from sdkit.runtime.storage.output import check_output, replacing
+from sdkit.runtime.storage.sequences import Factor, SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.version import __version__
 
 if TYPE_CHECKING:
-    from sdkit.models.model import SplitModel
+    from sdkit.methods.dbse.model import SplitModel
 
 LARGE = 4096
 """Arrays of more values than this are left out of evaluation.json: they are predictions, not results."""
@@ -124,8 +125,8 @@ def open_subject(source: str | Path | None, *, backend: GraphFormat = "onnx", de
     """
     if source is not None and (Path(source) / BUNDLE_FILE).is_file():
         return _bundle(Path(source), backend, device)
-    from sdkit.models.graphs import verbs
-    from sdkit.runtime.bundle import sha256
+    from sdkit.methods.graphs import verbs
+    from sdkit.runtime.bundles.bundle import sha256
     from sdkit.training.run import Run
 
     try:

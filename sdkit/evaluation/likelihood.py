@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdkit.evaluation.judge import stage
-from sdkit.models.losses import objective
+from sdkit.evaluation.judge.classifier import stage
+from sdkit.methods.dbse.losses import objective
 from sdkit.runtime.progress import Reporter
-from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.training.data import equal_lengths
 
 if TYPE_CHECKING:
-    from sdkit.models.model import SplitModel
+    from sdkit.methods.dbse.model import SplitModel
 
 BATCH_SIZE = 64
 

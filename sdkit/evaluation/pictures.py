@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdkit.evaluation.coding import encode_file, label_column, targets_of
-from sdkit.evaluation.judge import stage
+from sdkit.evaluation.codes.encoded import encode_file, label_column, targets_of
+from sdkit.evaluation.judge.classifier import stage
+from sdkit.figures.axis_scales import read_scales
 from sdkit.figures.confusion import confusion_figure
 from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
 from sdkit.figures.embedding import FEWEST, by_label, static_against_dynamic
-from sdkit.figures.scales import read_scales
 from sdkit.figures.series import reconstruction_figure
 from sdkit.figures.style import save
 from sdkit.figures.trajectories import trajectories
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.progress import Reporter
-from sdkit.runtime.sequences import Indices, SequenceFile
-from sdkit.runtime.verbs import Codes, Verbs
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.data import equal_lengths
 
 if TYPE_CHECKING:

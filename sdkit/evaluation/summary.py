@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sdkit.evaluation.tasks import METRICS
+from sdkit.evaluation.downstream.tasks import METRICS
 
 UNDEFINED = "undefined"
 """A figure that came out as no number."""

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from sdkit.evaluation import generation
-from sdkit.evaluation.coding import Parts, check_element, parts_of
-from sdkit.evaluation.judge import find_judge
-from sdkit.evaluation.tasks import tasks_of
-from sdkit.export.parity import Metric
+from sdkit.evaluation.codes.encoded import Parts, check_element, parts_of
+from sdkit.evaluation.downstream.tasks import tasks_of
+from sdkit.evaluation.judge import generation
+from sdkit.evaluation.judge.classifier import find_judge
+from sdkit.export.proof.parity import Metric
 from sdkit.runtime.errors import ConfigError, MissingFileError
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SequenceFile
-from sdkit.runtime.verbs import Verbs
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.run import find_run
 
 JUDGES = RUNS / "judges"

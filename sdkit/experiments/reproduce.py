@@ -15,24 +15,24 @@ import msgspec
 import torch
 
 from sdkit.data import make_dataset
-from sdkit.evaluation.coding import Parts, parts_of
+from sdkit.evaluation.codes.encoded import Parts, parts_of
+from sdkit.evaluation.codes.leakage import LeakageTask
+from sdkit.evaluation.downstream.tasks import Task
 from sdkit.evaluation.evaluate import plain
-from sdkit.evaluation.judged import JudgeTask
-from sdkit.evaluation.leaking import LeakageTask
+from sdkit.evaluation.judge.scores import JudgeTask
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.evaluation.tasks import Task
 from sdkit.experiments.report import as_json, as_markdown
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
-from sdkit.models.graphs import verbs
-from sdkit.models.model import SplitModel
-from sdkit.runtime.bundle import sha256
+from sdkit.methods.dbse.model import SplitModel
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.bundles.bundle import sha256
 from sdkit.runtime.errors import ConfigError, MissingFileError
 from sdkit.runtime.locate import RUNS
-from sdkit.runtime.output import replacing
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.output import replacing
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sdkit.evaluation.tasks import Figures
+from sdkit.evaluation.downstream.tasks import Figures
 
 
 @dataclass

@@ -9,7 +9,7 @@ import msgspec
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUN_FILE, RUNS
 from sdkit.runtime.progress import Reporter
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.config import TrainConfig, settings
 from sdkit.training.data import split_indices
 from sdkit.training.launch import resume, start

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdkit.evaluation.judged import JudgeTask
-from sdkit.evaluation.leaking import LeakageTask
-from sdkit.evaluation.tasks import Task
+from sdkit.evaluation.codes.leakage import LeakageTask
+from sdkit.evaluation.downstream.tasks import Task
+from sdkit.evaluation.judge.scores import JudgeTask
 
 PAPER_MODEL = "paper"
 Printed = Mapping[str, str]

@@ -28,15 +28,15 @@ import msgspec
 import numpy as np
 
 from sdkit.figures.trials import draw_trials
-from sdkit.models.config import ModelConfig
-from sdkit.models.model import SplitModel
+from sdkit.methods.dbse.config import ModelConfig
+from sdkit.methods.dbse.model import SplitModel
 from sdkit.runtime.element import Kind
 from sdkit.runtime.errors import ConfigError, FileFormatError, OutputExistsError, first_line
 from sdkit.runtime.extras import need
 from sdkit.runtime.locate import RUNS
-from sdkit.runtime.output import remove, replacing
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.output import remove, replacing
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.checkpoint import write_text
 from sdkit.training.config import ANY_IMAGE, OF_THE_DATA, TrainConfig, settings
 from sdkit.training.data import split_indices

@@ -1,8 +1,9 @@
 """Training curves."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,38 +13,59 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
+class Term(Protocol):
+    """What the figure must know of a term of the objective."""
+
+    @property
+    def name(self) -> str:
+        """Its key in a record."""
+
+    @property
+    def title(self) -> str:
+        """What the legend calls it."""
+
+    @property
+    def kind(self) -> str:
+        """`likelihood`, `divergence`, or another, which is not drawn."""
+
+
+def draw_curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
     """Draw likelihoods, divergences and active units over epochs into a PNG.
 
     Args:
         metrics: records of metrics.jsonl.
+        terms: of the method's objective.
         path: the picture to write; an existing one is replaced.
     """
-    save(curves(metrics), path)
+    save(curves(metrics, terms), path)
 
 
-def curves(metrics: Sequence[dict[str, Any]]) -> "Figure":
+def curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term]) -> "Figure":
     """Return the figure of `draw_curves`."""
     figure = new_figure(12, 3.6)
     likelihood, divergence, units = figure.subplots(1, 3)
     epochs = [m["epoch"] for m in metrics]
+    panels = {"likelihood": (likelihood, (BLUE, VERMILION)), "divergence": (divergence, (GREEN, PURPLE))}
     for part, style in (("train", "-"), ("val", "--")):
         if part not in metrics[-1]:
             continue
         values = [m.get(part, {}) for m in metrics]
-        likelihood.plot(epochs, [v.get("nll") for v in values], style, color=BLUE, label=f"other steps, {part}")
-        likelihood.plot(epochs, [v.get("nll_anchor") for v in values], style, color=VERMILION, label=f"anchor, {part}")
-        divergence.plot(epochs, [v.get("kl_static") for v in values], style, color=GREEN, label=f"static, {part}")
-        divergence.plot(epochs, [v.get("kl_dynamic") for v in values], style, color=PURPLE, label=f"dynamic, {part}")
-    units.plot(epochs, [m["active_static"] for m in metrics], color=GREEN, label="static")
-    units.plot(epochs, [m["active_dynamic"] for m in metrics], color=PURPLE, label="dynamic")
+        for kind, (axes, colours) in panels.items():
+            shown = [term for term in terms if term.kind == kind and term.name in values[-1]]
+            for term, colour in zip(shown, cycle(colours), strict=False):
+                drawn = [v.get(term.name) for v in values]
+                axes.plot(epochs, drawn, style, color=colour, label=f"{term.title}, {part}")
+    for code, colour in (("static", GREEN), ("dynamic", PURPLE)):
+        if f"active_{code}" in metrics[-1]:
+            units.plot(epochs, [m.get(f"active_{code}") for m in metrics], color=colour, label=code)
     titles = ("negative log-likelihood", "KL divergence", "active units")
     for axes, title, unit in zip(
         (likelihood, divergence, units), titles, ("nats a sequence",) * 2 + ("units",), strict=True
     ):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=SMALL_SIZE)
+        if axes.lines:
+            axes.legend(fontsize=SMALL_SIZE)
         tidy(axes)
     drawn = [value for line in likelihood.lines for value in np.asarray(line.get_ydata(), np.float64)]
     if not any(value <= 0 for value in drawn):  # that of a density, as of series, may be negative

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from sdkit.figures import grid, series, spectrum
-from sdkit.figures.scales import UNKNOWN, Scales
+from sdkit.figures.axis_scales import UNKNOWN, Scales
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.extras import need

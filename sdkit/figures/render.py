@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdkit.figures.axis_scales import Scales, read_scales
 from sdkit.figures.draw import check_drawable, draw_clip, draw_rows, draw_swap
-from sdkit.figures.scales import Scales, read_scales
 from sdkit.figures.style import save
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, FileFormatError, first_line
-from sdkit.runtime.files import SWAPPED, SWAPPED_LENGTHS
-from sdkit.runtime.hdf5 import LazyFile
-from sdkit.runtime.output import check_output
-from sdkit.runtime.sequences import KINDS_BY_AXES, Indices, SequenceFile
+from sdkit.runtime.storage.hdf5 import LazyFile
+from sdkit.runtime.storage.output import check_output
+from sdkit.runtime.storage.sequences import KINDS_BY_AXES, Indices, SequenceFile
+from sdkit.runtime.verbs.files import SWAPPED, SWAPPED_LENGTHS
 
 ENDINGS = (".png", ".gif")
 

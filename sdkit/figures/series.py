@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdkit.figures.axis_scales import UNKNOWN, Scales, time_axis
 from sdkit.figures.grid import SWAP_NAMES
-from sdkit.figures.scales import UNKNOWN, Scales, time_axis
 from sdkit.figures.style import (
     BLUE,
     FAINT,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdkit.figures.axis_scales import UNKNOWN, Scales, frequency_axis, time_axis
 from sdkit.figures.grid import SWAP_NAMES
-from sdkit.figures.scales import UNKNOWN, Scales, frequency_axis, time_axis
 from sdkit.figures.style import (
     FAINT,
     INK,

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdkit.runtime.element import Element
 from sdkit.runtime.extras import need
-from sdkit.runtime.output import replacing
+from sdkit.runtime.storage.output import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

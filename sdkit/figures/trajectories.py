@@ -9,7 +9,7 @@ from sdkit.figures.embedding import check_labels
 from sdkit.figures.style import MOST_CLASSES, ORDERED, SMALL_SIZE, caption, marks, new_figure, plain, tidy
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
-from sdkit.runtime.sequences import Indices
+from sdkit.runtime.storage.sequences import Indices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

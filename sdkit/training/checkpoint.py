@@ -1,14 +1,15 @@
 """Weights and resumable state on disk, each file whole or absent. No class is ever pickled."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sdkit.models.model import SplitModel
+from sdkit.methods.base import Method
 from sdkit.runtime.errors import FileFormatError, MissingFileError
-from sdkit.runtime.output import replacing
+from sdkit.runtime.storage.output import replacing
 from sdkit.training.run import Run
 
 
@@ -18,22 +19,29 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def save(run: Run, model: SplitModel, optimizer: Any, *, epoch: int, best: float, improved: bool) -> None:
-    """Write last.safetensors, best.safetensors when improved, and state.pt."""
+def save_weights(run: Run, model: Method, name: str, epoch: int) -> dict[str, torch.Tensor]:
+    """Write NAME.safetensors, `best` or `last`, and return the weights."""
     from safetensors.torch import save_file
 
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    names = ["last", "best"] if improved or not (run.path / "best.safetensors").exists() else ["last"]
-    for name in names:
-        with replacing(run.path / f"{name}.safetensors", force=True) as temporary:
-            save_file(weights, temporary, metadata={"epoch": str(epoch)})
-    state = {"epoch": epoch, "best": best, "weights": weights, "optimizer": optimizer.state_dict()}
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with replacing(run.path / f"{name}.safetensors", force=True) as temporary:
+        save_file(weights, temporary, metadata={"epoch": str(epoch)})
+    return weights
+
+
+def save(run: Run, model: Method, optimizers: Mapping[str, Any], *, epoch: int, best: float, improved: bool) -> None:
+    """Write last.safetensors, best.safetensors when improved, and state.pt."""
+    weights = save_weights(run, model, "last", epoch)
+    if improved or not (run.path / "best.safetensors").exists():
+        save_weights(run, model, "best", epoch)
+    states = {phase: optimizer.state_dict() for phase, optimizer in optimizers.items()}
+    state = {"epoch": epoch, "best": best, "weights": weights, "optimizers": states}
     with replacing(run.path / "state.pt", force=True) as temporary:
         torch.save(state, temporary)
 
 
-def load_state(run: Run, model: SplitModel, optimizer: Any, device: torch.device) -> dict[str, Any]:
-    """Put the saved state into model and optimiser; return it.
+def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Put the saved state into model and optimisers, by phase; return it.
 
     Raises:
         MissingFileError: there is none.
@@ -47,7 +55,10 @@ def load_state(run: Run, model: SplitModel, optimizer: Any, device: torch.device
     except Exception as error:
         raise FileFormatError(f"{file} cannot be read: {error}") from error
     model.load_state_dict(state["weights"])
-    optimizer.load_state_dict(state["optimizer"])
+    # Runs of version 1 had a single optimiser.
+    states = state.get("optimizers") or dict.fromkeys(optimizers, state["optimizer"])
+    for phase, optimizer in optimizers.items():
+        optimizer.load_state_dict(states[phase])
     return state
 
 

@@ -1,84 +1,83 @@
-"""How a model is trained, and where settings come from: defaults, then a preset, then a variant, then overrides."""
+"""How a model is trained, and where settings come from: defaults, a preset, a variant, then overrides."""
 
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from sdkit.models.config import VARIANTS, ModelConfig
+from sdkit import elements, methods
+from sdkit.methods.base import Facts, Method, Settings
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 
 Precision = Literal["auto", "bf16", "float32"]
-Likelihood = Literal["sum", "mean"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that decides a training run but the shape of the model and the data."""
+    """Everything that decides a training run but the method and the data."""
 
-    alpha: float = 0.2
-    """Weight of the anchor's likelihood (Eq. 5)."""
-    beta: float = 0.2
-    """Weight of both divergences (Eq. 6)."""
-    beta_static: float | None = None
-    """Weight of the static code's divergence, where it is not `beta`."""
-    beta_dynamic: float | None = None
-    """Weight of the dynamic codes' divergence, where it is not `beta`."""
-    likelihood: Likelihood = "sum"
-    """What alpha and beta are relative to: the likelihood summed over a sequence's observed values (images and audio in
-    Table 5) or averaged over them (its time series)."""
     learning_rate: float = 1e-3
-    """Of Adam; constant."""
+    """Learning rate of Adam, constant."""
     batch_size: int = 128
+    """B: sequences of an optimiser step."""
     epochs: int = 100
+    """Number of epochs in all."""
     seed: int = 0
+    """Seed of weights, order and noise."""
+    gradient_clip: float = 0.0
+    """Largest norm of the gradient; 0 for no limit."""
     val_fraction: float = 0.05
     """Share of the training split held out by static labels (else at random) where the file has no validation split."""
     precision: Precision = "auto"
-    """Of the convolutions; auto takes bf16 where the machine has the instructions. LSTMs and losses stay in float32."""
+    """Precision of the convolutions; auto takes bf16 where the machine has the instructions. LSTMs and losses stay in
+    float32."""
     channels_last: bool = True
     """Memory layout of the convolutions; several times faster on CPUs and GPUs alike."""
     resident_gb: float = 4.0
-    """Data up to this size stay in memory, on the device; larger files are streamed in shuffled chunks."""
+    """Size up to which data stay in memory, on the device; larger files are streamed in shuffled chunks."""
     swap_every: int = 4
-    """Epochs between two pictures of swapped sequences; 0 draws none."""
+    """Number of epochs between two pictures of swapped sequences; 0 draws none."""
 
     def __post_init__(self) -> None:
         for name in TrainConfig.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} = {value}; it must be finite")
-        at_least = {"batch_size": 2, "epochs": 1, "seed": 0, "swap_every": 0, "alpha": 0, "beta": 0}
-        for name, least in at_least.items():
+        for name, least in {"batch_size": 2, "epochs": 1, "seed": 0, "swap_every": 0, "gradient_clip": 0}.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} = {getattr(self, name)}; it must be at least {least}")
-        for name in ("beta_static", "beta_dynamic"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"{name} = {value}; it must be at least 0")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate = {self.learning_rate}; it must be positive")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction = {self.val_fraction}; it must lie in [0, 1)")
-        for name, choices in (("precision", Precision), ("likelihood", Likelihood)):
-            if getattr(self, name) not in get_args(choices):
-                raise ConfigError(f"{name} = {getattr(self, name)!r}; choose one of {', '.join(get_args(choices))}")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision = {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
+
+
+class Plan(NamedTuple):
+    """What a run trains, and how."""
+
+    method: type[Method]
+    settings: Settings
+    train: TrainConfig
 
     @property
-    def betas(self) -> tuple[float, float]:
-        """Weights of the static and the dynamic divergence."""
-        static = self.beta if self.beta_static is None else self.beta_static
-        dynamic = self.beta if self.beta_dynamic is None else self.beta_dynamic
-        return static, dynamic
+    def variant(self) -> str:
+        """Name of the variant."""
+        return self.method.variant_of(self.settings)
+
+    def build(self, facts: Facts) -> Method:
+        """Return a model with new weights."""
+        return self.method(self.settings, facts)
 
 
-OF_THE_DATA = ("element", "feature_mean", "feature_std")
-MODEL_KEYS = tuple(name for name in ModelConfig.__struct_fields__ if name not in OF_THE_DATA)
 TRAIN_KEYS = TrainConfig.__struct_fields__
+SHARED, TRAIN = "shared", "train"
+"""Sections of a preset beside those of methods: settings of any method that has them, and settings of training."""
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
 """Stands in where settings are looked at before any data are."""
 
@@ -89,8 +88,8 @@ def presets() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
-def preset(name: str) -> dict[str, Any]:
-    """Return the settings of a preset.
+def preset(name: str) -> dict[str, dict[str, Any]]:
+    """Return the sections of a preset.
 
     Raises:
         ConfigError: no preset of this name.
@@ -100,40 +99,69 @@ def preset(name: str) -> dict[str, Any]:
     return tomllib.loads(resources.files("sdkit.presets").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
-def settings(
+def plan(
     element: Element,
     *,
+    method: str | None = None,
     preset_name: str | None = None,
-    variant: str = "paper",
+    variant: str | None = None,
     overrides: Mapping[str, Any] | None = None,
-) -> tuple[ModelConfig, TrainConfig]:
-    """Return the two configs of a run: defaults, then preset, then variant, then overrides.
+) -> Plan:
+    """Return what a run trains: the method's defaults, then the preset's, then the variant's, then overrides.
+
+    Of a preset the sections [shared], [train] and that of the method's name are taken, in this order.
 
     Raises:
-        ConfigError: an unknown preset, variant or setting, or a value that cannot be.
+        ConfigError: an unknown method, preset, variant or setting, or a value that cannot be.
     """
-    if variant not in VARIANTS:
-        raise ConfigError(f"unknown variant '{variant}'{_closest(variant, VARIANTS)}; there are: {', '.join(VARIANTS)}")
-    values = {**(preset(preset_name) if preset_name else {}), **VARIANTS[variant], **(overrides or {})}
-    known = (*MODEL_KEYS, *TRAIN_KEYS)
+    chosen = methods.find(method or methods.DEFAULT)
+    sections = preset(preset_name) if preset_name else {}
+    keys = chosen.Settings.__struct_fields__
+    shared = {name: value for name, value in sections.get(SHARED, {}).items() if name in keys}
+    values = {
+        **chosen.training,
+        **shared,
+        **sections.get(TRAIN, {}),
+        **sections.get(chosen.name, {}),
+        **_switches(chosen, variant or chosen.default_variant(element)),
+        **(overrides or {}),
+    }
+    known = (*keys, *TRAIN_KEYS)
     for name in values:
         if name not in known:
             raise ConfigError(f"unknown setting '{name}'{_closest(name, known)}; see `sdkit train --list-settings`")
     try:
-        model = msgspec.convert(
-            {k: v for k, v in values.items() if k in MODEL_KEYS} | {"element": element}, ModelConfig
-        )
+        settings = msgspec.convert({k: v for k, v in values.items() if k in keys}, chosen.Settings)
         train = msgspec.convert({k: v for k, v in values.items() if k in TRAIN_KEYS}, TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has a value that cannot be: {error}") from error
-    return model, train
+    return Plan(chosen, _with_widths(settings, element), train)
 
 
-def describe_settings(preset_name: str | None = None, variant: str = "paper") -> list[str]:
-    """Return one line a setting: its name and its value before any override."""
-    model, train = settings(ANY_IMAGE, preset_name=preset_name, variant=variant)
-    values = {**msgspec.to_builtins(model), **msgspec.to_builtins(train)}
-    return [f"{name} = {values[name]}" for name in (*MODEL_KEYS, *TRAIN_KEYS)]
+def _switches(method: type[Method], variant: str) -> Mapping[str, Any]:
+    if variant and variant not in method.variants:
+        have = f"there are: {', '.join(method.variants)}" if method.variants else "the method has none"
+        raise ConfigError(f"unknown variant '{variant}' of {method.name}{_closest(variant, method.variants)}; {have}")
+    return method.variants[variant] if variant else {}
+
+
+def _with_widths(settings: Settings, element: Element) -> Settings:
+    """Return the settings with the kind's widths where they give none, so that a run keeps its own."""
+    encoder, decoder = elements.default_widths(element.kind)
+    widths = {
+        "encoder_widths": settings.encoder_widths or encoder,
+        "decoder_widths": settings.decoder_widths or decoder,
+    }
+    return msgspec.structs.replace(settings, **widths)
+
+
+def describe_settings(
+    method: str | None = None, preset_name: str | None = None, variant: str | None = None
+) -> list[str]:
+    """Return one line a setting: its name and its value before any override, for images."""
+    found = plan(ANY_IMAGE, method=method, preset_name=preset_name, variant=variant)
+    values = {**msgspec.to_builtins(found.settings), **msgspec.to_builtins(found.train)}
+    return [f"{name} = {value}" for name, value in values.items()]
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -144,7 +172,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     name, sign, value = text.partition("=")
     if not sign:
-        raise ConfigError(f"--set {text}: expected name=value, such as beta=0.1")
+        raise ConfigError(f"--set {text}: expected name=value, such as batch_size=64")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sdkit.methods.base import Batch
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Reporter
-from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
 
 Order = NDArray[np.int64]
 BLOCK = 64
@@ -103,17 +104,19 @@ class Batches:
         reporter.finish()
         return torch.from_numpy(out)
 
-    def epoch(self, seed: int, number: int, *, shuffle: bool = True) -> Iterator[torch.Tensor]:
+    def epoch(self, seed: int, number: int, *, shuffle: bool = True) -> Iterator[Batch]:
         """Yield the batches of one epoch; the order follows from seed and number alone, so that a run can resume."""
         rng = np.random.default_rng([seed, number]) if shuffle else None
         if self.resident is not None:
             for rows in self._cut(np.arange(len(self.index)), rng):
-                yield self._trim(self.resident[torch.from_numpy(rows).to(self.device)], rows)
+                place = torch.from_numpy(rows).to(self.device)
+                yield Batch(self._trim(self.resident[place], rows), place)
             return
         for window in self._windows(rng):
             data = torch.from_numpy(self.file.read(self.index[window]))
             for rows in self._cut(np.arange(len(window)), rng, window):
-                yield self._trim(data[torch.from_numpy(rows)].to(self.device), window[rows])
+                x = data[torch.from_numpy(rows)].to(self.device)
+                yield Batch(self._trim(x, window[rows]), torch.from_numpy(window[rows]).to(self.device))
 
     def count(self, seed: int, number: int) -> int:
         """Return the number of batches of an epoch."""

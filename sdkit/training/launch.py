@@ -7,16 +7,15 @@ from typing import Any
 import msgspec
 import torch
 
-from sdkit.models.config import ModelConfig
-from sdkit.models.model import SplitModel
+from sdkit.methods.base import Facts, Method
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUNS
-from sdkit.runtime.output import remove
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.storage.output import remove
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.runtime.version import __version__
 from sdkit.training import checkpoint
-from sdkit.training.config import TrainConfig
+from sdkit.training.config import Plan
 from sdkit.training.data import Batches, split_indices
 from sdkit.training.device import accelerator
 from sdkit.training.loop import EpochHook, Trainer
@@ -26,8 +25,7 @@ from sdkit.training.statistics import feature_statistics
 
 def start(
     file: SequenceFile,
-    model: ModelConfig,
-    train: TrainConfig,
+    plan: Plan,
     *,
     name: str | None,
     preset: str,
@@ -39,7 +37,7 @@ def start(
 
     Its folder is removed if training ends before its first epoch does.
     """
-    chosen = accelerator(device)
+    chosen, train = accelerator(device), plan.train
     split = split_indices(file, train.val_fraction, train.seed)
     info = DataInfo(
         str(file.path.absolute()),
@@ -50,12 +48,14 @@ def start(
         file.meta.source,
         file.meta.licence,
     )
-    if file.element.kind != "image":  # pixels have a scale of their own
-        mean, std = feature_statistics(file, split[0])
-        model = msgspec.structs.replace(model, feature_mean=tuple(mean.tolist()), feature_std=tuple(std.tolist()))
-    config = RunConfig(model, train, info, preset, __version__, str(torch.__version__), checkpoint.commit())
+    facts = Facts(file.element, file.steps, len(split[0]), *_statistics(file, split[0]))
+    settings = msgspec.to_builtins(plan.settings)
+    version = str(torch.__version__)
+    config = RunConfig(
+        plan.method.name, settings, facts, train, info, preset, __version__, version, checkpoint.commit()
+    )
     torch.manual_seed(train.seed)
-    module = SplitModel(model)
+    module = plan.build(facts)
     first = not RUNS.exists()
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
     try:
@@ -85,16 +85,21 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=wanted))
     chosen = accelerator(device)
     file = SequenceFile(data or config.data.path)
-    if file.element != config.model.element:
-        raise ConfigError(
-            f"{file.path} holds {file.element.describe()}; the model was made for {config.model.element.describe()}"
-        )
+    file.require(config.facts.element)
     split = split_indices(file, config.train.val_fraction, config.train.seed)
-    trainer = _trainer(run, config, SplitModel(config.model), file, split, chosen, reporter)
+    trainer = _trainer(run, config, config.plan.build(config.facts), file, split, chosen, reporter)
     trainer.resume()
     _write_config(chosen, run, config)
     trainer.fit()
     return run
+
+
+def _statistics(file: SequenceFile, index: Indices) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each feature, where a kind of element is standardised by them."""
+    if not file.element.traits.standardised:
+        return (), ()
+    mean, std = feature_statistics(file, index)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _new_folder(chosen: Any, name: str | None, base: str) -> Path:
@@ -119,7 +124,7 @@ def _write_config(chosen: Any, run: Run, config: RunConfig) -> None:
 def _trainer(
     run: Run,
     config: RunConfig,
-    model: SplitModel,
+    model: Method,
     file: SequenceFile,
     split: tuple[Indices, Indices],
     chosen: Any,

@@ -6,25 +6,28 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 
 from sdkit.figures.curves import draw_curves
-from sdkit.models.losses import Terms, objective
-from sdkit.models.model import Output, SplitModel
+from sdkit.methods.base import Batch, Code, Losses, Method
 from sdkit.runtime.errors import ConfigError, DeviceError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
+from sdkit.training.active_units import active_units
 from sdkit.training.data import Batches
 from sdkit.training.device import bf16_available
 from sdkit.training.run import Run, RunConfig
 from sdkit.training.swaps import draw_swaps
-from sdkit.training.units import active_units
 
 EpochHook = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_CURVES = 10.0
-TERMS = ("loss", "nll", "nll_anchor", "kl_static", "kl_dynamic", "kl_filter", "nll_filter")
+LOSS = "loss"
+"""Name of the weighted sum in a record, beside the terms."""
+FEW_BATCHES = 4
+"""Enough of the training split to look at codes."""
 
 
 class CollapseWarning(UserWarning):
@@ -39,7 +42,7 @@ class Trainer:
     config: RunConfig
     reporter: Reporter
     accelerator: Any
-    model: SplitModel
+    model: Method
     train_batches: Batches
     val_batches: Batches | None
     on_epoch: EpochHook | None = None
@@ -52,9 +55,10 @@ class Trainer:
         self.bf16 = train.precision != "float32" and bf16_available(device)
         if train.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.Adam(self.model.parameters(), train.learning_rate)
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self.recorded = {*TERMS} - (set() if self.config.model.filter else {"kl_filter", "nll_filter"})
+        phases = self.model.phases
+        adams = [torch.optim.Adam(self.model.phase_parameters(phase), train.learning_rate) for phase in phases]
+        self.wrapped, *prepared = self.accelerator.prepare(self.model, *adams)
+        self.optimizers = dict(zip(phases, prepared, strict=True))
         self.epoch, self.best = 0, float("inf")
         self.metrics: list[dict[str, Any]] = []
         self.warned: set[str] = set()
@@ -62,7 +66,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Take up the state of the last complete epoch."""
-        state = checkpoint.load_state(self.run, self.model, self.optimizer, self.accelerator.device)
+        state = checkpoint.load_state(self.run, self.model, self.optimizers, self.accelerator.device)
         self.epoch, self.best = state["epoch"], state["best"]
         self.metrics = self.run.metrics()[: self.epoch]
 
@@ -78,11 +82,15 @@ class Trainer:
             self.epoch += 1
             self.metrics.append(record)
             if self.accelerator.is_main_process:
+                self._finish(FEW_BATCHES)
                 self._save(record)
                 self._warn_of_collapse(record)
                 if self.on_epoch is not None:
                     self.on_epoch(record)
             self.accelerator.wait_for_everyone()  # nobody reads the run before it is written
+        if self.accelerator.is_main_process and self.model.finishes():
+            self._finish_run()
+        self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
     def _train_epoch(self) -> dict[str, float]:
@@ -90,66 +98,76 @@ class Trainer:
         self.model.train()
         steps = self.train_batches.count(config.seed, self.epoch)
         self.reporter.start(f"epoch {self.epoch + 1}/{config.epochs}", steps)
-        sums, count = torch.zeros(len(TERMS)), 0
+        sums = _Sums()
         for batch in self.train_batches.epoch(config.seed, self.epoch):
-            terms = self.step(batch)
-            values = torch.stack([t.detach() for t in terms]).cpu()
-            sums, count = sums + values * len(batch), count + len(batch)
-            self.reporter.advance(1, **{k: v for k, v in self._named(values).items() if k != "loss"})
+            values = sums.add(self.step(batch), len(batch.x))
+            self.reporter.advance(1, **{name: value for name, value in values.items() if name != LOSS})
         self.reporter.finish()
         # Every process saw its share of each batch; the record is of all.
-        sums = self.accelerator.reduce(sums.to(self.accelerator.device)).cpu() / self.accelerator.num_processes
-        return self._named(sums / count)
+        total = self.accelerator.reduce(sums.total.to(self.accelerator.device)).cpu() / self.accelerator.num_processes
+        return sums.named(total / sums.count)
 
-    def _named(self, values: torch.Tensor) -> dict[str, float]:
-        """Return the values (len(TERMS),) by name, without the filter's where the model has none."""
-        return {k: v for k, v in zip(TERMS, values.tolist(), strict=True) if k in self.recorded}
+    def step(self, batch: Batch) -> Losses:
+        """Take the optimiser steps of a batch, one a phase, and return its losses, those of all phases together."""
+        batch = Batch(*(part[self.accelerator.process_index :: self.accelerator.num_processes] for part in batch))
+        terms: dict[str, torch.Tensor] = {}
+        loss = torch.zeros(())
+        for phase, optimizer in self.optimizers.items():
+            losses = self._forward(batch, phase)
+            self._require_finite(losses)
+            optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(losses.loss)
+            if self.config.train.gradient_clip:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
+            optimizer.step()
+            loss = losses.loss if len(self.optimizers) == 1 else loss.to(losses.loss.device) + losses.loss.detach()
+            terms |= losses.terms
+        return Losses(loss, terms)
 
-    def step(self, batch: torch.Tensor) -> Terms:
-        """Take one optimiser step on a batch (B, T, *element) and return its terms."""
-        _, terms = self._forward(batch[self.accelerator.process_index :: self.accelerator.num_processes])
-        if not torch.isfinite(terms.loss):
+    def _require_finite(self, losses: Losses) -> None:
+        if not torch.isfinite(losses.loss):
             kept = f" (the epochs before are kept in {self.run.path})" if self.epoch else ""
             raise ConfigError(
-                f"the loss became {terms.loss.item()} in epoch {self.epoch + 1}; lower learning_rate or raise beta"
-                + kept
+                f"the loss became {losses.loss.item()} in epoch {self.epoch + 1}; lower learning_rate, or set "
+                f"gradient_clip=1{kept}"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(terms.loss)
-        self.optimizer.step()
-        return terms
 
-    def _forward(self, x: torch.Tensor) -> tuple[Output, Terms]:
-        config = self.config.train
-        beta_static, beta_dynamic = config.betas
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            output = self.wrapped(x)
-        return output, objective(
-            output,
-            self.config.model,
-            alpha=config.alpha,
-            beta_static=beta_static,
-            beta_dynamic=beta_dynamic,
-            per_value=config.likelihood == "mean",
-        )
+    def _forward(self, batch: Batch, phase: str) -> Losses:
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.bf16):
+            losses: Losses = self.wrapped(batch, phase)
+        return losses
 
     def _validate(self) -> dict[str, Any]:
         batches = self.val_batches or self.train_batches
         self.model.eval()
         torch.manual_seed(self.config.train.seed)  # the same noise every epoch, so that epochs compare
-        sums, count, means = torch.zeros(len(TERMS)), 0, []
+        sums, means = _Sums(), _Means()
         with torch.no_grad():
             for i, batch in enumerate(batches.epoch(0, 0, shuffle=False)):
-                if self.val_batches is None and i >= 4:
+                if self.val_batches is None and i >= FEW_BATCHES:
                     break  # without a validation split a few training batches tell the active units
-                output, terms = self._forward(batch)
-                sums, count = sums + torch.stack(list(terms)).cpu() * len(batch), count + len(batch)
-                means.append((output.static.mean.cpu(), output.dynamic.mean.flatten(0, 1).cpu()))
-        active = {
-            "active_static": active_units(torch.cat([m[0] for m in means])),
-            "active_dynamic": active_units(torch.cat([m[1] for m in means])),
-        }
-        return active if self.val_batches is None else {**active, "val": self._named(sums / count)}
+                losses = self._forward(batch, self.model.phases[0])
+                sums.add(losses, len(batch.x))
+                means.add(losses)
+        active = means.active()
+        return active if self.val_batches is None else {**active, "val": sums.named(sums.total / sums.count)}
+
+    def _finish(self, limit: int | None) -> None:
+        """Let the method fit what no gradient does, on the first batches of the training split, or on all."""
+        if self.model.finishes():
+            self.model.eval()
+            with torch.no_grad():
+                self.model.finish(islice(self.train_batches.epoch(0, 0, shuffle=False), limit))
+
+    def _finish_run(self) -> None:
+        """Complete the best and the last weights on the whole training split."""
+        from safetensors.torch import load_file
+
+        for name in ("best", "last"):
+            file = self.run.weights(name)
+            self.model.load_state_dict(load_file(file, str(self.accelerator.device)))
+            self._finish(None)
+            checkpoint.save_weights(self.run, self.model, name, self.epoch)
 
     def _save(self, record: dict[str, Any]) -> None:
         score = record.get("val", record["train"])["loss"]
@@ -163,21 +181,61 @@ class Trainer:
         checkpoint.write_text(self.run.path / "metrics.jsonl", lines)
         # Epochs of small data sets take less time than a picture does.
         if self.epoch == self.config.train.epochs or time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES:
-            draw_curves(self.metrics, self.run.path / "curves.png")
+            draw_curves(self.metrics, self.model.terms, self.run.path / "curves.png")
             self.drawn = time.monotonic()
-        checkpoint.save(self.run, self.model, self.optimizer, epoch=self.epoch, best=self.best, improved=improved)
+        checkpoint.save(self.run, self.model, self.optimizers, epoch=self.epoch, best=self.best, improved=improved)
 
     def _warn_of_collapse(self, record: dict[str, Any]) -> None:
-        for code in ("static", "dynamic"):
+        codes: tuple[Code, ...] = ("static", "dynamic")
+        for code in codes:
             # Codes of the first epochs say little; after that a code without one active unit is worth a word, once.
-            if record[f"active_{code}"] or self.epoch < min(3, self.config.train.epochs) or code in self.warned:
+            active = record.get(f"active_{code}")
+            if active is None or active or self.epoch < min(3, self.config.train.epochs) or code in self.warned:
                 continue
             self.warned.add(code)
+            term, advice = self.model.term_of(code), self.model.lower_when_collapsed.get(code)
+            cost = f", KL {record['train'][term]:.2f} nats" if term in record["train"] else ""
             message = (
-                f"the {code} code has collapsed: none of its units varies over the data (epoch {self.epoch}, KL "
-                f"{record['train'][f'kl_{code}']:.2f} nats); lower beta_{code}"
-                + (", or raise alpha" if code == "static" else "")
+                f"the {code} code has collapsed: none of its units varies over the data (epoch {self.epoch}{cost})"
+                + (f"; {advice}" if advice else "")
             )
             self.reporter.note(f"warning: {message}")
             if isinstance(self.reporter, Quiet):
                 warnings.warn(message, CollapseWarning, stacklevel=2)
+
+
+class _Sums:
+    """Sums of a loss and its terms over sequences."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.total = torch.zeros(0)
+        self.count = 0
+
+    def add(self, losses: Losses, count: int) -> dict[str, float]:
+        """Add the losses of a batch, and return them by name."""
+        if not self.count:
+            self.names = (LOSS, *losses.terms)
+            self.total = torch.zeros(len(self.names))
+        values = torch.stack([value.detach().float() for value in (losses.loss, *losses.terms.values())]).cpu()
+        self.total, self.count = self.total + values * count, self.count + count
+        return self.named(values)
+
+    def named(self, values: torch.Tensor) -> dict[str, float]:
+        return dict(zip(self.names, values.tolist(), strict=True))
+
+
+class _Means:
+    """Posterior means of the codes, for the count of active units."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[torch.Tensor]] = {}
+
+    def add(self, losses: Losses) -> None:
+        for code, means in (("static", losses.static), ("dynamic", losses.dynamic)):
+            if means is not None:
+                self.found.setdefault(code, []).append(means.reshape(-1, means.shape[-1]).cpu())
+
+    def active(self) -> dict[str, int]:
+        """Return `active_static` and `active_dynamic`, of codes that there are."""
+        return {f"active_{code}": active_units(torch.cat(means)) for code, means in self.found.items()}

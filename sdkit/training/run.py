@@ -6,17 +6,18 @@ runs/NAME/config.json  metrics.jsonl  curves.png  swaps/  best.safetensors  last
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from sdkit.models.config import ModelConfig
+from sdkit.methods import find
+from sdkit.methods.base import Facts, Method
+from sdkit.methods.dbse.version1 import upgraded
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
 from sdkit.runtime.locate import RUNS, find_run_folder
-from sdkit.training.config import TrainConfig
+from sdkit.training.config import Plan, TrainConfig
 
-if TYPE_CHECKING:
-    from sdkit.models.model import SplitModel
+CONFIG_VERSION = 2
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,13 +35,31 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """config.json."""
 
-    model: ModelConfig
+    method: str
+    """Name of the method."""
+    settings: dict[str, Any]
+    """The method's settings, whole."""
+    facts: Facts
     train: TrainConfig
     data: DataInfo
     preset: str = ""
     sdkit_version: str = ""
     torch_version: str = ""
     commit: str = ""
+    version: int = CONFIG_VERSION
+
+    @property
+    def plan(self) -> Plan:
+        """Method, settings and training as objects.
+
+        Raises:
+            ConfigError: a method that is not installed, or settings that it does not know.
+        """
+        method = find(self.method)
+        try:
+            return Plan(method, msgspec.convert(self.settings, method.Settings), self.train)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"these are no settings of the method {self.method}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -63,8 +82,11 @@ class Run:
         """
         file = self.path / "config.json"
         try:
-            return msgspec.json.decode(file.read_bytes(), type=RunConfig)
-        except msgspec.MsgspecError as error:
+            found = msgspec.json.decode(file.read_bytes())
+            if isinstance(found, dict) and "version" not in found:
+                found = upgraded(found)  # sdkit had one method then
+            return msgspec.convert(found, RunConfig)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FileFormatError(f"{file} is not the config of a run: {error}") from error
 
     @property
@@ -88,13 +110,12 @@ class Run:
         file = self.path / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
-    def load_model(self, which: Literal["best", "last"] = "best") -> "SplitModel":
+    def load_model(self, which: Literal["best", "last"] = "best") -> Method:
         """Return the trained model, on the CPU, in evaluation mode."""
         from safetensors.torch import load_file
 
-        from sdkit.models.model import SplitModel
-
-        model = SplitModel(self.config.model)
+        config = self.config
+        model = config.plan.build(config.facts)
         model.load_state_dict(load_file(self.weights(which)))
         return model.eval()
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.runtime.sequences import Indices, SequenceFile
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.training.data import equal_lengths
 
 Values = NDArray[np.float64]

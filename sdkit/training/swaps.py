@@ -4,20 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
+from sdkit.figures.axis_scales import read_scales
 from sdkit.figures.draw import draw_swap
-from sdkit.figures.scales import read_scales
 from sdkit.figures.style import save
-from sdkit.models.graphs import verbs
-from sdkit.models.model import SplitModel
+from sdkit.methods.base import Method
+from sdkit.methods.graphs import verbs
 from sdkit.training.data import Batches
 
 PAIRS = 4
 
 
-def draw_swaps(model: SplitModel, batches: Batches, folder: Path, epoch: int) -> None:
+def draw_swaps(model: Method, batches: Batches, folder: Path, epoch: int) -> None:
     """Write folder/epoch-NNNN.png: the same few pairs every time; nothing of images that are neither grey nor RGB."""
-    element = model.config.element
-    if element.kind == "image" and not element.drawable:
+    element = model.facts.element
+    if "swap" in model.abilities.refusals or (element.kind == "image" and not element.drawable):
         return
     # Evenly spaced over the split, so that the pairs differ whatever the file's order.
     rows = np.unique(np.linspace(0, len(batches.index) - 1, 2 * PAIRS).round().astype(np.int64))

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from sdkit.data import make_dataset
-from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.sequences import SequenceFile
-from sdkit.training.config import ANY_IMAGE, presets, settings
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.training.config import ANY_IMAGE, plan, presets
 from sdkit.training.launch import resume as resume_run
 from sdkit.training.launch import start
 from sdkit.training.run import Run, find_run
@@ -20,6 +19,7 @@ BUILT_IN = "puppets"
 def train(
     data: str | Path | None = None,
     *,
+    method: str | None = None,
     preset: str | None = None,
     variant: str | None = None,
     name: str | None = None,
@@ -32,14 +32,15 @@ def train(
 
     Args:
         data: a sequence file; the built-in puppets when None, made on first use.
+        method: name of the method, `dbse` by default; `sdkit.methods.names()` lists them.
         preset: settings to start from; that of the data set's name, or of its kind of element, when there is one.
-        variant: `paper` (the printed model), `release` (the published code's) or `filter` (the latter with codes that
-            depend on no later element): the switches of the dynamic path. By default that of `default_variant`.
+        variant: one of the method's, such as `paper` (the printed model), `release` (the published code's) or `filter`
+            (the latter with codes that depend on no later element) of dbse; the method's own choice when None.
         name: of the run; the data set's by default, with a number when it is taken.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: continue the newest run (True) or a given one; of the settings only `epochs` may change.
         reporter: is told how it goes.
-        **overrides: any setting of `ModelConfig` or `TrainConfig`, such as `epochs=4, beta=0.1`.
+        **overrides: any setting of the method or of training, such as `epochs=4, beta=0.1`.
 
     Raises:
         ConfigError: an unknown preset, variant or setting, or a value that cannot be.
@@ -49,33 +50,24 @@ def train(
     reporter = reporter or Quiet()
     if resume:
         others = [key for key in overrides if key != "epochs"]
-        others += [key for key, given in (("preset", preset), ("variant", variant), ("name", name)) if given]
+        given = {"method": method, "preset": preset, "variant": variant, "name": name}
+        others += [key for key, value in given.items() if value]
         if others:
             raise ConfigError(f"a resumed run keeps its settings; only epochs may change, not {', '.join(others)}")
         run = find_run(None if resume is True else resume)
         path = None if data is None else Path(data)
         return resume_run(run, overrides.get("epochs"), data=path, device=device, reporter=reporter)
     # Settings do not depend on the data's shape: a wrong name is told before any data are made or read.
-    settings(ANY_IMAGE, preset_name=preset, variant=variant or "paper", overrides=overrides)
+    plan(ANY_IMAGE, method=method, preset_name=preset, variant=variant, overrides=overrides)
     file = SequenceFile(built_in(reporter) if data is None else data)
     chosen = preset or default_preset(file)
-    variant = variant or default_variant(file.element)
-    model, config = settings(file.element, preset_name=chosen, variant=variant, overrides=overrides)
-    return start(file, model, config, name=name, preset=chosen or "", device=device, reporter=reporter)
+    found = plan(file.element, method=method, preset_name=chosen, variant=variant, overrides=overrides)
+    return start(file, found, name=name, preset=chosen or "", device=device, reporter=reporter)
 
 
 def default_preset(file: SequenceFile) -> str | None:
     """Return the preset named after the data set, else after its kind of element, else None."""
     return next((name for name in (file.meta.name, file.element.kind) if name in presets()), None)
-
-
-def default_variant(element: Element) -> str:
-    """Return the variant that is trained when none is asked for: of those that run online, the one with the best swaps.
-
-    On images the printed model keeps the static source's pose in a swap, which `filter` does not; on series and spectra
-    nothing speaks against the printed model (docs/results.md).
-    """
-    return "filter" if element.kind == "image" else "paper"
 
 
 def built_in(reporter: Reporter) -> Path:

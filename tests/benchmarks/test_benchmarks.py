@@ -13,7 +13,7 @@ import sdkit
 from benchmarks import common, report
 from benchmarks.compare import EAGER, OURS
 from benchmarks.ways import OnnxLoop, Ours, TorchLoop, Way, eager, torchscript
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.runtime import Runtime
 from sdkit.training.run import Run
 from tests.runtime.conftest import WriteSequences

@@ -16,9 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from tests.export.runs import copy, quick_export, reseal, write_run
 from tests.tiny import IMAGE, sequences, tiny_model
 

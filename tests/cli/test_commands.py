@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 import sdkit
 from sdkit.cli.main import app
 from sdkit.data import make_dataset
-from sdkit.export.parity import Metric
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.proof.parity import Metric
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.config import preset
 from sdkit.training.run import Run
 from tests.tiny import TINY_64

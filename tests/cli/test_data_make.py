@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from sdkit.cli.main import app
 from sdkit.data import MAKERS
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 
 def run(line: str) -> Result:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import sdkit
 from sdkit.cli.main import app
-from sdkit.evaluation.tasks import Task
+from sdkit.evaluation.downstream.tasks import Task
 from sdkit.experiments import reproduce as module
 from sdkit.experiments import tables
 from sdkit.experiments.tables import Part, Row, Table

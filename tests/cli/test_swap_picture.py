@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sdkit.cli.main import app
 from sdkit.runtime.element import Element
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from tests.export.runs import quick_export, write_run
 from tests.tiny import sequences, tiny_model
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.training.run import Run
 from tests.export.runs import lively_model, quick_export, write_run
 

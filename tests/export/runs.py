@@ -8,15 +8,15 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import save_file
+from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.export import bundle as bundle_module
-from sdkit.export.cases import sample
-from sdkit.export.verification import verify
-from sdkit.models.model import SplitModel
-from sdkit.runtime.bundle import Bundle, file_spec
+from sdkit.export.proof.cases import sample
+from sdkit.export.proof.verification import verify
+from sdkit.runtime.bundles.bundle import Bundle, file_spec
+from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.manifest import Manifest
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.tiny import tiny_model

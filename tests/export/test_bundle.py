@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from sdkit.export import bundle as bundle_module
 from sdkit.export import prove as prove_module
 from sdkit.export.bundle import export_bundle
-from sdkit.export.cases import SIZES
-from sdkit.export.check import check_onnx_files
-from sdkit.export.parity import Report, Row, read_report
-from sdkit.models.graphs import verbs
-from sdkit.runtime.backend import GRAPHS, STEP
-from sdkit.runtime.bundle import Bundle, sha256
+from sdkit.export.proof.cases import SIZES
+from sdkit.export.proof.check import check_onnx_files
+from sdkit.export.proof.parity import Report, Row, read_report
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.bundles.bundle import Bundle, sha256
+from sdkit.runtime.engines.backend import GRAPHS, STEP
 from sdkit.runtime.errors import (
     ConfigError,
     ManifestError,

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.export.parity import read_report
-from sdkit.models.graphs import verbs
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.proof.parity import read_report
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.sequences import SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.training.run import Run
 from tests.export.runs import lively_model, quick_export, write_run
 from tests.tiny import sequences

@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from sdkit.methods.dbse.model import SplitModel
 
-from sdkit.export.contract import Signature, signatures
-from sdkit.export.writers import EXAMPLE, OPSETS, check_opset, compile_loop, write_onnx, write_torchscript
-from sdkit.models.graphs import TorchBackend, letters, online
-from sdkit.models.model import SplitModel
-from sdkit.runtime.backend import STEP
+from sdkit.export.graphs.signatures import Signature, signatures
+from sdkit.export.graphs.writers import EXAMPLE, OPSETS, check_opset, compile_loop, write_onnx, write_torchscript
+from sdkit.methods.graphs import TorchBackend, letters, online
 from sdkit.runtime.element import Array, Element
+from sdkit.runtime.engines.backend import STEP
 from sdkit.runtime.errors import ConfigError
 from tests.export.runs import lively_model
 from tests.tiny import IMAGE, sequences

@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from sdkit.export import parity
-from sdkit.export.cases import run_stream, sample, scale_of
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.proof import parity
+from sdkit.export.proof.cases import run_stream, sample, scale_of
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.verbs import Codes
 from tests.export.runs import lively_model, quick_export, write_data, write_run
 
 KEPT = Path(__file__).parents[1] / "conformance"

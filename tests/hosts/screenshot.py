@@ -8,7 +8,7 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
-from sdkit.export.serve import page_server
+from sdkit.export.hosts.serve import page_server
 from tests.hosts.web import browser
 
 WIDTH, FRAME, PATIENCE, SETTLING = 1120, 4, 120_000, 1000

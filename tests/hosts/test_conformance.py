@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array
 from sdkit.runtime.runtime import Runtime
 from tests.hosts.golden import KEPT, LENGTHS, found, make_conformance, read, with_torchscript

@@ -14,13 +14,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from sdkit.export.cases import sample
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.proof.cases import sample
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleError, SdkitError
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs import Codes
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from tests.hosts.bad import BAD, edit
 from tests.hosts.cpp import ENVIRONMENT, LIBRARY, SOURCES, build, run
 from tests.hosts.golden import make_conformance, make_int8_conformance

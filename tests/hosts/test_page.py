@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdkit.export.cases import sample, scale_of
-from sdkit.export.serve import page_server
-from sdkit.export.web import write_page
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.hosts.serve import page_server
+from sdkit.export.hosts.web import write_page
+from sdkit.export.proof.cases import sample, scale_of
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs import Codes
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from tests.hosts.golden import make_conformance
 from tests.hosts.web import browser, engine
 

@@ -18,10 +18,10 @@ from google.protobuf import text_format
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
-from sdkit.export.triton import ENSEMBLES, write_triton
-from sdkit.runtime.backend import GRAPHS, STEP
-from sdkit.runtime.bundle import Bundle
+from sdkit.export.hosts.triton import ENSEMBLES, write_triton
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array
+from sdkit.runtime.engines.backend import GRAPHS, STEP
 from sdkit.runtime.errors import BundleError, ConfigError, OutputExistsError
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from sdkit.runtime.bundle import Bundle, file_spec
+from sdkit.runtime.bundles.bundle import Bundle, file_spec
+from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.errors import SdkitError
-from sdkit.runtime.manifest import Manifest
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
 from tests.hosts.golden import make_conformance, make_int8_conformance

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.runtime import Runtime
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from tests.export.runs import lively_model, quick_export, write_run
 from tests.tiny import IMAGE, sequences
 

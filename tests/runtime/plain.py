@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from sdkit.runtime import hdf5, output, resume
+from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.files import FileVerbs
-from sdkit.runtime.manifest import Letters
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs.files import FileVerbs
 
 SERIES = Element("series", (4, 2), "float32", ("a", "b"))
 CHUNK = 4096
@@ -56,7 +56,7 @@ class NumpyBackend:
 
 def plain_verbs(batch_size: int = 7) -> FileVerbs:
     """Return file verbs over numpy graphs."""
-    verbs = FileVerbs(NumpyBackend(), SERIES, Letters(3, 2), batch_size=batch_size)
+    verbs = FileVerbs(NumpyBackend(), SERIES, Widths(3, 2), batch_size=batch_size)
     verbs.model_id = "of numpy"
     return verbs
 

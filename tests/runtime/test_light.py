@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.runtime.bundle import Bundle
+from sdkit.runtime.bundles.bundle import Bundle
 from tests.runtime.conftest import WriteSequences
 
 HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "accelerate", "safetensors", "sklearn", "scipy", "PIL")
@@ -67,7 +67,7 @@ def loaded(code: str) -> list[str]:
     [
         "import sdkit",
         "import sdkit.runtime\nfrom sdkit.runtime import Bundle, Codes, Runtime, SequenceFile, SequenceWriter",
-        "import sdkit.export, sdkit.data, sdkit.models, sdkit.training, sdkit.figures, sdkit.presets",
+        "import sdkit.export, sdkit.data, sdkit.methods, sdkit.training, sdkit.figures, sdkit.presets",
         "from typer.testing import CliRunner\nfrom sdkit.cli.main import app\n"
         "for line in (['--help'], ['train', '--help'], ['swap', '--help'], ['train', '--list-settings']):\n"
         "    result = CliRunner().invoke(app, line)\n"

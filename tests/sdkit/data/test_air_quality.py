@@ -21,7 +21,7 @@ from sdkit.runtime.errors import (
     OutputExistsError,
     SdkitError,
 )
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
 from tests.real_data import real_data
 

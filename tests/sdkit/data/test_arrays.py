@@ -18,7 +18,7 @@ from sdkit.runtime.errors import (
     OutputExistsError,
     SdkitError,
 )
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
 
 RNG = np.random.default_rng(0)

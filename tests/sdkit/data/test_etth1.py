@@ -11,7 +11,7 @@ import pytest
 
 from sdkit.data import etth1
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, OutputExistsError
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
 from tests.real_data import real_data
 

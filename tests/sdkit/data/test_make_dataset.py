@@ -9,7 +9,7 @@ import pytest
 
 from sdkit.data import MAKERS, SHARED, make_dataset, maker_options
 from sdkit.runtime.errors import ConfigError, MissingFileError, OutputExistsError
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 
 def test_puppets_are_made_by_name(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sdkit.runtime.errors import (
     OutputExistsError,
 )
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 pytest.importorskip("cv2", reason="the extra video is not installed")
 cv2 = mug._opencv()

@@ -13,7 +13,7 @@ import pytest
 from sdkit.data import physionet
 from sdkit.data.tables import read_table
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError, OutputExistsError, SdkitError
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
 from tests.real_data import real_data
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sdkit.data import puppets
 from sdkit.data.puppet_shapes import SHARES, Material
 from sdkit.runtime.errors import ConfigError, DataError, OutputExistsError
-from sdkit.runtime.sequences import SPLITS, SequenceFile
+from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 
 CHARACTER = 523
 MOTIONS = np.arange(9)

@@ -18,7 +18,7 @@ from sdkit.runtime.errors import (
     OutputExistsError,
 )
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 soundfile = pytest.importorskip("soundfile", reason="the extra audio is not installed")
 

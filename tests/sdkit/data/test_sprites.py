@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdkit.data import sprites
 from sdkit.runtime.errors import FileFormatError, MissingFileError, OutputExistsError
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "sprites"
 Pixels = NDArray[np.uint8]

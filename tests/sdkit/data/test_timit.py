@@ -10,7 +10,7 @@ import pytest
 from sdkit.data import timit
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 
 soundfile = pytest.importorskip("soundfile", reason="the extra audio is not installed")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.sdkit.evaluation.made import grid, write
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.evaluation import predictors
+from sdkit.evaluation.downstream import predictors
 from sdkit.figures import embedding
+from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.manifest import Letters
-from sdkit.runtime.sequences import Factor, Indices, SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs import Verbs
+from sdkit.runtime.storage.sequences import Factor, Indices, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs.arrays import Verbs
 from tests.tiny import IMAGE
 
 SERIES = Element("series", (4, 2), "float32", ("mm", "degC"), ("rain", "warmth"))
@@ -136,7 +136,7 @@ class Deaf(Told):
 
 
 def verbs(backend: Told) -> Verbs:
-    return Verbs(backend, SERIES, Letters(2, 2))
+    return Verbs(backend, SERIES, Widths(2, 2))
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     """Let heads, baselines and maps take a moment, where a test is not about what they find."""
     from sklearn import ensemble
 
-    patch.setattr("sdkit.evaluation.tasks.BinaryPredictor", HastyPredictor)
-    patch.setattr("sdkit.evaluation.tasks.StaticClassifier", HastyClassifier)
-    patch.setattr("sdkit.evaluation.tasks.WindowRegressor", HastyRegressor)
+    patch.setattr("sdkit.evaluation.downstream.tasks.BinaryPredictor", HastyPredictor)
+    patch.setattr("sdkit.evaluation.downstream.tasks.StaticClassifier", HastyClassifier)
+    patch.setattr("sdkit.evaluation.downstream.tasks.WindowRegressor", HastyRegressor)
     forest, fit = ensemble.RandomForestClassifier, predictors.fit_sequence_classifier
     patch.setattr(predictors, "BinaryPredictor", lambda **_: HastyPredictor())
     patch.setattr(predictors, "fit_sequence_classifier", lambda *s, **options: fit(*s, **{**options, "epochs": 2}))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sdkit.evaluation.judge import Floats
+from sdkit.evaluation.judge.classifier import Floats
+from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.manifest import Letters
-from sdkit.runtime.sequences import Factor, Indices, SequenceFile, SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs import Verbs
+from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs.arrays import Verbs
 
 ELEMENT = Element("spectrum", (4,), "float32")
 FACTORS = (Factor("who", "static", ("0", "1", "2")), Factor("what", "dynamic", ("0", "1", "2")))
@@ -106,7 +106,7 @@ class MadeJudge:
 
 def verbs(splitter: Splitter | None = None, batch_size: int = 4) -> Verbs:
     splitter = splitter or Splitter()
-    return Verbs(splitter, ELEMENT, Letters(2, splitter.dynamic_size), batch_size=batch_size)
+    return Verbs(splitter, ELEMENT, Widths(2, splitter.dynamic_size), batch_size=batch_size)
 
 
 def grid(steps: int = 4) -> tuple[Array, Indices]:

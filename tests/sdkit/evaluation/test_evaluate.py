@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from sdkit.evaluation import evaluate as module
-from sdkit.evaluation.bootstrap import Interval
+from sdkit.evaluation.downstream.bootstrap import Interval
+from sdkit.evaluation.downstream.tasks import METRICS
 from sdkit.evaluation.evaluate import LARGE, Subject, evaluate, measure, open_subject, plain
-from sdkit.evaluation.judge import find_judge
-from sdkit.evaluation.tasks import METRICS
-from sdkit.runtime.bundle import Bundle, sha256
+from sdkit.evaluation.judge.classifier import find_judge
+from sdkit.runtime.bundles.bundle import Bundle, sha256
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError, OutputExistsError, SdkitError
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.run import Run
 from sdkit.training.train import train
 from tests.export.runs import copy, lively_model, quick_export, write_run

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.evaluation.likelihood import likelihood
-from sdkit.models.model import SplitModel
 from sdkit.runtime.element import Array
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from tests.sdkit.evaluation.labelled import SERIES, series
 from tests.tiny import tiny_model
 

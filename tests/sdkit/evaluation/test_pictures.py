@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.evaluation import pictures
 from sdkit.evaluation.pictures import draw
 from sdkit.figures import embedding
-from sdkit.models.graphs import verbs
-from sdkit.models.model import SplitModel
+from sdkit.methods.graphs import verbs
+from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile, SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs import Codes
+from sdkit.runtime.storage.sequences import SequenceFile, SequenceMeta, SequenceWriter
 from tests.sdkit.evaluation.labelled import SERIES, SPECTRUM, hurry, images, series, spectra
 from tests.sdkit.training.files import write as write_file
 from tests.tiny import sequences, tiny_model

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from sdkit.evaluation.downstream.tasks import METRICS
 from sdkit.evaluation.summary import Line, summary
-from sdkit.evaluation.tasks import METRICS
 
 SPREAD = {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}
 

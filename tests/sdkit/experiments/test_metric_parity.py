@@ -8,11 +8,11 @@ import pytest
 
 from sdkit.experiments import metric_parity
 from sdkit.experiments.metric_parity import metrics_of
-from sdkit.export.parity import Metric
-from sdkit.models.graphs import verbs as model_verbs
+from sdkit.export.proof.parity import Metric
+from sdkit.methods.graphs import verbs as model_verbs
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
-from sdkit.runtime.sequences import Factor, SequenceFile
+from sdkit.runtime.storage.sequences import Factor, SequenceFile
 from sdkit.training.run import Run
 from tests.export.runs import lively_model, write_run
 from tests.sdkit.evaluation import labelled

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sdkit.methods.dbse.model import SplitModel
 
-from sdkit.evaluation.coding import parts_of
-from sdkit.evaluation.tasks import METRICS, Task
+from sdkit.evaluation.codes.encoded import parts_of
+from sdkit.evaluation.downstream.tasks import METRICS, Task
 from sdkit.experiments import reproduce as module
 from sdkit.experiments import runs, tables
 from sdkit.experiments.reproduce import COSTS, reproduce, sources_of
 from sdkit.experiments.results import RowResult, TableResult
 from sdkit.experiments.tables import Part, Row, Table
-from sdkit.models.graphs import verbs
-from sdkit.models.model import SplitModel
+from sdkit.methods.graphs import verbs
 from sdkit.runtime.errors import ConfigError, MissingFileError, SdkitError
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.run import Run
 from tests.notes import Notes
 from tests.sdkit.evaluation.labelled import POSITIVE, SMALL, hurry, series, spectra

@@ -12,7 +12,7 @@ from sdkit.experiments import runs
 from sdkit.experiments.runs import ensure_run
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUNS
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import Run
 from tests.notes import Notes

@@ -3,7 +3,7 @@
 import pytest
 
 from sdkit.data import MAKERS, maker_options
-from sdkit.evaluation.judged import JudgeTask
+from sdkit.evaluation.judge.scores import JudgeTask
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part
 from sdkit.runtime.element import Element
 from sdkit.training.config import presets, settings

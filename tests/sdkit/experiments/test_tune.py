@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from sdkit.methods.dbse.config import ModelConfig
 from sqlalchemy import Engine, event
 
 import sdkit
 from sdkit.experiments import tune as module
 from sdkit.experiments.tune import OBJECTIVES, Study, search_space, tune
-from sdkit.models.config import ModelConfig
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DeviceError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.locate import RUNS

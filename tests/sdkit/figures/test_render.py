@@ -18,7 +18,7 @@ from sdkit.runtime.errors import (
     MissingFileError,
     OutputExistsError,
 )
-from sdkit.runtime.sequences import SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from tests.sdkit.figures.parts import caption_of
 from tests.tiny import IMAGE, sequences
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from sdkit.figures.scales import Scales
+from sdkit.figures.axis_scales import Scales
 from sdkit.figures.series import (
     MOST_FEATURES,
     MOST_SEQUENCES,

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.figures.scales import Scales
+from sdkit.figures.axis_scales import Scales
 from sdkit.figures.spectrum import MOST_PAIRS, MOST_SEQUENCES, RANGE, decibels, spectra_grid, spectra_swap
 from sdkit.figures.style import raster
 from sdkit.runtime.element import Array, Element

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from tests.tiny import IMAGE, sequences
 
 TINY_IMAGE = Element("image", (1, 2, 2), "uint8")

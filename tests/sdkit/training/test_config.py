@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
+from sdkit.methods.dbse.config import VARIANTS, ModelConfig
 
-from sdkit.models.config import VARIANTS, ModelConfig
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 from sdkit.training.config import (

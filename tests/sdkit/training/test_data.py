@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.data import Batches, split_indices
 from tests.sdkit.training.files import TINY_IMAGE, numbered, write
 

@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from sdkit.models.graphs import verbs
+from sdkit.methods.graphs import verbs
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, DeviceError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.loop import CollapseWarning, Trainer
 from sdkit.training.run import Run
 from sdkit.training.train import default_variant, train

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.sequences import SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.training.statistics import feature_statistics
 
 ELEMENT = Element("series", (4, 3), "float32")

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from sdkit.figures.grid import swap_grid
-from sdkit.models.graphs import verbs
+from sdkit.methods.graphs import verbs
 from sdkit.runtime.element import Element
 from sdkit.runtime.progress import Quiet
-from sdkit.runtime.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.data import Batches
 from sdkit.training.swaps import draw_swaps
 from tests.sdkit.training.files import write

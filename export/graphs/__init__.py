@@ -1,0 +1,1 @@
+"""Graphs on disk: their signatures, writers, rewrites and precisions."""

@@ -1,0 +1,41 @@
+"""Signatures of a method's graphs: names, dtypes and shapes of what they take and return (`runtime.contract`)."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sdkit.runtime.bundles.manifest import shape
+from sdkit.runtime.bundles.specs import TensorSpec, Widths
+from sdkit.runtime.contract import GRAPHS
+from sdkit.runtime.element import Element
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Signature(NamedTuple):
+    """What a graph takes and returns."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def signatures(graphs: "dict[str, nn.Module]", element: Element, widths: Widths) -> dict[str, Signature]:
+    """Return the signature of every graph, in the order of the contract.
+
+    Args:
+        graphs: modules with the attributes `inputs` and `outputs`, by name.
+        element: of the data.
+        widths: of the model.
+    """
+
+    def spec(graph: str, tensor: str) -> TensorSpec:
+        given = graph == "encoder" and tensor == "x"
+        return TensorSpec(tensor, element.dtype if given else "float32", shape(graph, tensor, element, widths))
+
+    return {
+        name: Signature(
+            tuple(spec(name, tensor) for tensor in graphs[name].inputs),  # type: ignore[union-attr]
+            tuple(spec(name, tensor) for tensor in graphs[name].outputs),  # type: ignore[union-attr]
+        )
+        for name in GRAPHS
+        if name in graphs
+    }

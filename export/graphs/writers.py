@@ -1,0 +1,141 @@
+"""Writers of graphs: ONNX by torch's tracing exporter, and TorchScript."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdkit.export.graphs.rewrites import rewrite
+from sdkit.export.graphs.signatures import Signature
+from sdkit.runtime.bundles.bundle import file_spec
+from sdkit.runtime.bundles.specs import FileSpec, Precision, TensorSpec
+from sdkit.runtime.errors import ConfigError, MissingExtraError
+
+OPSETS = (17, 18, 19, 20)
+NEWEST_IR = 10
+"""Older hosts refuse newer IR versions."""
+EXAMPLE = {"B": 3, "T": 7}
+"""Sizes of the traced example: an axis of 1, or two equal axes, could be frozen unseen."""
+
+
+def check_opset(opset: int) -> None:
+    """Raise ConfigError unless the opset can be written."""
+    if opset not in OPSETS:
+        raise ConfigError(f"opset {opset} cannot be written; choose one of {', '.join(map(str, OPSETS))}")
+
+
+def write_onnx(
+    module: Any,
+    signature: Signature,
+    path: Path,
+    *,
+    opset: int,
+    metadata: Mapping[str, str],
+    precision: Precision = "float32",
+) -> FileSpec:
+    """Write a graph as ONNX, rewrite it to run faster (`export.rewrites`), check it, stamp its contract into
+    metadata_props and return its manifest entry. The graph is of float32, also where it is to be converted to another
+    `precision` after.
+
+    torch's tracing exporter is used on purpose: the newer one freezes the number of steps of an LSTM up to torch 2.14.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+    """
+    import torch
+
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("onnx is not installed; pip install 'sdkit[train]'") from error
+    inputs, outputs = signature
+    with _quiet():
+        torch.onnx.export(
+            module,
+            _example(inputs),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=[t.name for t in inputs],
+            output_names=[t.name for t in outputs],
+            dynamic_axes={t.name: _free_axes(t) for t in (*inputs, *outputs)},
+        )
+    proto = onnx.load(str(path))
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    proto.producer_name = "sdkit"
+    # The exporter drops an input that a variant does not use, and infers no width behind a loop; the contract has both.
+    for values, tensors in ((proto.graph.input, inputs), (proto.graph.output, outputs)):
+        del values[:]
+        values.extend(_value_info(onnx, tensor) for tensor in tensors)
+    rewrite(proto, precision)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, str(path))
+    return file_spec(
+        path.parent,
+        path.name,
+        exporter=f"torch {torch.__version__} tracing",
+        opset=opset,
+        ir_version=proto.ir_version,
+        precision="float32",
+    )
+
+
+def write_torchscript(module: Any, signature: Signature, path: Path, *, metadata: Mapping[str, str]) -> FileSpec:
+    """Write a graph as TorchScript with its contract in the extra file `metadata.json`; return its manifest entry."""
+    import torch
+
+    with _quiet(), torch.no_grad():
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        traced = module if scripted else torch.jit.trace(module, _example(signature.inputs), check_trace=False)  # type: ignore[no-untyped-call]
+        extra = {"metadata.json": json.dumps(dict(metadata))}
+        torch.jit.save(traced, str(path), _extra_files=extra)
+    return file_spec(path.parent, path.name, exporter=f"torch {torch.__version__} jit.trace", precision="float32")
+
+
+def compiled(module: Any) -> Any:
+    """Return a graph compiled, where its attribute `compiled` asks for it, so that a loop over steps stays a loop."""
+    import torch
+
+    if not getattr(module, "compiled", False):
+        return module
+    with _quiet():
+        return torch.jit.script(module)
+
+
+def _value_info(onnx: Any, tensor: TensorSpec) -> Any:
+    dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    return onnx.helper.make_tensor_value_info(tensor.name, dtype, tensor.shape)
+
+
+def _example(inputs: tuple[TensorSpec, ...]) -> tuple[Any, ...]:
+    import torch
+
+    shapes = [tuple(EXAMPLE.get(a, a) if isinstance(a, str) else a for a in t.shape) for t in inputs]
+    return tuple(
+        torch.zeros(shape, dtype=getattr(torch, t.dtype))  # type: ignore[arg-type]
+        for shape, t in zip(shapes, inputs, strict=True)
+    )
+
+
+def _free_axes(tensor: TensorSpec) -> dict[int, str]:
+    return {i: axis for i, axis in enumerate(tensor.shape) if isinstance(axis, str)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch says of TorchScript's age, of its exporter and of traced sizes: parity is proven after."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+        warnings.filterwarnings("ignore", message="Exporting a model to ONNX with a batch_size other than 1")
+        try:
+            import torch
+
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        finally:
+            yield

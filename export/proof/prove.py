@@ -1,0 +1,56 @@
+"""Proof at export, in a process of its own: a graph that crashes its runtime must not take the exporter along.
+
+python -m sdkit.export.proof.prove BUNDLE RUN   prints the report as JSON
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from sdkit.export.proof.parity import Report
+from sdkit.runtime.errors import ParityError, SdkitError
+
+USER_ERROR = 2
+
+
+def prove(bundle: Path, run: Path) -> Report:
+    """Verify a bundle against its run in a new process.
+
+    Raises:
+        ParityError: a result differs, or the process died or could not compare.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "sdkit.export.proof.prove", str(bundle), str(run)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        tail = (result.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+        if result.returncode == USER_ERROR:
+            raise ParityError(tail)
+        died = f"was killed by signal {-result.returncode}" if result.returncode < 0 else "failed"
+        raise ParityError(f"the process that compares the graphs {died}: {tail}")
+    try:
+        return msgspec.json.decode((result.stdout.splitlines() or [""])[-1], type=Report)
+    except msgspec.MsgspecError as error:
+        raise ParityError(f"the process that compares the graphs printed no report: {error}") from error
+
+
+def main(bundle: str, run: str) -> int:
+    """Compare and print the report."""
+    from sdkit.export.proof.check import check_onnx_files
+    from sdkit.export.proof.verification import verify
+    from sdkit.runtime.bundles.bundle import Bundle
+
+    try:
+        check_onnx_files(Bundle.open(bundle))
+        report = verify(bundle, run=run)
+        report.require()
+    except SdkitError as error:
+        print(error, file=sys.stderr)
+        return USER_ERROR
+    print(msgspec.json.encode(report).decode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

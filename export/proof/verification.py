@@ -1,0 +1,102 @@
+"""`verify`: prove a bundle again, on any machine, with what is there.
+
+Against the run's weights where PyTorch and the weights are there; else ONNX against TorchScript graphs where PyTorch
+is; else against the golden vectors that every bundle holds.
+"""
+
+import importlib.util
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sdkit.export.proof.cases import Arrays, scale_of
+from sdkit.export.proof.parity import Report, against_golden, against_model, versions
+from sdkit.runtime.bundles.bundle import Bundle, sha256
+from sdkit.runtime.errors import BundleError, MissingExtraError, MissingFileError
+from sdkit.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    from sdkit.runtime.verbs.arrays import Verbs
+
+
+def verify(path: str | Path | None = None, *, run: str | Path | None = None, device: str = "cpu") -> Report:
+    """Check the files of a bundle, then compare every graph and verb; the report tells against what.
+
+    Args:
+        path: a bundle or its run; the newest run's bundle when None.
+        run: whose weights to compare with; looked for around the bundle when None.
+        device: that the candidates run on.
+
+    Raises:
+        BundleError: files that are not those that were exported.
+        MissingFileError: no bundle, or a run given that is not the bundle's.
+        MissingExtraError: neither onnxruntime nor torch is installed.
+    """
+    bundle = Bundle.open(path)
+    runtimes = _runtimes(bundle, device)
+    report = Report("", versions=versions(), precision=bundle.manifest.precision)
+    model, scale = _model(bundle, run), scale_of(bundle.manifest)
+    if model is not None:
+        report.reference = "the weights in PyTorch"
+        report.rows = against_model(model, runtimes, scale)
+        return report
+    scripts = [rt for rt in runtimes if rt.backend.name == "torchscript"]
+    others = [rt for rt in runtimes if rt.backend.name != "torchscript"]
+    if scripts and others:
+        report.reference = "the TorchScript graphs and the golden vectors"
+        report.rows = against_model(scripts[0], others, scale)
+    else:
+        report.reference = "the golden vectors"
+    report.rows += against_golden(_golden(bundle), runtimes, scale)
+    return report
+
+
+def _golden(bundle: Bundle) -> Arrays:
+    file = bundle.file("golden")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{file} holds no golden vectors: {error}") from error
+
+
+def _runtimes(bundle: Bundle, device: str) -> list[Runtime]:
+    runtimes, missing = [], []
+    for format_ in bundle.manifest.formats:
+        try:
+            runtimes.append(Runtime.open(bundle.path, device=device, backend=format_))
+        except MissingExtraError as error:
+            missing.append(error)
+    if not runtimes:
+        raise missing[0] if missing else BundleError(f"{bundle.path} holds no complete set of graphs")
+    return runtimes
+
+
+def _model(bundle: Bundle, run: str | Path | None) -> "Verbs | None":
+    """Return the training model whose weights the bundle was made from, if it can be had."""
+    if importlib.util.find_spec("torch") is None:
+        if run is not None:
+            raise MissingExtraError("comparing with a run's weights needs PyTorch; pip install 'sdkit[train]'")
+        return None
+    from sdkit.methods.graphs import verbs
+    from sdkit.training.run import Run, find_run
+
+    provenance = bundle.manifest.provenance
+    which: Literal["best", "last"] = "last" if provenance.weights == "last" else "best"
+    try:
+        # A bundle usually lies in its run's folder.
+        source = find_run(run) if run is not None else Run(bundle.path.resolve().parent)
+        same = sha256(source.weights(which)) == provenance.weights_sha256
+    except MissingFileError:
+        if run is not None:
+            raise
+        return None
+    if not same:
+        if run is not None:
+            raise MissingFileError(
+                f"the {which} weights of {source.path} are not those that {bundle.path} was made from"
+            )
+        return None
+    return verbs(source.load_model(which))

@@ -1,0 +1,36 @@
+"""What a model can do: verbs that a method has not are refused in one clear line, the same in every host."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sdkit.runtime.contract import VERBS
+from sdkit.runtime.errors import CapabilityError, ConfigError
+
+
+class Abilities(NamedTuple):
+    """The verbs of a model."""
+
+    method: str = ""
+    refusals: Mapping[str, str] = MappingProxyType({})
+    """Why it has not a verb, by verb."""
+    max_steps: int | None = None
+    """Largest T that the prior draws; any when None."""
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The verbs that it has."""
+        return tuple(verb for verb in VERBS if verb not in self.refusals)
+
+    def require(self, verb: str) -> None:
+        """Raise CapabilityError, which says why, unless the model has a verb."""
+        if verb in self.refusals:
+            raise CapabilityError(f"this model cannot {verb}: {self.refusals[verb]}")
+
+    def require_steps(self, steps: int) -> None:
+        """Raise ConfigError unless the prior can draw so many steps."""
+        if self.max_steps is not None and steps > self.max_steps:
+            raise ConfigError(
+                f"the prior of this model draws at most {self.max_steps} steps, not {steps}; its method "
+                f"({self.method}) sets the limit when it is trained"
+            )

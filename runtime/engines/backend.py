@@ -1,0 +1,71 @@
+"""What runs a graph: ONNX Runtime, TorchScript or the training model itself, behind one small protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from sdkit.runtime.contract import MEANS, Ports
+from sdkit.runtime.element import Array
+
+
+class Backend(Protocol):
+    """Runs graphs on numpy arrays."""
+
+    name: str
+    """`onnx`, `torchscript` or `torch`."""
+    device: str
+    """Where graphs really run: `cpu` or `cuda:N`."""
+    ports: Mapping[str, Ports]
+    """The graphs that there are."""
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on exactly its inputs, by name."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A backend that gets through many batches sooner with several at a time than with all it has on each."""
+
+    def divided(self) -> tuple[Backend, int]:
+        """Return a backend to be called from several threads at once, and how many keep the device busy."""
+
+
+def divided(backend: Backend) -> tuple[Backend, int]:
+    """Return what many batches should run on, and how many of them at a time: one, unless the backend knows better."""
+    return backend.divided() if isinstance(backend, Divisible) else (backend, 1)
+
+
+@runtime_checkable
+class Chaining(Protocol):
+    """A backend that can leave on its device what one graph hands to the next."""
+
+    def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run graphs one after the other, as `chain` does."""
+
+
+def chain(
+    backend: Backend, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]
+) -> dict[str, Array]:
+    """Run graphs one after the other over a pool of tensors (`runtime.contract`).
+
+    On a device with a memory of its own only `inputs` go there, and only `outputs` come back, if the backend can.
+
+    Args:
+        backend: runs the graphs.
+        graphs: their names, in order.
+        inputs: what is in the pool at first, by name; what no graph takes is left alone.
+        outputs: names of what is returned.
+    """
+    if backend.device != "cpu" and isinstance(backend, Chaining):
+        return backend.run_chain(graphs, inputs, outputs)
+    pool: dict[str, Any] = dict(inputs)
+    for graph in graphs:
+        add(pool, backend.run(graph, {name: pool[name] for name in backend.ports[graph].inputs}))
+    return {name: pool[name] for name in outputs}
+
+
+def add(pool: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Add a graph's outputs to the pool; a mean stands for its code where there is none yet."""
+    pool.update(found)
+    for mean, code in MEANS.items():
+        if mean in found:
+            pool.setdefault(code, found[mean])

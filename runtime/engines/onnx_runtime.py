@@ -1,0 +1,182 @@
+"""ONNX Runtime behind the `Backend` protocol."""
+
+import contextlib
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.contract import MEANS
+from sdkit.runtime.element import Array
+from sdkit.runtime.engines.backend import Backend, add
+from sdkit.runtime.engines.device import parse_device, usable_processors
+from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, MissingExtraError, first_line
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+ERRORS_ONLY = 3
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Each new shape, such as that of the last batch, would else be timed with every algorithm, and double the memory."""
+IN_FLIGHT = 2
+"""Batches at a time on a GPU: while one is computed, another is copied."""
+LARGE = ("encoder", "decoder")
+"""Graphs worth several threads. The others are done before a second thread is awake, and the threads that each session
+keeps for itself would get in the way of those at work."""
+
+
+class OnnxBackend:
+    """Runs a bundle's ONNX graphs; a session is opened when its graph is first used.
+
+    Args:
+        bundle: an opened bundle that holds ONNX graphs.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: of one operator of a large graph; the processors this process may use when None.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        BundleError: no ONNX graphs.
+        DeviceError: CUDA was asked for and cannot be had.
+    """
+
+    name = "onnx"
+
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        self.bundle, self.ports = bundle, bundle.manifest.ports
+        self._threads = threads or usable_processors()
+        self._ort = _onnxruntime()
+        self._sessions: dict[str, Any] = {}
+        self._outputs: dict[str, list[str]] = {}
+        self._opening = threading.Lock()
+        self._single: OnnxBackend | None = None
+        self.device = self._choose(device)
+        # The first session shows whether the device is really there, before any data are read.
+        self._session(self._first)
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on numpy arrays."""
+        session = self._session(graph)
+        names = self._outputs[graph]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run graphs one after the other; what one gives stays on the device for the next (`backend.chain`)."""
+        kind, number = parse_device(self.device)
+        place = self._ort.OrtValue.ortvalue_from_numpy
+        taken = {name for graph in graphs for name in self.ports[graph].inputs} | set(outputs)
+        taken |= {mean for mean, code in MEANS.items() if code in taken}
+        pool = {
+            name: place(np.ascontiguousarray(array), kind, number) for name, array in inputs.items() if name in taken
+        }
+        for graph in graphs:
+            session = self._session(graph)
+            binding = session.io_binding()
+            for name in self.ports[graph].inputs:
+                binding.bind_ortvalue_input(name, pool[name])
+            given = [name for name in self._outputs[graph] if name in taken]
+            for name in given:
+                binding.bind_output(name, kind, number)
+            session.run_with_iobinding(binding)
+            add(pool, dict(zip(given, binding.get_outputs(), strict=True)))
+        return {name: pool[name].numpy() for name in outputs}
+
+    def divided(self) -> tuple[Backend, int]:
+        """Return a backend of one thread to a graph and the number of threads; on a GPU, itself for two batches.
+
+        With one thread to a graph none waits for another, and the machine is as busy in its small operators as in its
+        large ones: on the CPU this is the fastest way through many batches.
+        """
+        if self.device != "cpu":
+            return self, IN_FLIGHT
+        if self._threads == 1:
+            return self, 1
+        if self._single is None:
+            self._single = OnnxBackend(self.bundle, "cpu", 1)
+        return self._single, self._threads
+
+    @property
+    def _first(self) -> str:
+        """The smallest graph, whose session shows whether the device is really there."""
+        return min(self.ports, key=lambda graph: self.bundle.manifest.graphs[graph].files["onnx"].size)
+
+    def _choose(self, device: str) -> str:
+        kind, number = parse_device(device)
+        if kind == "cpu":
+            return "cpu"
+        self._preload()
+        if CUDA not in self._ort.get_available_providers():
+            if kind == "auto":
+                return "cpu"
+            have = ", ".join(self._ort.get_available_providers())
+            raise DeviceError(
+                f"device {device} was asked for, but this onnxruntime has no CUDA provider (it has: {have}); "
+                "pip uninstall onnxruntime, then pip install 'sdkit[gpu]'"
+            )
+        self.device = f"cuda:{number}"
+        try:
+            self._session(self._first)
+        except DeviceError:
+            if kind == "cuda":
+                raise
+            return "cpu"
+        return self.device
+
+    def _preload(self) -> None:
+        # The CUDA libraries of pip packages are found only this way; what is missing is printed, not raised.
+        if hasattr(self._ort, "preload_dlls") and CUDA in self._ort.get_available_providers():
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._ort.preload_dlls()
+
+    def _session(self, graph: str) -> Any:
+        with self._opening:
+            if graph not in self._sessions:
+                session = self._open(graph, self.device)
+                self._check_names(graph, session)
+                self._outputs[graph] = [output.name for output in session.get_outputs()]
+                self._sessions[graph] = session
+            return self._sessions[graph]
+
+    def _open(self, graph: str, device: str) -> Any:
+        options = self._ort.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY if device == "cpu" else ERRORS_ONLY + 1
+        options.intra_op_num_threads = self._threads if graph in LARGE else 1
+        options.inter_op_num_threads = 1
+        # Within a run threads wait in a loop, which is soonest; after it they leave the processors to whatever is next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        providers: list[Any] = [CPU]
+        if device != "cpu":
+            providers = [(CUDA, {"device_id": int(device.partition(":")[2]), **CUDA_OPTIONS}), CPU]
+        file = self.bundle.graph_file(graph, "onnx")
+        try:
+            session = self._ort.InferenceSession(str(file), options, providers=providers)
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            if device != "cpu":
+                raise DeviceError(f"device {device} cannot be used: {first_line(error)}") from error
+            raise BundleError(
+                f"{file} cannot be loaded by onnxruntime {self._ort.__version__}: {first_line(error)}"
+            ) from error
+        if device != "cpu" and CUDA not in session.get_providers():
+            raise DeviceError(
+                f"device {device} was asked for, but onnxruntime fell back to {', '.join(session.get_providers())}: "
+                "a CUDA or cuDNN library is missing; `sdkit doctor` names it"
+            )
+        return session
+
+    def _check_names(self, graph: str, session: Any) -> None:
+        spec = self.bundle.manifest.graphs[graph]
+        found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+        if found != ({t.name for t in spec.inputs}, {t.name for t in spec.outputs}):
+            raise ManifestError(
+                f"{self.bundle.path}: graph '{graph}' has other inputs or outputs than the manifest says"
+            )
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            "onnxruntime is not installed; pip install 'sdkit[cpu]', or 'sdkit[gpu]' for CUDA (one of them, never both)"
+        ) from error
+    return onnxruntime

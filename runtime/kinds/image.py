@@ -1,0 +1,5 @@
+"""Images: channels, height, width."""
+
+from sdkit.runtime.kinds.base import Kind
+
+KIND = Kind("image", ("C", "H", "W"), standardised=False)

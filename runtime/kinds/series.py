@@ -1,0 +1,5 @@
+"""Windows of a multivariate series: steps, features."""
+
+from sdkit.runtime.kinds.base import Kind
+
+KIND = Kind("series", ("W", "F"), standardised=True)

@@ -1,0 +1,5 @@
+"""Spectrum frames: bins."""
+
+from sdkit.runtime.kinds.base import Kind
+
+KIND = Kind("spectrum", ("F",), standardised=True)

@@ -1,0 +1,1 @@
+"""Measurements of a bundle: rates, latency, memory, start-up, time by operator."""

@@ -1,0 +1,312 @@
+"""HDF5 plumbing shared by sequence and code files: a growing writer, a lazy reader, compression by name."""
+
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.storage.chunks import worker_threads
+from sdkit.runtime.storage.deflate import LEVEL, compress
+from sdkit.runtime.storage.output import check_output, replacing
+from sdkit.runtime.storage.resume import Chunk, Made, Partial
+
+CHUNK_BYTES = 1 << 20
+"""A chunk holds whole sequences, about this many bytes of them (at least one)."""
+
+
+def compression_options(name: str) -> dict[str, Any]:
+    """Return h5py keywords for `gzip` (level 1, every reader opens it), `lz4` (needs hdf5plugin to read) or `none`.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name == "gzip":
+        return {"compression": "gzip", "compression_opts": LEVEL}
+    if name == "lz4":
+        import hdf5plugin
+
+        return dict(hdf5plugin.LZ4())
+    if name == "none":
+        return {}
+    raise ConfigError(f"unknown compression '{name}'; choose gzip, lz4 or none")
+
+
+class LazyFile:
+    """A read-only HDF5 file that every process opens for itself, on first use; pickling drops the handle."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handle: h5py.File | None = None
+        self._owner = 0
+
+    @property
+    def handle(self) -> h5py.File:
+        """The open file of this process.
+
+        Raises:
+            MissingFileError: no such file.
+            FileFormatError: not an HDF5 file.
+        """
+        # A handle inherited through fork shares its file offset and locks with the parent, so it is never used.
+        if self._handle is None or self._owner != os.getpid():
+            self._handle, self._owner = _open(self.path), os.getpid()
+        return self._handle
+
+    def dataset(self, name: str, expected: str) -> h5py.Dataset:
+        """Return a data set of the file.
+
+        Raises:
+            FileFormatError: it is absent, a group, or a link that leaves the file.
+        """
+        link = self.handle.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise FileFormatError(f"{self.path}: data set '{name}' is a link into another file, which is not followed")
+        if link is None:
+            names = ", ".join(sorted(self.handle)) or "none"
+            raise FileFormatError(f"{self.path} has no data set '{name}' (expected {expected}); it holds: {names}")
+        found = self.handle[name]
+        if not isinstance(found, h5py.Dataset):
+            raise FileFormatError(f"{self.path}: '{name}' is a group; expected the data set {expected}")
+        return found
+
+    def whole_numbers(self, name: str, axes: int) -> NDArray[np.int64] | None:
+        """Return a data set of whole numbers, or None when the file has none of this name.
+
+        Raises:
+            FileFormatError: other axes, or numbers that are not whole.
+        """
+        if name not in self.handle:
+            return None
+        data = self.dataset(name, f"of whole numbers, of {axes} axes")
+        if data.ndim != axes:
+            raise FileFormatError(f"{self.path}: data set '{name}' has shape {data.shape}; expected {axes} axes")
+        values = np.asarray(data[:])
+        if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
+            raise FileFormatError(f"{self.path}: data set '{name}' holds {values.dtype}; expected whole numbers")
+        return values.astype(np.int64)
+
+    def close(self) -> None:
+        """Close the handle of this process; the next use opens it again."""
+        if self._handle is not None and self._owner == os.getpid():
+            self._handle.close()
+        self._handle = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open(path: Path) -> h5py.File:
+    import hdf5plugin  # noqa: F401  registers the LZ4 filter with HDF5
+
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; `sdkit data make` makes a data set")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise FileFormatError(f"{path} is not an HDF5 file ({first_line(error)})") from error
+
+
+class GrowingFile:
+    """An HDF5 file written batch by batch under a temporary name; it appears under its own name when complete.
+
+    Use as a context manager. `append` grows data sets along their first axis, `put` writes one whole. Rows are gathered
+    into chunks, which are compressed here, under gzip on several threads, and written as they lie in the file. In
+    memory are a chunk of each data set, and a few that are being compressed.
+
+    Args:
+        path: the file to write.
+        compression: `gzip`, `lz4` or `none`.
+        force: replace an existing file.
+        partial: where the file is made, if a later process shall be able to take it up; `force` is then told to it.
+
+    Raises:
+        OutputExistsError, MissingFileError: on entry, as `check_output`; a folder is never replaced.
+    """
+
+    def __init__(
+        self, path: str | Path, *, compression: str = "gzip", force: bool = False, partial: Partial | None = None
+    ) -> None:
+        self._options = compression_options(compression)
+        self._compression = compression
+        self._attributes: dict[str, Any] = {}
+        self._partial = partial
+        self._path, self._force = Path(path), force
+        self._growing: dict[str, _Growing] = {}
+        self._packing: deque[tuple[_Growing, Future[tuple[int, bytes]]]] = deque()
+
+    def __enter__(self) -> Self:
+        # A stack, so that nothing is left either when opening or when closing fails.
+        with ExitStack() as stack:
+            output: AbstractContextManager[Path]
+            if self._partial is None:
+                check_output(self._path, force=self._force, folder=False)
+                output = replacing(self._path, force=self._force)
+            else:
+                output = self._partial
+            self._file = stack.enter_context(h5py.File(stack.enter_context(output), "w"))
+            self._pool = stack.enter_context(ThreadPoolExecutor(worker_threads(), thread_name_prefix="sdkit-deflate"))
+            stack.push(self._complete)
+            self.attributes(self._attributes)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def restore(self, step: int) -> int:
+        """Take over what an interrupted run wrote; to be called before the first `append`.
+
+        Args:
+            step: rows of a batch.
+
+        Returns:
+            The row to go on at, a multiple of `step`. Where some data sets hold more, their next rows are passed over.
+        """
+        if self._partial is None:
+            return 0
+        for entry in self._partial.earlier():
+            if isinstance(entry, Made):
+                self._make(entry.name, entry.shape, np.dtype(entry.dtype))
+            else:
+                chunk, raw = entry
+                self._write(self._growing[chunk.name], chunk.mask, raw)
+        self._partial.taken_over()
+        start = min((growing.written for growing in self._growing.values()), default=0) // step * step
+        for growing in self._growing.values():
+            growing.seen = start
+        return start
+
+    def append(self, **arrays: Array) -> None:
+        """Append (B, ...) arrays to the data sets of these names, which are created on first use."""
+        for name, array in arrays.items():
+            if name not in self._growing:
+                self._make(name, array.shape[1:], array.dtype)
+        for name, array in arrays.items():
+            growing = self._growing[name]
+            known = max(0, min(len(array), growing.written - growing.seen))
+            growing.seen += len(array)
+            for chunk in growing.gather(array[known:]):
+                self._pack(growing, chunk)
+
+    def put(self, name: str, array: Array) -> None:
+        """Write one small array as a data set."""
+        self._drain(0)  # so that the file's layout does not depend on how fast chunks are compressed
+        self._file.create_dataset(name, data=array)
+
+    def attributes(self, values: dict[str, Any]) -> None:
+        """Set attributes of the file."""
+        self._file.attrs.update(values)
+
+    def _make(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        bytes_each = max(1, int(np.prod(shape)) * dtype.itemsize)
+        rows = max(1, min(1024, CHUNK_BYTES // bytes_each))
+        data = self._file.create_dataset(
+            name, shape=(0, *shape), maxshape=(None, *shape), chunks=(rows, *shape), dtype=dtype, **self._options
+        )
+        self._growing[name] = _Growing(name, data)
+        if self._partial is not None:
+            self._partial.record(Made(name, shape, dtype.str))
+
+    def _pack(self, growing: "_Growing", chunk: Array) -> None:
+        future: Future[tuple[int, bytes]] = Future()
+        if self._compression == "gzip":
+            future = self._pool.submit(self._packed, chunk)
+        else:
+            future.set_result(self._packed(chunk))
+        self._packing.append((growing, future))
+        self._drain(2 * worker_threads())
+
+    def _packed(self, chunk: Array) -> tuple[int, bytes]:
+        if self._compression == "gzip":
+            return _gzip(chunk)
+        return (0, chunk.tobytes()) if self._compression == "none" else _filtered(chunk, self._options)
+
+    def _drain(self, left: int) -> None:
+        while len(self._packing) > left:
+            growing, future = self._packing.popleft()
+            self._write(growing, *future.result())
+
+    def _write(self, growing: "_Growing", mask: int, raw: bytes) -> None:
+        data, offset = growing.data, (growing.written, *(0 for _ in growing.data.shape[1:]))
+        data.resize(growing.written + data.chunks[0], axis=0)
+        data.id.write_direct_chunk(offset, raw, mask)
+        growing.written += data.chunks[0]
+        if self._partial is not None:
+            place = data.id.get_chunk_info_by_coord(offset)
+            self._partial.record(Chunk(growing.name, mask, place.byte_offset, len(raw), zlib.crc32(raw)))
+
+    def _complete(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return
+        self._drain(0)
+        for growing in self._growing.values():
+            if growing.filled:
+                # Not told to the journal, which counts whole chunks: a run that is taken up computes these rows again.
+                data, offset = growing.data, (growing.written, *(0 for _ in growing.data.shape[1:]))
+                growing.chunk[growing.filled :] = 0
+                mask, raw = self._packed(growing.chunk)
+                data.resize(growing.written + growing.filled, axis=0)
+                data.id.write_direct_chunk(offset, raw, mask)
+
+
+class _Growing:
+    """A data set that grows by whole chunks, and the rows of the next."""
+
+    def __init__(self, name: str, data: h5py.Dataset) -> None:
+        self.name, self.data = name, data
+        self.seen = 0
+        """Rows given so far."""
+        self.written = 0
+        """Rows in the file."""
+        self.filled = 0
+        """Rows in `chunk`."""
+        self.chunk = np.empty(0)
+
+    def gather(self, rows: Array) -> Iterator[Array]:
+        """Add rows; yield every chunk that is full, which is then the caller's."""
+        while len(rows):
+            if self.filled == 0:
+                self.chunk = np.empty(self.data.chunks, self.data.dtype)
+            count = min(len(rows), len(self.chunk) - self.filled)
+            self.chunk[self.filled : self.filled + count] = rows[:count]
+            self.filled, rows = self.filled + count, rows[count:]
+            if self.filled == len(self.chunk):
+                self.filled = 0
+                yield self.chunk
+
+
+def _gzip(chunk: Array) -> tuple[int, bytes]:
+    raw = compress(chunk.data)
+    # Like HDF5, which leaves the filter out where it gains nothing.
+    return (0, raw) if len(raw) < chunk.nbytes else (1, chunk.tobytes())
+
+
+def _filtered(chunk: Array, options: dict[str, Any]) -> tuple[int, bytes]:
+    # HDF5 alone knows its other filters: it writes the chunk to a file in memory, and it is read from there as it lies.
+    with h5py.File("chunk", "w", driver="core", backing_store=False) as file:
+        data = file.create_dataset("chunk", data=chunk, chunks=chunk.shape, **options)
+        mask, raw = data.id.read_direct_chunk((0,) * chunk.ndim)
+        return int(mask), bytes(raw)

@@ -1,0 +1,237 @@
+"""The verbs: encode, decode, reconstruct, swap, generate, resample_static, resample_dynamic, and live streams.
+
+Written once over a `Backend`, so that they mean the same on exported graphs and on the training model.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sdkit.runtime.bundles.specs import Widths
+from sdkit.runtime.capabilities import Abilities
+from sdkit.runtime.codes import Codes, Floats, joined
+from sdkit.runtime.contract import DYNAMIC_POSTERIOR, STATIC_PRIOR, VERBS
+from sdkit.runtime.element import Array, Element
+from sdkit.runtime.engines.backend import Backend, chain
+from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.noise import Purpose, standard_normal
+from sdkit.runtime.verbs.stream import Stream
+
+BATCH_SIZE = 64
+EVERY_VERB = Abilities()
+
+
+class Verbs:
+    """The same verbs on whatever runs the graphs. numpy in, numpy out.
+
+    Sequences are (B, T, *element) in the data set's dtype and units; decoded sequences are float32 in the same units
+    (`element.cast` turns them into the data set's dtype). Codes are means unless a seed asks for samples. Any B is
+    fine: work is cut into batches of `batch_size`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        element: Element,
+        widths: Widths,
+        *,
+        abilities: Abilities = EVERY_VERB,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size = {batch_size}; it must be at least 1")
+        self.backend, self.element, self.widths, self.batch_size = backend, element, widths, batch_size
+        self.abilities = abilities
+
+    @property
+    def device(self) -> str:
+        """Where the graphs really run: `cpu` or `cuda:N`."""
+        return self.backend.device
+
+    def encode(self, x: Array, *, seed: int | None = None, first: int = 0) -> Codes:
+        """Return the codes of sequences.
+
+        Args:
+            x: (B, T, *element), T >= 2.
+            seed: draw codes from the posterior instead of taking its means.
+            first: number of the first sequence, which selects its noise (`runtime.noise`).
+
+        Raises:
+            CapabilityError: the model cannot encode.
+            DataError: x is not a batch of this element.
+        """
+        self.abilities.require("encode")
+        self.element.check(x)
+        return Codes.join([self._encode(x[part], seed, first + part.start) for part in self._parts(len(x))])
+
+    def decode(self, codes: Codes) -> Floats:
+        """Return the sequences of codes, (B, T, *element) float32 in data units.
+
+        Raises:
+            CapabilityError: the model cannot decode.
+            DataError: codes of other widths, or of different B.
+        """
+        self.abilities.require("decode")
+        self._check_codes(codes)
+        return joined([self._decode(codes[part]) for part in self._parts(len(codes))])
+
+    def decode_outputs(self, codes: Codes) -> dict[str, Floats]:
+        """Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
+
+        Raises:
+            CapabilityError: the model cannot decode.
+            DataError: codes of other widths, or of different B.
+        """
+        self.abilities.require("decode")
+        self._check_codes(codes)
+        parts = [self._outputs(codes[part]) for part in self._parts(len(codes))]
+        return {name: joined([part[name] for part in parts]) for name in parts[0]}
+
+    def reconstruct(self, x: Array) -> Floats:
+        """Return decode(encode(x))."""
+        self.abilities.require("reconstruct")
+        return self._each(x, lambda codes, first: codes)
+
+    def swap(self, a: Array, b: Array) -> tuple[Floats, Floats]:
+        """Return a's static code with b's dynamic codes, and b's static code with a's dynamic codes.
+
+        Args:
+            a: (B, T, *element).
+            b: (B, T', *element); T' may differ from T. Sequences are paired by position.
+
+        Raises:
+            CapabilityError: the model cannot swap, for instance because it has no static code.
+            DataError: different B, or not batches of this element.
+        """
+        self.abilities.require("swap")
+        if len(a) != len(b):
+            raise DataError(f"swap pairs sequences one to one; a has {len(a)} and b has {len(b)}")
+        ca, cb = self.encode(a), self.encode(b)
+        return self.decode(Codes(ca.static, cb.dynamic)), self.decode(Codes(cb.static, ca.dynamic))
+
+    def generate(self, count: int, steps: int = 8, *, seed: int = 0, first: int = 0) -> Floats:
+        """Return sequences whose static and dynamic codes are drawn from the prior.
+
+        Args:
+            count: B.
+            steps: T >= 2.
+            seed: of the noise; the same seed gives the same sequences in every host.
+            first: number of the first sequence.
+
+        Raises:
+            CapabilityError: the model cannot generate.
+            ConfigError: count < 1, steps < 2, or more steps than the prior draws.
+        """
+        self.abilities.require("generate")
+        if count < 1 or steps < 2:
+            raise ConfigError(f"generate(count={count}, steps={steps}): count must be at least 1 and steps at least 2")
+        self.abilities.require_steps(steps)
+        clips = []
+        for part in self._parts(count):
+            size, start = part.stop - part.start, first + part.start
+            noise = self._noise(size, steps, seed, start)
+            given = {"static": self.draw_static(size, seed, start), "noise": noise}
+            clips.append(chain(self.backend, VERBS["generate"].graphs, given, ["x"])["x"])
+        return joined(clips)
+
+    def resample_static(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
+        """Return x with its dynamic codes kept and its static code drawn from the prior."""
+        self.abilities.require("resample_static")
+        return self._each(
+            x, lambda codes, start: Codes(self.draw_static(len(codes), seed, start), codes.dynamic), first
+        )
+
+    def resample_dynamic(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
+        """Return x with its static code kept and its dynamic codes drawn from the prior."""
+        self.abilities.require("resample_dynamic")
+        self.element.check(x)
+        self.abilities.require_steps(x.shape[1])
+
+        def change(codes: Codes, start: int) -> Codes:
+            return Codes(codes.static, self.draw_dynamic(len(codes), codes.dynamic.shape[1], seed, start))
+
+        return self._each(x, change, first)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Return live streams, which take an element at a time and give its codes and reconstruction at once.
+
+        Args:
+            batch: how many streams advance together, B.
+
+        Raises:
+            CapabilityError: the model cannot run online; says why.
+            ConfigError: batch < 1.
+        """
+        self.abilities.require("stream")
+        return Stream(self.backend, self.element, self.widths.state, batch)
+
+    def _each(self, x: Array, change: Any, first: int = 0) -> Floats:
+        self.element.check(x)
+        return joined(
+            [self._decode(change(self._encode(x[part], None, 0), first + part.start)) for part in self._parts(len(x))]
+        )
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, self.batch_size):
+            yield slice(start, min(start + self.batch_size, count))
+
+    def _encode(self, x: Array, seed: int | None, first: int) -> Codes:
+        if seed is not None:
+            return self._sampled(x, seed, first)
+        found = chain(self.backend, VERBS["encode"].graphs, {"x": x}, ("static_mean", "dynamic_mean"))
+        return Codes(found["static_mean"], found["dynamic_mean"])
+
+    def _sampled(self, x: Array, seed: int, first: int) -> Codes:
+        """Return drawn codes; where the dynamic codes depend on the static code, it is on the drawn one."""
+        backend = self.backend
+        pool = chain(backend, ("encoder", "static"), {"x": x}, ("features", *backend.ports["static"].outputs))
+        static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, pool["static_mean"].shape)
+        static = np.asarray(pool["static_mean"] + pool["static_std"] * static_noise, np.float32)
+        size = (len(x), x.shape[1], self.widths.dynamic_size)
+        noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, size)
+        pool |= {"static": static, "noise": noise}
+        if DYNAMIC_POSTERIOR in backend.ports:
+            return Codes(static, chain(backend, (DYNAMIC_POSTERIOR,), pool, ("dynamic",))["dynamic"])
+        found = chain(backend, ("dynamic",), pool, ("dynamic_mean", "dynamic_std"))
+        return Codes(static, np.asarray(found["dynamic_mean"] + found["dynamic_std"] * noise, np.float32))
+
+    def _decode(self, codes: Codes) -> Floats:
+        return self._outputs(codes)["x"]
+
+    def _outputs(self, codes: Codes) -> dict[str, Floats]:
+        return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})
+
+    def draw_static(self, count: int, seed: int, first: int = 0) -> Floats:
+        """Return static codes drawn from the prior, (B, S), for the sequences number first, first + 1, ..."""
+        noise = standard_normal(seed, Purpose.STATIC_PRIOR, first, (count, self.widths.static_size))
+        if STATIC_PRIOR not in self.backend.ports:
+            return noise
+        return self.backend.run(STATIC_PRIOR, {"noise": noise})["static"]
+
+    def draw_dynamic(self, count: int, steps: int, seed: int, first: int = 0) -> Floats:
+        """Return dynamic codes drawn from the prior, (B, T, D), likewise.
+
+        Raises:
+            ConfigError: more steps than the prior draws.
+        """
+        self.abilities.require_steps(steps)
+        return self.backend.run("prior", {"noise": self._noise(count, steps, seed, first)})["dynamic"]
+
+    def _noise(self, count: int, steps: int, seed: int, first: int) -> Floats:
+        return standard_normal(seed, Purpose.DYNAMIC_PRIOR, first, (count, steps, self.widths.dynamic_size))
+
+    def _check_codes(self, codes: Codes) -> None:
+        static, dynamic, widths = codes.static, codes.dynamic, self.widths
+        expected = f"static (B, {widths.static_size}) and dynamic (B, T, {widths.dynamic_size}), float32, T >= 2"
+        fits = (
+            static.ndim == 2
+            and dynamic.ndim == 3
+            and static.shape[1] == widths.static_size
+            and dynamic.shape[2] == widths.dynamic_size
+            and static.dtype == dynamic.dtype == np.float32
+            and dynamic.shape[1] >= 2
+        )
+        if not fits or len(static) != len(dynamic) or len(static) == 0:
+            given = f"static {static.shape} {static.dtype} and dynamic {dynamic.shape} {dynamic.dtype}"
+            raise DataError(f"codes are {given}; expected {expected}")

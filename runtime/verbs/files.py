@@ -1,0 +1,538 @@
+"""The verbs over HDF5 files: any number of sequences, read, computed and written at the same time in bounded memory.
+
+Outputs are whole or absent, and a run that was killed can be taken up where it was. Sequences of different lengths are
+computed at their own length, never padded.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sdkit.runtime.bundles.specs import Widths
+from sdkit.runtime.codes import Codes, Floats
+from sdkit.runtime.element import Array, Element
+from sdkit.runtime.engines.backend import divided
+from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.storage.chunks import batches
+from sdkit.runtime.storage.code_file import CodeFile, code_attributes
+from sdkit.runtime.storage.deflate import LIBRARY
+from sdkit.runtime.storage.hdf5 import GrowingFile, LazyFile
+from sdkit.runtime.storage.output import check_output
+from sdkit.runtime.storage.resume import Partial, fingerprint
+from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.runtime.verbs.pipeline import ALIVE, pipelined
+from sdkit.runtime.version import __version__
+
+Keep = Literal["static", "dynamic"]
+SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
+"""The two data sets of a swap file."""
+SWAPPED_LENGTHS = tuple(f"{name}_lengths" for name in SWAPPED)
+"""Their valid elements, where the sequences that gave the dynamic codes have lengths."""
+PARTS = ("labels", "lengths", "targets")
+"""Data sets of a row a sequence that go from file to file."""
+SCALES = ("step", "bin_spacing")
+"""Attributes of a sequence file that tell what a step and a bin are; what is decoded from it keeps them."""
+
+
+BATCH_BYTES = {"cpu": 4 << 20, "cuda": 128 << 20}
+"""Bytes of the float32 elements of a batch whose size is chosen: enough to keep a GPU busy, few enough for a CPU's
+caches to hold what one layer hands to the next."""
+BATCH_MOST = 1024
+
+
+def choose_batch_size(element: Element, widths: Widths, steps: int, device: str) -> int:
+    """Return how many sequences should run at a time: a power of two from 1 to 1024.
+
+    Args:
+        element: of the model; large elements mean few sequences.
+        widths: of the model; where its features are wider than an element, they count instead.
+        steps: T.
+        device: `cpu` or `cuda:N`.
+    """
+    values = steps * max(int(np.prod(element.shape)), widths.features + widths.context)
+    fitting = BATCH_BYTES[device.partition(":")[0]] // (4 * values)
+    return min(BATCH_MOST, 1 << max(0, fitting.bit_length() - 1))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    start: int
+    """Number of its first sequence in the work."""
+    rows: Indices
+    """Its sequences in the input."""
+    arrays: tuple[Array, ...]
+    """What was read of them."""
+
+
+Read = Callable[[Indices], Iterable[tuple[Array, ...]]]
+"""Gives what is to be read of the sequences of an index, batch by batch."""
+Arrays = dict[str, Array]
+"""What is to be written of a batch, by data set."""
+
+
+class FileVerbs(Verbs):
+    """Adds `*_file` verbs to the verbs on arrays.
+
+    Common arguments: `split` takes `train`, `val`, `test` or all; `compression` is `gzip`, `lz4` or `none`; `force`
+    replaces an existing output; `resume` takes up a run of the same verb, inputs, model and settings that was
+    interrupted, and keeps what is done if this one is; `reporter` is told of the progress. Common errors:
+    MissingFileError and FileFormatError for inputs, DataError for sequences that are not of the model's element,
+    OutputExistsError for the output, ConfigError for an interrupted run that had other settings.
+
+    Memory: a few batches of inputs and of outputs (`runtime.pipeline`), and chunks of both (`runtime.chunks`,
+    `runtime.hdf5`), whatever the size of the files.
+    """
+
+    model_id = ""
+    """SHA-256 of the weights, written into code files so that codes and models are not mixed up."""
+    chooses_batch_size = False
+    """Whether `batch_size` was chosen for the T of training, so that files of longer sequences may take less."""
+
+    def encode_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        split: str | None = None,
+        seed: int | None = None,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write the codes of a sequence file: `static` (N, S) and `dynamic` (N, T, D), with its labels and lengths.
+
+        Steps beyond a sequence's length are 0. With a split, `source_indices` tells the rows of `source`.
+        """
+        self.abilities.require("encode")
+        file, index = self._sequences(source, split, target, force)
+        job = self._job("encode", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings.update({"split": split or "all", "seed": seed})
+        lengths = file.lengths()
+
+        def work(batch: _Batch) -> Arrays:
+            codes = job.engine._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
+            return {"static": codes.static, "dynamic": codes.dynamic}
+
+        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
+            writer.attributes(code_attributes(self.model_id, file.path.name, file.handle.attrs.get("classes")))
+            job.run("encoding", index, _reader(job, file), work, writer, writer.append)
+            _copy_rows(file, index, writer, whole=split in (None, "all"))
+        return Path(target)
+
+    def decode_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write the sequences of a code file, with its labels and lengths.
+
+        Raises:
+            DataError: codes of another model, or sequences instead of codes.
+        """
+        self.abilities.require("decode")
+        codes = _codes(source)
+        if (codes.widths.static_size, codes.widths.dynamic_size) != (
+            self.widths.static_size,
+            self.widths.dynamic_size,
+        ):
+            raise DataError(
+                f"{codes.path} holds codes with S = {codes.widths.static_size}, D = {codes.widths.dynamic_size}; "
+                f"this model has S = {self.widths.static_size}, D = {self.widths.dynamic_size}"
+            )
+        if codes.model and self.model_id and codes.model != self.model_id:
+            raise DataError(
+                f"{codes.path} holds codes of another model (its weights differ); encode again with this one"
+            )
+        _check_target(target, codes.path, force)
+        lengths = codes.lengths()
+        meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}", extra=_classes(codes))
+        job = self._job("decode", target, (codes.path,), codes.steps, compression, force, resume, reporter)
+
+        def work(batch: _Batch) -> Arrays:
+            static, dynamic = batch.arrays
+            return {"x": self._cast(job.engine.decode(Codes(static, dynamic)), _steps(lengths, batch))}
+
+        def read(rest: Indices) -> Iterable[tuple[Array, ...]]:
+            parts = (batches(codes.handle[name], rest, job.size, alive=job.alive) for name in ("static", "dynamic"))
+            return zip(*parts, strict=True)
+
+        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+            job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
+            for name in codes.handle:
+                if name in PARTS or name.endswith("_indices"):
+                    writer.put(name, np.asarray(codes.handle[name][:]))
+        return Path(target)
+
+    def reconstruct_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        split: str | None = None,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write decode(encode(x)) of a sequence file, with its labels and lengths."""
+        self.abilities.require("reconstruct")
+        file, index = self._sequences(source, split, target, force)
+        job = self._job("reconstruct", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings["split"] = split or "all"
+        return self._changed("reconstructing", file, index, lambda codes, *_: codes, job)
+
+    def resample_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        keep: Keep,
+        count: int | None = None,
+        seed: int = 0,
+        split: str | None = None,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write sequences that keep the static or the dynamic codes of a file and draw the others from the prior.
+
+        Args:
+            source: sequence file.
+            target: sequence file to write.
+            keep: `static` or `dynamic`.
+            count: the first so many sequences only.
+            seed: of the noise.
+
+        Raises:
+            ConfigError: another `keep`, or more sequences than there are.
+        """
+        if keep in ("static", "dynamic"):
+            self.abilities.require("resample_dynamic" if keep == "static" else "resample_static")
+        if keep == "dynamic":
+
+            def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
+                return Codes(job.engine.draw_static(len(codes), seed, first), codes.dynamic)
+
+        elif keep == "static":
+
+            def change(codes: Codes, first: int, lengths: Indices | None) -> Codes:
+                if lengths is None:
+                    return Codes(codes.static, job.engine.draw_dynamic(len(codes), codes.dynamic.shape[1], seed, first))
+                dynamic = np.zeros_like(codes.dynamic)
+                for position, steps in _groups(lengths, each=True):
+                    dynamic[position, :steps] = job.engine.draw_dynamic(1, steps, seed, first + int(position[0]))
+                return Codes(codes.static, dynamic)
+
+        else:
+            raise ConfigError(f"unknown keep '{keep}'; choose static or dynamic")
+        file, index = self._sequences(source, split, target, force)
+        if count is not None:
+            _check_count(count, len(index), str(file.path))
+            index = index[:count]
+        job = self._job("resample", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
+        return self._changed("resampling", file, index, change, job)
+
+    def swap_file(
+        self,
+        a: str | Path,
+        b: str | Path,
+        target: str | Path,
+        *,
+        count: int | None = None,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write `static_a_dynamic_b` and `static_b_dynamic_a` of two files, paired by position, with their lengths.
+
+        Args:
+            a, b: sequence files with the same N, which may differ in T.
+            target: the file to write.
+            count: the first so many pairs only.
+
+        Raises:
+            DataError: different N and no `count`.
+        """
+        self.abilities.require("swap")
+        file_a, index_a = self._sequences(a, None, target, force)
+        file_b, _ = self._sequences(b, None, target, force)
+        if count is None and file_a.count != file_b.count:
+            raise DataError(
+                f"swap pairs sequences one to one; {file_a.path} has {file_a.count}, {file_b.path} has {file_b.count}; "
+                f"--count {min(file_a.count, file_b.count)} takes the first of each"
+            )
+        count = file_a.count if count is None else count
+        _check_count(count, min(file_a.count, file_b.count), f"{file_a.path} and {file_b.path}")
+        meta = SequenceMeta(
+            self.element,
+            rate=file_a.meta.rate if file_a.meta.rate == file_b.meta.rate else None,
+            source=f"swapped: a = {file_a.path.name}, b = {file_b.path.name}",
+            extra=_scales(file_a),
+        )
+        lengths_a, lengths_b = file_a.lengths(), file_b.lengths()
+        index, paths = index_a[:count], (file_a.path, file_b.path)
+        job = self._job("swap", target, paths, max(file_a.steps, file_b.steps), compression, force, resume, reporter)
+        job.settings["count"] = count
+
+        def work(batch: _Batch) -> Arrays:
+            steps_a, steps_b = _steps(lengths_a, batch), _steps(lengths_b, batch)
+            codes_a, codes_b = (
+                job.engine._encode_batch(x, steps) for x, steps in zip(batch.arrays, (steps_a, steps_b), strict=True)
+            )
+            ab = self._cast(job.engine.decode(Codes(codes_a.static, codes_b.dynamic)), steps_b)
+            ba = self._cast(job.engine.decode(Codes(codes_b.static, codes_a.dynamic)), steps_a)
+            return dict(zip(SWAPPED, (ab, ba), strict=True))
+
+        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
+            writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
+            job.run("swapping", index, _reader(job, file_a, file_b), work, writer, writer.append)
+            for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
+                if lengths is not None:
+                    writer.put(name, lengths[index])
+        return Path(target)
+
+    def generate_file(
+        self,
+        target: str | Path,
+        *,
+        count: int,
+        steps: int,
+        seed: int = 0,
+        compression: str = "gzip",
+        force: bool = False,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+    ) -> Path:
+        """Write `count` sequences of `steps` elements drawn from the prior.
+
+        Raises:
+            ConfigError: count < 1 or steps < 2.
+        """
+        self.abilities.require("generate")
+        if count < 1 or steps < 2:
+            raise ConfigError(f"cannot generate {count} sequences of {steps} steps: at least 1 sequence of at least 2")
+        self.abilities.require_steps(steps)
+        meta = SequenceMeta(self.element, source=f"generated with seed {seed}")
+        job = self._job("generate", target, (), steps, compression, force, resume, reporter)
+        job.settings.update({"count": count, "steps": steps, "seed": seed})
+
+        def work(batch: _Batch) -> Arrays:
+            clips = job.engine.generate(len(batch.rows), steps, seed=seed, first=batch.start)
+            return {"x": self._cast(clips, None)}
+
+        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+            job.run("generating", np.arange(count), lambda rest: repeat(()), work, writer, writer.write)
+        return Path(target)
+
+    def _changed(
+        self,
+        what: str,
+        file: SequenceFile,
+        index: Indices,
+        change: Callable[[Codes, int, Indices | None], Codes],
+        job: "_Job",
+    ) -> Path:
+        lengths = file.lengths()
+        meta = replace(file.meta, element=self.element, extra=_scales(file))
+
+        def work(batch: _Batch) -> Arrays:
+            steps = _steps(lengths, batch)
+            codes = change(job.engine._encode_batch(batch.arrays[0], steps), batch.start, steps)
+            return {"x": self._cast(job.engine.decode(codes), steps)}
+
+        with SequenceWriter(job.target, meta, compression=job.compression, partial=job.partial()) as writer:
+            job.run(what, index, _reader(job, file), work, writer, writer.write)
+            _copy_rows(file, index, writer, whole=len(index) == file.count)
+        return job.target
+
+    def _sequences(
+        self, source: str | Path, split: str | None, target: str | Path, force: bool
+    ) -> tuple[SequenceFile, Indices]:
+        file = SequenceFile(source)
+        file.require(self.element)
+        _check_target(target, file.path, force)
+        index = file.select(split)
+        if len(index) == 0:
+            raise DataError(f"{file.path}: split '{split}' is empty")
+        return file, index
+
+    def _job(
+        self,
+        verb: str,
+        target: str | Path,
+        inputs: tuple[Path, ...],
+        steps: int,
+        compression: str,
+        force: bool,
+        resume: bool,
+        reporter: Reporter | None,
+    ) -> "_Job":
+        size = self.batch_size
+        if self.chooses_batch_size:
+            size = min(size, choose_batch_size(self.element, self.widths, steps, self.device))
+        settings: dict[str, str | int | None] = {
+            "verb": verb,
+            **{f"input {number}": fingerprint(path) for number, path in enumerate(inputs, 1)},
+            "model": self.model_id,
+            "backend": self.backend.name,
+            "device": self.device,
+            "batch size": size,
+            "compression": compression,
+            **({"library of gzip": LIBRARY} if compression == "gzip" else {}),
+            "version of sdkit": __version__,
+        }
+        engine = copy.copy(self)
+        engine.backend, workers = divided(self.backend)
+        return _Job(engine, workers, Path(target), settings, size, compression, force, resume, reporter or Quiet())
+
+    def _encode_batch(self, x: Array, lengths: Indices | None, seed: int | None = None, first: int = 0) -> Codes:
+        if lengths is None:
+            return self.encode(x, seed=seed, first=first)
+        static = np.zeros((len(x), self.widths.static_size), np.float32)
+        dynamic = np.zeros((len(x), x.shape[1], self.widths.dynamic_size), np.float32)
+        # One call a sequence when samples are drawn, since noise is numbered by consecutive sequences.
+        for position, steps in _groups(lengths, each=seed is not None):
+            codes = self.encode(np.ascontiguousarray(x[position, :steps]), seed=seed, first=first + int(position[0]))
+            static[position], dynamic[position, :steps] = codes.static, codes.dynamic
+        return Codes(static, dynamic)
+
+    def _cast(self, x: Floats, lengths: Indices | None) -> Array:
+        out = self.element.cast(x)
+        if lengths is not None:
+            out[np.arange(x.shape[1]) >= lengths[:, None]] = 0
+        return out
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run of a verb over files."""
+
+    engine: FileVerbs
+    """What computes, on `workers` threads."""
+    workers: int
+    target: Path
+    settings: dict[str, str | int | None]
+    """All that the output depends on; a run that is taken up must have the same."""
+    size: int
+    """Of a batch."""
+    compression: str
+    force: bool
+    resume: bool
+    reporter: Reporter
+
+    @property
+    def alive(self) -> int:
+        """Batches of inputs: those at work, one waiting, one being read."""
+        return ALIVE - 1 + self.workers
+
+    def partial(self) -> Partial:
+        return Partial(self.target, self.settings, force=self.force, resume=self.resume, reporter=self.reporter)
+
+    def run(
+        self,
+        what: str,
+        index: Indices,
+        read: Read,
+        work: Callable[[_Batch], Arrays],
+        writer: GrowingFile,
+        write: Callable[..., None],
+    ) -> None:
+        """Read, compute and write the sequences of an index that no interrupted run has written yet."""
+        start = writer.restore(self.size)
+        if start:
+            self.reporter.note(f"{self.target} goes on at sequence {start} of {len(index)}")
+        self.reporter.start(what, len(index))
+        try:
+            if start:
+                self.reporter.advance(start)
+            reading = self._batches(index, start, read)
+            with pipelined(reading, work, alive=self.alive, workers=self.workers) as results:
+                for arrays in results:
+                    write(**arrays)
+                    del arrays  # else it would live on while the next is waited for
+                    count = min(self.size, len(index) - start)
+                    start += count
+                    self.reporter.advance(count)
+        finally:
+            self.reporter.finish()
+
+    def _batches(self, index: Indices, start: int, read: Read) -> Iterator[_Batch]:
+        starts = range(start, len(index), self.size)
+        for first, arrays in zip(starts, read(index[start:]), strict=False):
+            yield _Batch(first, index[first : first + self.size], arrays)
+
+
+def _reader(job: _Job, *files: SequenceFile) -> Read:
+    def sequences(file: SequenceFile, index: Indices) -> Iterator[Array]:
+        for x in batches(file.data, index, job.size, alive=job.alive):
+            yield file.element.check(x, f"{file.path}: data set 'data'")
+
+    return lambda index: zip(*(sequences(file, index) for file in files), strict=True)
+
+
+def _steps(lengths: Indices | None, batch: _Batch) -> Indices | None:
+    return None if lengths is None else lengths[batch.rows]
+
+
+def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
+    if each:
+        return [(np.array([i]), int(length)) for i, length in enumerate(lengths)]
+    return [(np.flatnonzero(lengths == length), int(length)) for length in np.unique(lengths)]
+
+
+def _scales(file: SequenceFile) -> dict[str, str]:
+    return {name: str(file.handle.attrs[name]) for name in SCALES if name in file.handle.attrs}
+
+
+def _codes(source: str | Path) -> CodeFile:
+    with LazyFile(source) as file:
+        if "data" in file.handle and "static" not in file.handle:
+            raise DataError(f"{source} holds sequences, not codes; first `sdkit encode {source} -o codes.h5`")
+    codes = CodeFile(source)
+    for name in PARTS:
+        if name in codes.handle and codes.dataset(name, "(N, ...)").shape[:1] != (codes.count,):
+            raise FileFormatError(f"{source}: data set '{name}' does not have the N = {codes.count} rows of the codes")
+    return codes
+
+
+def _classes(codes: CodeFile) -> dict[str, str]:
+    return {"classes": str(codes.handle.attrs["classes"])} if "classes" in codes.handle.attrs else {}
+
+
+def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole: bool) -> None:
+    for name in PARTS:
+        if name in file.handle:
+            writer.put(name, np.asarray(file.handle[name][:])[index])
+    if not whole:
+        writer.put("source_indices", index)
+        return
+    for name in file.handle:
+        if name.endswith("_indices") and name != "source_indices":
+            writer.put(name, np.asarray(file.handle[name][:]))
+
+
+def _check_target(target: str | Path, source: Path, force: bool) -> None:
+    check_output(target, force=force, folder=False)
+    if Path(target).exists() and Path(target).samefile(source):
+        raise ConfigError(f"{target} is both input and output; choose another output")
+
+
+def _check_count(count: int, available: int, where: str) -> None:
+    if not 1 <= count <= available:
+        raise ConfigError(f"--count {count}: {where} holds {available} to take from")

@@ -1,0 +1,94 @@
+"""Live streams: codes and reconstruction of each element as it comes, of any number of streams at once.
+
+A stream runs the encoder on one element, the graph `dynamic_step` on its features and the stream's state, and the
+decoder on the codes. What it gives is what encode and reconstruct give for the whole sequence, within 1e-5 of a code.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sdkit.runtime.codes import Floats
+from sdkit.runtime.contract import STEP
+from sdkit.runtime.element import Array, Element
+from sdkit.runtime.engines.backend import Backend
+from sdkit.runtime.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of one element of every stream."""
+
+    static: Floats
+    """(B, S); the same at every element of a stream."""
+    dynamic: Floats
+    """(B, D)."""
+    x: Floats
+    """The reconstruction, (B, *element) in data units."""
+
+
+class Stream:
+    """B streams that advance together, an element each at a time; made by `rt.stream()`.
+
+    Args:
+        backend: runs the graphs.
+        element: of the model.
+        state_size: K.
+        batch: B.
+
+    Raises:
+        ConfigError: batch < 1.
+    """
+
+    def __init__(self, backend: Backend, element: Element, state_size: int, batch: int = 1) -> None:
+        if batch < 1:
+            raise ConfigError(f"batch = {batch}; there must be at least 1 stream")
+        self._backend, self._element = backend, element
+        self.state: Floats = np.zeros((batch, state_size), np.float32)
+        """(B, K), a row a stream. Zeros begin a stream; a row that is kept and put back later continues it."""
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def push(self, x: Array) -> Step:
+        """Return codes and reconstruction of the next element of every stream; the first is the anchor.
+
+        Args:
+            x: (B, *element) in the data set's dtype and units.
+
+        Raises:
+            DataError: x is not one element of each stream.
+        """
+        self._check(x)
+        run = self._backend.run
+        features = run("encoder", {"x": x[:, None]})["features"]
+        found = run(STEP, {"element_features": features, "state": self.state})
+        static, dynamic = found["static_mean"], found["dynamic_mean"]
+        decoded = run("decoder", {"static": static, "dynamic": dynamic})["x"]
+        self.state = found["next_state"]
+        return Step(static, dynamic[:, 0], decoded[:, 0])
+
+    def reset(self, rows: Any = None) -> None:
+        """Let streams begin anew: their next element is an anchor.
+
+        Args:
+            rows: indices, a slice or a mask (B,) of the streams; all when None.
+
+        Raises:
+            ConfigError: there are no such rows.
+        """
+        state = self.state.copy()
+        try:
+            state[slice(None) if rows is None else rows] = 0
+        except (IndexError, ValueError) as error:
+            raise ConfigError(f"rows = {rows}: there are {len(self)} streams, 0 to {len(self) - 1}") from error
+        self.state = state
+
+    def _check(self, x: Array) -> None:
+        element = self._element
+        expected = f"({', '.join(map(str, (len(self), *element.shape)))}) {element.dtype}, an element a stream"
+        if x.shape != (len(self), *element.shape) or x.dtype != np.dtype(element.dtype):
+            raise DataError(f"x is {x.shape} {x.dtype}; expected {expected}")
+        # A view: the check is one of sequences, which have two elements at least.
+        element.check(np.broadcast_to(x[:, None], (len(x), 2, *element.shape)))

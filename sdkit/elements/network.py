@@ -1,0 +1,63 @@
+"""What networks of elements are built from, and what methods ask of them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from sdkit.runtime.element import Element
+
+
+@dataclass(frozen=True)
+class Network:
+    """Everything that decides an encoder and a decoder."""
+
+    element: Element
+    code_size: int
+    """Width of what the decoder is given for a step, usually S + D."""
+    encoder_widths: tuple[int, ...] = ()
+    decoder_widths: tuple[int, ...] = ()
+    pixel_scale: float = 255.0
+    """Divisor of uint8 pixels."""
+    feature_mean: tuple[float, ...] = ()
+    """Mean of each feature (F,) over the training data; 0 when empty."""
+    feature_std: tuple[float, ...] = ()
+    """Standard deviation of each feature (F,) over the training data; 1 when empty."""
+
+    def with_defaults(self, encoder_widths: tuple[int, ...], decoder_widths: tuple[int, ...]) -> "Network":
+        """Return the same with widths where there are none."""
+        return replace(
+            self,
+            encoder_widths=self.encoder_widths or encoder_widths,
+            decoder_widths=self.decoder_widths or decoder_widths,
+        )
+
+
+class ElementEncoder(nn.Module, ABC):
+    """Maps elements to features, each by itself."""
+
+    features: int
+    """G."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, *element) in data units to (B, T, G)."""
+
+
+class ElementDecoder(nn.Module, ABC):
+    """Maps codes to elements, each by itself, and knows their likelihood."""
+
+    outputs: tuple[str, ...]
+    """Names of what `in_units` returns: `x`, and perhaps `x_std`."""
+
+    @abstractmethod
+    def forward(self, codes: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, T, code_size) to the parameters of the likelihood."""
+
+    @abstractmethod
+    def in_units(self, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the parameters in data units, float32, named by `outputs`."""
+
+    @abstractmethod
+    def nll(self, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Return the negative log-likelihood (B, T) of data (B, T, *element) in nats, up to a constant."""

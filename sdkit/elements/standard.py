@@ -1,0 +1,33 @@
+"""Standardisation inside the model, so that data come in and go out in their own units and NaN means 'not observed'."""
+
+import torch
+from torch import Tensor, nn
+
+from sdkit.elements.network import Network
+
+
+class Standard(nn.Module):
+    """The data's mean and standard deviation of each feature, over the observed training values."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        features = network.element.shape[-1]
+        self.mean: Tensor
+        self.std: Tensor
+        # Part of the facts about the data, so not of the weights.
+        self.register_buffer("mean", torch.tensor(network.feature_mean or (0.0,) * features), persistent=False)
+        self.register_buffer("std", torch.tensor(network.feature_std or (1.0,) * features), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise (..., F) data; a value that was not observed becomes 0, its feature's mean."""
+        standard = (x.float() - self.mean) / self.std
+        return torch.where(torch.isnan(standard), torch.zeros_like(standard), standard)
+
+    def in_units(self, standard: Tensor) -> Tensor:
+        """Return standardised values (..., F) in data units."""
+        return standard.float() * self.std + self.mean
+
+
+def observed(x: Tensor) -> Tensor:
+    """Return which values were observed, as bool; all of them where the dtype knows no NaN."""
+    return ~torch.isnan(x) if x.is_floating_point() else torch.ones_like(x, dtype=torch.bool)

@@ -1,0 +1,1 @@
+"""What the codes themselves say: consistency, leakage, DCI."""

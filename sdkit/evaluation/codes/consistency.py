@@ -1,0 +1,280 @@
+"""Scores that need no labels: whether codes mean the same wherever they are read and whatever they are mixed with.
+
+Distances between codes are Euclidean over all their values (dynamic codes: over all steps together); distances between
+sequences are mean absolute differences in data units over what was observed. Relative figures divide by the same
+distance between the two sources of a swap, two random sequences of equal length, so that 0 is perfect and 1 as far as
+another sequence is; they are None where those do not differ, as with a code that has collapsed.
+
+Every function works on at most `limit` sequences of a split, chosen at random by the seed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdkit.evaluation.judge.classifier import split_rows, stage
+from sdkit.evaluation.judge.swapping import partners
+from sdkit.runtime.codes import Codes
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.training.active_units import active_units
+from sdkit.training.data import equal_lengths
+
+LIMIT = 512
+WINDOW = 2
+"""Steps of the sub-sequences that static codes are read from: as short as a sequence can be."""
+
+Distances = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SwapConsistency:
+    """What is left of the codes when swaps are encoded again."""
+
+    pairs: int
+    static: float | None
+    """Distance of the static code read from a swap to the one that was put in, relative to another sequence's."""
+    dynamic: float | None
+    """The same of the dynamic codes."""
+    twice: float | None
+    """Distance of a sequence that was swapped, encoded and swapped back to its reconstruction, relative to another
+    sequence's reconstruction."""
+    twice_error: float
+    """The same distance in data units."""
+    self_swap: float
+    """Largest absolute difference, in data units, between a sequence's swap with itself and its reconstruction."""
+
+
+@dataclass(frozen=True)
+class StaticStability:
+    """How much the static code depends on where in a sequence it is read."""
+
+    sequences: int
+    window: int
+    """Steps of the sub-sequences that codes are read from."""
+    within: float
+    """Variance of the code over starts within a sequence, summed over units."""
+    between: float
+    """Variance of the code between sequences beyond that, summed over units."""
+    intraclass_correlation: float | None
+    """between / (between + within): 1 where every start gives the same code, 0 where the code says nothing of its
+    sequence (it may come out slightly below); None where codes never differ."""
+    drift: tuple[float | None, ...]
+    """By start: distance of the code to that of start 0, relative to the distance of another sequence's."""
+    error: tuple[float, ...]
+    """By start: mean absolute error in data units of decoding the whole sequence with that static code and its own
+    dynamic codes, the mean over sequences; start 0 is the reference."""
+
+
+@dataclass(frozen=True)
+class CodeUse:
+    """How much the codes carry."""
+
+    sequences: int
+    active_static: int
+    """Of the S static units, those whose mean varies over sequences by more than 0.01 (Burda et al. 2016)."""
+    static_size: int
+    active_dynamic: int
+    """Of the D dynamic units, those whose mean varies over sequences and steps by more than 0.01."""
+    dynamic_size: int
+    kl_static: float
+    """KL[q(s | x) || N(0, I)] in nats a sequence: an upper bound of what s says about the sequence."""
+
+
+def swap_consistency(
+    verbs: Verbs,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    limit: int = LIMIT,
+    reporter: Reporter | None = None,
+) -> SwapConsistency:
+    """Swap random pairs, encode the swaps, and compare their codes with those that went in.
+
+    Swaps are encoded as the data set would store them: uint8 images are rounded. A swap back exchanges the codes read
+    from the two swaps of a pair, s(s_a, d_b) with d(s_b, d_a), which should give a's reconstruction.
+
+    Raises:
+        ConfigError: no such split, or limit < 2.
+        DataError: no two sequences of one length.
+    """
+    moved: dict[str, list[Distances]] = {"static": [], "dynamic": [], "twice": []}
+    apart: dict[str, list[Distances]] = {"static": [], "dynamic": [], "twice": []}
+    self_swap, rng = 0.0, np.random.default_rng([seed, 3])
+    for x in _sequences(file, split, seed, limit, "swapping and encoding again", reporter):
+        if len(x) < 2:
+            continue
+        partner = partners(len(x), rng)
+        codes, plain = verbs.encode(x), verbs.reconstruct(x)
+        other = codes[partner]
+        ab = _again(verbs, Codes(codes.static, other.dynamic))
+        ba = _again(verbs, Codes(other.static, codes.dynamic))
+        twice = verbs.decode(Codes(ab.static, ba.dynamic))
+        moved["static"].append(_code_distance(ab.static, codes.static))
+        apart["static"].append(_code_distance(other.static, codes.static))
+        moved["dynamic"].append(_code_distance(ab.dynamic, other.dynamic))
+        apart["dynamic"].append(_code_distance(codes.dynamic, other.dynamic))
+        moved["twice"].append(_data_distance(twice, plain))
+        apart["twice"].append(_data_distance(plain[partner], plain))
+        self_swap = max(self_swap, float(np.abs(verbs.swap(x, x)[0] - plain).max()))
+    if not moved["twice"]:
+        raise DataError(f"{file.path}: no two sequences of split '{split}' have one length; swaps need pairs")
+    far, near = ({name: np.concatenate(parts) for name, parts in side.items()} for side in (apart, moved))
+    relative = {name: _ratio(float(near[name].mean()), float(far[name].mean())) for name in near}
+    return SwapConsistency(len(near["twice"]), **relative, twice_error=float(near["twice"].mean()), self_swap=self_swap)
+
+
+def static_stability(
+    verbs: Verbs,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    window: int = WINDOW,
+    seed: int = 0,
+    limit: int = LIMIT,
+    reporter: Reporter | None = None,
+) -> StaticStability:
+    """Read the static code from every sub-sequence of `window` steps and compare the codes of each sequence.
+
+    The model reads its static code from one element, the anchor, so another start is another anchor: stability over
+    time and sensitivity to the choice of the anchor are one thing. Within and between come from a one-way analysis of
+    variance, summed over the units of the code. The error by start decodes each of these codes with the dynamic codes
+    of the whole sequence.
+
+    Raises:
+        ConfigError: no such split, window < 2 or longer than the file's sequences, or limit < 2.
+        DataError: fewer than two sequences as long as the window.
+    """
+    if not 2 <= window <= file.steps:
+        raise ConfigError(f"window = {window}; {file.path} has sequences of {file.steps} steps, so it must lie in 2..T")
+    codes: list[NDArray[np.float64]] = []
+    drift: list[list[Distances]] = [[] for _ in range(file.steps - window + 1)]
+    errors: list[list[Distances]] = [[] for _ in drift]
+    for x in _sequences(file, split, seed, limit, "reading the static code at other starts", reporter):
+        starts = range(x.shape[1] - window + 1)
+        read = [verbs.encode(np.ascontiguousarray(x[:, t : t + window])).static for t in starts]
+        if not read:
+            continue
+        codes.extend(np.stack(read, 1).astype(np.float64))
+        dynamic = verbs.encode(x).dynamic
+        for t in starts:
+            drift[t].append(_code_distance(read[t], read[0]))
+            errors[t].append(_data_distance(verbs.decode(Codes(read[t], dynamic)), x.astype(np.float32)))
+    if len(codes) < 2:
+        raise DataError(f"{file.path}: split '{split}' has fewer than two sequences of {window} steps")
+    first = np.stack([group[0] for group in codes])
+    apart = _code_distance(first[partners(len(first), np.random.default_rng([seed, 3]))], first).mean()
+    within, between = _variances(codes)
+    return StaticStability(
+        sequences=len(codes),
+        window=window,
+        within=within,
+        between=between,
+        intraclass_correlation=_ratio(between, between + within),
+        drift=tuple(_ratio(_mean(parts), float(apart)) for parts in drift if parts),
+        error=tuple(_mean(parts) for parts in errors if parts),
+    )
+
+
+def code_use(
+    verbs: Verbs,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    limit: int = LIMIT,
+    reporter: Reporter | None = None,
+) -> CodeUse:
+    """Count active units and measure the divergence of the static posterior from its prior.
+
+    Raises:
+        ConfigError: no such split, or limit < 2.
+        DataError: an empty split.
+    """
+    static, dynamic, kl = [], [], []
+    for x in _sequences(file, split, seed, limit, "measuring the codes", reporter):
+        for start in range(0, len(x), verbs.batch_size):
+            features = verbs.backend.run("encoder", {"x": x[start : start + verbs.batch_size]})["features"]
+            posterior = verbs.backend.run("static", {"features": features})
+            inputs = {"features": features, "static_hidden": posterior["static_hidden"]}
+            means = verbs.backend.run("dynamic", inputs)["dynamic_mean"]
+            mean, std = (posterior[name].astype(np.float64) for name in ("static_mean", "static_std"))
+            kl.append((0.5 * (mean**2 + std**2 - 1.0) - np.log(std)).sum(1))
+            static.append(mean)
+            dynamic.append(means.reshape(-1, means.shape[-1]).astype(np.float64))
+    s, d = np.concatenate(static), np.concatenate(dynamic)
+    return CodeUse(
+        sequences=len(s),
+        active_static=active_units(torch.from_numpy(s)),
+        static_size=s.shape[1],
+        active_dynamic=active_units(torch.from_numpy(d)),
+        dynamic_size=d.shape[1],
+        kl_static=float(np.concatenate(kl).mean()),
+    )
+
+
+def _sequences(
+    file: SequenceFile, split: str | None, seed: int, limit: int, what: str, reporter: Reporter | None
+) -> Iterator[Array]:
+    """Yield at most `limit` sequences of a split, all of one length (B, T, *element) at a time."""
+    if limit < 2:
+        raise ConfigError(f"limit = {limit}; two sequences are the least that can be compared")
+    index = split_rows(file, split)
+    if len(index) > limit:
+        index = np.sort(np.random.default_rng([seed, 4]).choice(index, limit, replace=False))
+    with stage(reporter, what, len(index)) as told:
+        for rows, x in equal_lengths(file, index, limit):
+            yield x
+            told.advance(len(rows))
+
+
+def _again(verbs: Verbs, codes: Codes) -> Codes:
+    return verbs.encode(verbs.element.cast(verbs.decode(codes)))
+
+
+def _code_distance(a: Array, b: Array) -> Distances:
+    """Return (B,) Euclidean distances of codes (B, S) or (B, T, D)."""
+    difference = (a.astype(np.float64) - b).reshape(len(a), -1)
+    return np.asarray(np.sqrt((difference**2).sum(1)))
+
+
+def _data_distance(a: Array, b: Array) -> Distances:
+    """Return (B,) mean absolute differences of sequences (B, T, *element), over what was observed; 0 where nothing."""
+    difference = np.abs(a - b).reshape(len(a), -1)
+    seen = (~np.isnan(difference)).sum(1)
+    return np.asarray(np.nansum(difference, 1, dtype=np.float64) / np.maximum(seen, 1))
+
+
+def _mean(parts: list[Distances]) -> float:
+    return float(np.concatenate(parts).mean())
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def _variances(codes: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return the variances within and between groups, summed over units, of codes (k_i, S) in n groups.
+
+    One-way analysis of variance for groups of different sizes: the mean square within estimates the first, and the mean
+    square between, less the first, over the effective size k_0 estimates the second.
+    """
+    # Relative to one of the codes, a code that never differs has variances of exactly 0.
+    codes = [group - codes[0][0] for group in codes]
+    sizes = np.array([len(group) for group in codes], np.float64)
+    means = np.stack([group.mean(0) for group in codes])
+    total, n = sizes.sum(), len(codes)
+    grand = (sizes[:, None] * means).sum(0) / total
+    square_between = float((sizes[:, None] * (means - grand) ** 2).sum()) / (n - 1)
+    free = total - n
+    squares = sum(float(((group - mean) ** 2).sum()) for group, mean in zip(codes, means, strict=True))
+    within = squares / free if free > 0 else 0.0
+    effective = (total - float((sizes**2).sum()) / total) / (n - 1)
+    return within, (square_between - within) / effective

@@ -1,0 +1,216 @@
+"""Codes of a labelled file, split by split, as predictors, probes and verification take them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.evaluation.downstream.baselines import Series
+from sdkit.evaluation.downstream.splits import Split
+from sdkit.evaluation.judge.classifier import stage
+from sdkit.runtime.codes import Codes
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.training.data import equal_lengths, split_indices
+
+PARTS = ("train", "val", "test")
+
+
+class Parts(NamedTuple):
+    """Indices of the three parts of a file; nobody is in two of them."""
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+
+def parts_of(file: SequenceFile, *, val_fraction: float = 0.05, seed: int = 0) -> Parts:
+    """Return training, validation and test indices; without a validation split the share that training holds out.
+
+    Raises:
+        ConfigError: the file has no test split, or nothing is left to validate on.
+    """
+    test = file.split("test")
+    if test is None or len(test) == 0:
+        raise ConfigError(f"{file.path} has no test split, or an empty one; evaluation is on sequences held out for it")
+    train, val = split_indices(file, val_fraction, seed)
+    if len(val) == 0:
+        raise ConfigError(
+            f"{file.path} has no validation split, and val_fraction = {val_fraction} of its training split is no "
+            "sequence; evaluation fits, chooses and tests on three splits"
+        )
+    return Parts(train, val, test)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Codes of the three parts of a file.
+
+    Each part is a `Split` whose lengths are the file's; labels and targets are put in by `asking` and `with_targets`.
+    """
+
+    file: SequenceFile
+    parts: Parts
+    splits: tuple[Split, Split, Split]
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Of the file."""
+        return self.file.factors
+
+    def asking(self, factor: str) -> tuple[Split, Split, Split]:
+        """Return the parts with a factor's labels.
+
+        Raises:
+            ConfigError: the file has no such factor.
+        """
+        labels = self.labels(factor)
+        train, val, test = (replace(s, labels=y) for s, y in zip(self.splits, labels, strict=True))
+        return train, val, test
+
+    def with_targets(self) -> tuple[Split, Split, Split]:
+        """Return the parts with their targets (N, T, K).
+
+        Raises:
+            DataError: the file has none.
+        """
+        targets = targets_of(self.file)
+        train, val, test = (replace(s, targets=targets[i]) for s, i in zip(self.splits, self.parts, strict=True))
+        return train, val, test
+
+    def labels(self, factor: str) -> tuple[Indices, Indices, Indices]:
+        """Return the labels (N,) of a factor in each part.
+
+        Raises:
+            ConfigError: the file has no such factor.
+        """
+        column = label_column(self.file, factor)
+        return column[self.parts.train], column[self.parts.val], column[self.parts.test]
+
+
+def check_element(verbs: Verbs, file: SequenceFile) -> None:
+    """Check that a file holds what a model takes.
+
+    Raises:
+        DataError: sequences that are not of the model's element.
+    """
+    if file.element.describe() != verbs.element.describe():
+        raise DataError(f"{file.path} holds {file.element.describe()}; the model takes {verbs.element.describe()}")
+
+
+def encode_file(
+    verbs: Verbs,
+    file: SequenceFile,
+    index: Indices,
+    *,
+    noise: int | None = None,
+    reporter: Reporter | None = None,
+    what: str = "encoding",
+) -> Codes:
+    """Return the codes of some sequences, in the order of `index`; 0 stands beyond a sequence's length.
+
+    Args:
+        verbs: the model, in PyTorch or exported.
+        file: where the sequences are.
+        index: which, each once.
+        noise: draw codes from the posterior with this seed instead of taking its means.
+        reporter: is told how it goes.
+        what: it is told of.
+
+    Raises:
+        DataError: sequences that are not of the model's element.
+    """
+    check_element(verbs, file)
+    letters, position = verbs.letters, {row: i for i, row in enumerate(index.tolist())}
+    static = np.zeros((len(index), letters.static_size), np.float32)
+    dynamic = np.zeros((len(index), file.steps, letters.dynamic_size), np.float32)
+    done = 0
+    with stage(reporter, what, len(index)) as told:
+        for rows, x in equal_lengths(file, np.sort(index), 4 * verbs.batch_size):
+            codes = verbs.encode(x, seed=noise, first=done)
+            at = [position[row] for row in rows.tolist()]
+            static[at], dynamic[at, : x.shape[1]] = codes.static, codes.dynamic
+            done += len(rows)
+            told.advance(len(rows))
+    return Codes(static, dynamic)
+
+
+def code(
+    verbs: Verbs,
+    file: SequenceFile,
+    parts: Parts,
+    *,
+    noise: int | None = None,
+    reporter: Reporter | None = None,
+) -> Coded:
+    """Encode the three parts of a file: posterior means, or samples where `noise` gives a seed."""
+    lengths = file.lengths()
+    splits = []
+    for i, (name, index) in enumerate(zip(PARTS, parts, strict=True)):
+        # Each part draws noise of its own.
+        seed = None if noise is None else 3 * noise + i
+        codes = encode_file(verbs, file, index, noise=seed, reporter=reporter, what=f"encoding the {name} split")
+        splits.append(Split(codes.static, codes.dynamic, None if lengths is None else lengths[index]))
+    return Coded(file, parts, (splits[0], splits[1], splits[2]))
+
+
+def raw(file: SequenceFile, parts: Parts, factor: str | None = None) -> tuple[Series, Series, Series]:
+    """Return the data themselves, in their units, for baselines: series as they are, spectra as windows of one step.
+
+    Raises:
+        DataError: images, which have no plain summaries.
+    """
+    if file.element.kind == "image":
+        raise DataError(f"{file.path} holds images; raw baselines are of series and spectra")
+    labels = None if factor is None else label_column(file, factor)
+    targets = targets_of(file) if "targets" in file.handle else None
+    lengths = file.lengths()
+
+    def part(index: Indices) -> Series:
+        x = _windows(file.read(index))
+        return Series(x, _rows(lengths, index), _rows(labels, index), None if targets is None else targets[index])
+
+    return part(parts.train), part(parts.val), part(parts.test)
+
+
+def label_column(file: SequenceFile, factor: str) -> Indices:
+    """Return the labels (N,) of a factor.
+
+    Raises:
+        ConfigError: the file has no such factor.
+    """
+    names = [f.name for f in file.factors]
+    labels = file.labels()
+    if labels is None or factor not in names:
+        raise ConfigError(f"{file.path} has no factor '{factor}'; it has: {', '.join(names) or 'none'}")
+    return labels[:, names.index(factor)]
+
+
+def label_table(file: SequenceFile, index: Indices, factors: Sequence[Factor]) -> Indices:
+    """Return the labels (N, K) of some sequences and factors."""
+    return np.stack([label_column(file, f.name)[index] for f in factors], 1)
+
+
+def targets_of(file: SequenceFile) -> NDArray[np.float64]:
+    """Return the targets (N, T, K).
+
+    Raises:
+        DataError: the file has none.
+    """
+    targets = file.targets()
+    if targets is None:
+        raise DataError(f"{file.path} has no targets (N, T, K) to predict")
+    return np.asarray(targets, np.float64)
+
+
+def _rows(values: Indices | None, index: Indices) -> Indices | None:
+    return None if values is None else values[index]
+
+
+def _windows(x: Array) -> Array:
+    return x if x.ndim == 4 else x[:, :, None]

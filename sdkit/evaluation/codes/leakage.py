@@ -1,0 +1,67 @@
+"""Leakage as a task, so that tables of models and controls can be made of it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sdkit.evaluation.codes.encoded import Coded, Parts, code, label_column, label_table
+from sdkit.evaluation.codes.probes import LeakageTable, Reader, leakage_table
+from sdkit.evaluation.downstream.tasks import Baselines, Figures, Result
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
+
+CODES = {"static": "s", "dynamic": "d"}
+
+
+def leakage(coded: Coded, *, readers: tuple[Reader, ...] = ("linear", "mlp"), seed: int = 0) -> LeakageTable:
+    """Probe every factor of a coded file from both codes."""
+    train, test = (label_table(coded.file, index, coded.factors) for index in (coded.parts.train, coded.parts.test))
+    return leakage_table(coded.splits[0], coded.splits[2], train, test, coded.factors, readers=readers, seed=seed)
+
+
+@dataclass(frozen=True)
+class LeakageTask:
+    """Every factor from the code that should tell it and from the one that should not, means and samples."""
+
+    name: str = "leakage"
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """Empty: the figures are named after the data's own factors."""
+        return {}
+
+    def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
+        """Probe a model's codes."""
+        means = leakage(code(verbs, file, parts, reporter=reporter), seed=seed)
+        drawn = code(verbs, file, parts, noise=seed, reporter=reporter)
+        samples = leakage(drawn, readers=("linear",), seed=seed)
+        return Result({**_figures(means, ""), **_figures(samples, " sampled")}, {})
+
+    def baselines(
+        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+    ) -> Baselines:
+        """Return the share of each factor's commonest test value, for every probe of it."""
+        rows: Figures = {}
+        for factor in file.factors:
+            labels = label_column(file, factor.name)
+            known, asked = labels[parts.train], labels[parts.test]
+            commonest = max(set(known.tolist()), key=known.tolist().count)
+            for letter in CODES.values():
+                for reader in ("linear", "mlp", "linear sampled"):
+                    rows[_name(factor.name, letter, reader)] = float((asked == commonest).mean())
+        return {"majority": rows}
+
+
+def _figures(table: LeakageTable, suffix: str) -> Figures:
+    return dict(_named(table, suffix))
+
+
+def _named(table: LeakageTable, suffix: str) -> Iterator[tuple[str, float]]:
+    for row in table.rows:
+        for kind, letter in CODES.items():
+            found = row.intended if kind == row.kind else row.leaked
+            yield _name(row.factor, letter, row.reader + suffix), found.accuracy
+
+
+def _name(factor: str, letter: str, reader: str) -> str:
+    return f"{factor} from {letter}, {reader}"

@@ -1,0 +1,1 @@
+"""Tasks on top of the codes: classification, regression, detection, speaker verification."""

@@ -1,0 +1,320 @@
+"""Downstream tasks: what is told from codes, how, and what telling it without a model reaches.
+
+A task turns the codes of a file into named figures, the same for a trained model, an untrained one and samples of the
+codes, so that rows of a table compare. Baselines read the data themselves.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from sdkit.evaluation.codes.encoded import Coded, Parts, code, label_column, raw
+from sdkit.evaluation.codes.linear import class_probabilities, logistic_regression
+from sdkit.evaluation.codes.probes import pool, unusable
+from sdkit.evaluation.downstream import baselines
+from sdkit.evaluation.downstream.bootstrap import Interval, auprc, auroc, average
+from sdkit.evaluation.downstream.predictors import BinaryPredictor, StaticClassifier, WindowRegressor
+from sdkit.evaluation.downstream.results import BinaryScores, ClassResult, RegressionResult
+from sdkit.evaluation.downstream.speaker_verification import (
+    Verification,
+    by_recording,
+    mean_spectra,
+    same_speaker,
+    verify,
+)
+from sdkit.evaluation.downstream.splits import Ints, Scale, Split
+from sdkit.evaluation.judge.classifier import stage
+from sdkit.runtime.errors import DataError
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
+
+Figures = dict[str, float]
+Baselines = dict[str, Figures]
+"""Figures by row."""
+Kind = Literal["detect", "classify", "regress", "verify"]
+
+WIDE = 32
+"""Hidden width of a second head, which shows how much the protocol's narrow one costs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures of one model with one seed, and how far the small test split could have moved the main ones."""
+
+    figures: Figures
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A factor or target to be told from codes.
+
+    Args:
+        name: of the task, such as `icu_type`.
+        kind: `detect` a rare event from all codes, `classify` from the static code, `regress` a target a window from
+            its codes, `verify` who speaks.
+        factor: what is told; the targets for `regress`.
+        hidden: width of the classifier's hidden layer.
+    """
+
+    name: str
+    kind: Kind
+    factor: str = ""
+    hidden: int = 4
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """What each figure is, by name, the main ones first."""
+        return METRICS[self.kind]
+
+    def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
+        """Encode the file, train heads on the training codes and return what they reach on the test codes.
+
+        Raises:
+            ConfigError: no such factor.
+            DataError: labels or targets from which nothing can be told, or a file that is not of the model's element.
+        """
+        means = code(verbs, file, parts, reporter=reporter)
+        sampled = code(verbs, file, parts, noise=seed, reporter=reporter)
+        return RUNNERS[self.kind](self, means, sampled, seed)
+
+    def baselines(
+        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+    ) -> Baselines:
+        """Return what is reached without a model; rows that do not depend on a seed say so by equal figures."""
+        with stage(reporter, f"baselines of {self.name}", 1) as told:
+            found = BASELINES[self.kind](self, file, parts, seed)
+            told.advance()
+        return found
+
+
+METRICS: dict[Kind, dict[str, str]] = {
+    "detect": {
+        "auprc": "AUPRC",
+        "auroc": "AUROC",
+        "auprc_selected": "AUPRC, epoch chosen on validation",
+        "auroc_selected": "AUROC, epoch chosen on validation",
+        "auprc_sampled": "AUPRC, sampled codes",
+        "auroc_sampled": "AUROC, sampled codes",
+    },
+    "classify": {
+        "accuracy": "accuracy from s",
+        "accuracy_sampled": "accuracy from sampled s",
+        "accuracy_plain": "accuracy from s, not standardised",
+        "accuracy_wide": f"accuracy from s, {WIDE} hidden",
+        "accuracy_logistic": "accuracy from s, logistic regression",
+        "accuracy_dynamic": "accuracy from mean of d, logistic regression",
+    },
+    "regress": {
+        "mae": "MAE",
+        "mae_sampled": "MAE, sampled codes",
+        "mae_standard": "MAE, codes and targets standardised",
+        "mae_shuffled": "MAE, training pairs shuffled (paper-compatible)",
+    },
+    "verify": {
+        "static_eer": "EER of s",
+        "dynamic_eer": "EER of d",
+        "gap": "gap",
+        "centred_static_eer": "EER of s, centred",
+        "centred_dynamic_eer": "EER of d, centred",
+        "centred_gap": "gap, centred",
+    },
+}
+
+
+def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, str]]:
+    """Return the tasks that a file's labels and targets allow, and why others are left out, by factor or `targets`.
+
+    Static factors of series are detected (two values) or classified, speakers of spectra verified where `recording`
+    tells their recordings apart, targets of series and spectra predicted. Other factors are left to judges and probes.
+    """
+    tasks, skipped = [], {}
+    kind, names = file.element.kind, {factor.name for factor in file.factors}
+    for factor in file.factors if kind == "series" else ():
+        if factor.kind != "static":
+            continue
+        task = Task(factor.name, "classify", factor.name, max(4, len(factor.values)))
+        if len(factor.values) == 2:
+            task = Task(factor.name, "detect", factor.name)
+        labels = label_column(file, factor.name)
+        reason = unusable(labels[parts.train], labels[parts.test])
+        if not reason and task.kind == "detect":
+            reason = _one_sided(labels, parts)
+        if reason:
+            skipped[factor.name] = reason
+        else:
+            tasks.append(task)
+    if "targets" in file.handle and kind == "image":
+        skipped["targets"] = "targets are predicted of series and spectra"
+    elif "targets" in file.handle:
+        tasks.append(Task("targets", "regress"))
+    if kind == "spectrum" and {"speaker", "recording"} <= names:
+        reason = _unverifiable(file, parts)
+        if reason:
+            skipped["speaker"] = reason
+        else:
+            tasks.append(Task("speaker", "verify", "speaker"))
+    return tasks, skipped
+
+
+def _one_sided(labels: Ints, parts: Parts) -> str:
+    for name, index in (("validation", parts.val), ("test", parts.test)):
+        if len(np.unique(labels[index])) < 2:
+            return f"the {name} split has one value only"
+    return ""
+
+
+def _unverifiable(file: SequenceFile, parts: Parts) -> str:
+    recordings, speakers = (label_column(file, name)[parts.test] for name in ("recording", "speaker"))
+    try:
+        same_speaker(speakers[np.unique(recordings, return_index=True)[1]])
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
+    read = BinaryPredictor().run(*means.asking(task.factor), seed=seed)
+    # Of samples only the protocol's epoch is reported, so that none after it is needed.
+    short = BinaryPredictor(epochs=BinaryPredictor.fixed_epochs)
+    drawn = short.run(*sampled.asking(task.factor), seed=seed).fixed
+    labels = means.labels(task.factor)[2]
+    figures = {
+        **_areas(read.fixed),
+        **{f"{name}_selected": value for name, value in _areas(read.selected).items()},
+        **{f"{name}_sampled": value for name, value in _areas(drawn).items()},
+    }
+    scores = read.fixed.probabilities
+    return Result(figures, {"auprc": auprc(labels, scores), "auroc": auroc(labels, scores)})
+
+
+def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
+    classes = _classes(means.file, task.factor)
+    asked, drawn = means.asking(task.factor), sampled.asking(task.factor)
+    # Standardised codes put trained and untrained encoders on one scale, and spare the narrow head a bad start.
+    head = StaticClassifier(classes, task.hidden, standardise=True)
+    read = head.run(*asked, seed=seed)
+    figures = {
+        "accuracy": read.accuracy,
+        "accuracy_sampled": head.run(*drawn, seed=seed).accuracy,
+        "accuracy_plain": replace(head, standardise=False).run(*asked, seed=seed).accuracy,
+        "accuracy_wide": replace(head, hidden=WIDE).run(*asked, seed=seed).accuracy,
+        "accuracy_logistic": head.logistic(*asked).accuracy,
+        "accuracy_dynamic": _from_dynamic(asked, classes),
+    }
+    return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2])})
+
+
+def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:
+    train, _, test = asked
+    x, x_test = pool(train, "mean"), pool(test, "mean")
+    scale = Scale.fit(x)
+    model = logistic_regression(scale(x), train.asked(classes), c=1.0)
+    told = class_probabilities(model, scale(x_test), classes).argmax(1)
+    return float(np.mean(told == test.asked(classes)))
+
+
+def _regress(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
+    asked = means.with_targets()
+    read = WindowRegressor().run(*asked, seed=seed)
+    figures = {
+        "mae": read.mae,
+        "mae_sampled": WindowRegressor().run(*sampled.with_targets(), seed=seed).mae,
+        "mae_standard": WindowRegressor(standardise=True, scale_targets=True).run(*asked, seed=seed).mae,
+        "mae_shuffled": WindowRegressor(shuffled_pairs=True).run(*asked, seed=seed).mae,
+    }
+    targets = asked[2].targets
+    assert targets is not None
+    return Result(figures, {"mae": average(np.abs(read.predictions - targets))})
+
+
+def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
+    recordings = label_column(means.file, "recording")
+    speakers = means.labels(task.factor)
+    found = [
+        by_recording(s.static, s.dynamic, recordings[index], who, s.lengths)
+        for s, index, who in zip(means.splits, means.parts, speakers, strict=True)
+    ]
+    return Result(_rates(verify(found[2], found[0])), {})
+
+
+def _detect_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
+    data = raw(file, parts, task.factor)
+    labels = label_column(file, task.factor)[parts.test]
+    return {
+        "constant": {"auprc": baselines.prevalence(labels), "auroc": 0.5},
+        "raw summaries, logistic regression": _areas(baselines.detect(*data)),
+        "raw summaries, random forest": _areas(baselines.detect(*data, reader="forest", seed=seed)),
+        "raw first window, logistic regression": _areas(baselines.detect(*data, first=True)),
+        "raw steps, LSTM": _areas(baselines.lstm_detect(*data, seed=seed)),
+    }
+
+
+def _classify_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
+    data, classes = raw(file, parts, task.factor), _classes(file, task.factor)
+    labels = label_column(file, task.factor)
+    forest = baselines.classify(*data, classes=classes, reader="forest", seed=seed)
+    first = baselines.classify(*data, classes=classes, first=True)
+    return {
+        "majority": {"accuracy": baselines.majority(labels[parts.train], labels[parts.test])},
+        "raw summaries, logistic regression": {"accuracy": baselines.classify(*data, classes=classes).accuracy},
+        "raw summaries, random forest": {"accuracy": forest.accuracy},
+        "raw first window, logistic regression": {"accuracy": first.accuracy},
+        "raw steps, LSTM": {"accuracy": baselines.lstm_classify(*data, classes=classes, seed=seed).accuracy},
+    }
+
+
+def _regress_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
+    data = raw(file, parts)
+    rows: dict[str, RegressionResult] = {
+        "constant (training median)": baselines.constant(*data),
+        "raw window means, ridge": baselines.regress(*data),
+    }
+    return {name: {"mae": result.mae} for name, result in rows.items()}
+
+
+def _verify_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
+    recordings, speakers = label_column(file, "recording"), label_column(file, task.factor)
+    lengths = file.lengths()
+    x = {part: file.read(index) for part, index in (("train", parts.train), ("test", parts.test))}
+    scale = Scale.fit(x["train"])
+    found = {
+        part: mean_spectra(
+            scale(values), recordings[index], speakers[index], None if lengths is None else lengths[index]
+        )
+        for (part, values), index in zip(x.items(), (parts.train, parts.test), strict=True)
+    }
+    return {"mean spectrum of the recording": _rates(verify(found["test"], found["train"]))}
+
+
+def _areas(scores: BinaryScores) -> Figures:
+    return {"auprc": scores.auprc, "auroc": scores.auroc}
+
+
+def _rates(row: Verification) -> Figures:
+    return {name: float(getattr(row, name)) for name in METRICS["verify"]}
+
+
+def _interval(read: ClassResult, labels: Ints) -> Interval:
+    return average((read.probabilities.argmax(1) == labels).astype(np.float64))
+
+
+def _classes(file: SequenceFile, factor: str) -> int:
+    return next(len(f.values) for f in file.factors if f.name == factor)
+
+
+RUNNERS: dict[Kind, Callable[[Task, Coded, Coded, int], Result]] = {
+    "detect": _detect,
+    "classify": _classify,
+    "regress": _regress,
+    "verify": _verify,
+}
+BASELINES: dict[Kind, Callable[[Task, SequenceFile, Parts, int], Baselines]] = {
+    "detect": _detect_baselines,
+    "classify": _classify_baselines,
+    "regress": _regress_baselines,
+    "verify": _verify_baselines,
+}

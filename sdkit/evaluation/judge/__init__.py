@@ -1,0 +1,1 @@
+"""What a classifier trained on labels sees in decoded sequences."""

@@ -1,0 +1,296 @@
+"""Generation scores: what a judge sees in decoded sequences of which one code is kept and the other is drawn.
+
+The protocols are the paper's (section 5, with the conventions of its published code where the text is silent), save
+for one thing: codes drawn from the dynamic prior are samples, decoded as they are, while the published code rolls the
+prior by samples and decodes its means (`decode_means=True`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.evaluation.judge.classifier import Classifier, labels_for, split_rows, stage
+from sdkit.runtime.codes import Codes
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.noise import Purpose, standard_normal
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
+from sdkit.runtime.verbs.arrays import BATCH_SIZE, Verbs
+from sdkit.training.data import equal_lengths
+
+Floats = NDArray[np.float32]
+EPSILON = 1e-16
+"""Added to probabilities before their logarithm is taken."""
+REPEATS = 5
+
+Kept = Literal["static", "dynamic", "all"]
+Variants = Callable[[Array, int], Iterator[Array]]
+"""Given sequences (B, T, *element) and the number of the first, yields what is judged, once a repeat."""
+
+
+@dataclass(frozen=True)
+class GenerationScores:
+    """What a judge's probabilities say against the true labels."""
+
+    accuracy: float
+    """Share of sequences whose most probable class is the true one."""
+    inception_score: float
+    """IS = exp(E_x KL[p(y|x) || p(y)]), from 1 to C; high is good."""
+    entropy_given_x: float
+    """H(y|x) in nats, from 0 to ln C: how unsure the judge is of a sequence; low is good."""
+    entropy: float
+    """H(y) in nats, from 0 to ln C: how varied the sequences are; high is good."""
+    balanced_count: int
+    """Sequences of each class that IS, H(y|x) and H(y) are computed on."""
+    confusion: tuple[tuple[int, ...], ...]
+    """(C, C) counts; rows are true classes, columns judged ones."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over repeats that differ in their noise."""
+
+    mean: float
+    std: float | None
+    """Unbiased; None where there is one repeat."""
+    values: tuple[float, ...]
+
+    @staticmethod
+    def of(values: list[float]) -> "Spread":
+        """Return mean and standard deviation of one value a repeat."""
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return Spread(float(np.mean(values)), std, tuple(values))
+
+
+@dataclass(frozen=True)
+class FactorScores:
+    """One factor's scores in a protocol."""
+
+    kind: str
+    """`static` or `dynamic`."""
+    kept: bool
+    """Whether the kept code should carry the factor; where not, an accuracy at chance is what is wanted."""
+    chance: float
+    """1 / C: the accuracy of guessing."""
+    majority: float
+    """The accuracy of always saying the commonest class of these sequences."""
+    accuracy: Spread
+    inception_score: Spread
+    entropy_given_x: Spread
+    entropy: Spread
+    balanced_count: int
+    confusion: tuple[tuple[int, ...], ...]
+    """(C, C) counts of all repeats together; rows are true classes."""
+
+
+@dataclass(frozen=True)
+class ProtocolScores:
+    """A protocol's scores on one split."""
+
+    protocol: str
+    """`real`, `reconstruction`, `dynamic_kept` or `static_kept`."""
+    split: str
+    count: int
+    """Sequences in each repeat."""
+    repeats: int
+    factors: dict[str, FactorScores]
+
+
+def generation_scores(probabilities: Array, labels: Array) -> GenerationScores:
+    """Score a judge's probabilities (N, C) of generated sequences against the classes (N,) that they should show.
+
+    Accuracy and confusion are of all N. For IS, H(y|x) and H(y) the classes are balanced: the first n sequences of each
+    true class, where n is the size of the smallest class that occurs. Natural logarithms; log IS = H(y) - H(y|x).
+
+    Raises:
+        DataError: arrays that do not fit each other, or none.
+    """
+    if probabilities.ndim != 2 or len(probabilities) == 0 or labels.shape != probabilities.shape[:1]:
+        raise DataError(
+            f"probabilities have shape {probabilities.shape} and labels {labels.shape}; expected (N, C) and (N,), N > 0"
+        )
+    classes = probabilities.shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"labels lie in {labels.min()}..{labels.max()}; probabilities are of classes 0..{classes - 1}")
+    judged = probabilities.argmax(1)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, judged), 1)
+    counts = confusion.sum(1)
+    n = int(counts[counts > 0].min())
+    balanced = np.concatenate([np.flatnonzero(labels == c)[:n] for c in np.flatnonzero(counts)])
+    p = probabilities[balanced].astype(np.float64)
+    marginal = p.mean(0)
+    entropy_given_x = -float((p * np.log(p + EPSILON)).sum(1).mean())
+    entropy = -float((marginal * np.log(marginal + EPSILON)).sum())
+    return GenerationScores(
+        accuracy=float((judged == labels).mean()),
+        inception_score=float(np.exp(entropy - entropy_given_x)),
+        entropy_given_x=entropy_given_x,
+        entropy=entropy,
+        balanced_count=n,
+        confusion=_rows(confusion),
+    )
+
+
+def real(
+    judge: Classifier, file: SequenceFile, split: str = "test", *, reporter: Reporter | None = None
+) -> ProtocolScores:
+    """Score the real sequences: the upper bound of all that this judge can say.
+
+    Raises:
+        ConfigError, DataError: no such split, or labels that are not the judge's.
+    """
+    return _score("real", "all", lambda x, first: iter([x]), judge, file, split, BATCH_SIZE, reporter)
+
+
+def reconstruction(
+    verbs: Verbs, judge: Classifier, file: SequenceFile, split: str = "test", *, reporter: Reporter | None = None
+) -> ProtocolScores:
+    """Score decode(encode(x)): what both codes together carry.
+
+    Raises:
+        ConfigError, DataError: as `real`.
+    """
+
+    def variants(x: Array, first: int) -> Iterator[Array]:
+        yield verbs.reconstruct(x)
+
+    return _score("reconstruction", "all", variants, judge, file, split, verbs.batch_size, reporter)
+
+
+def dynamic_kept(
+    verbs: Verbs,
+    judge: Classifier,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> ProtocolScores:
+    """Score sequences that keep their dynamic codes (posterior means), with a static code drawn from N(0, I).
+
+    Dynamic factors should survive; a static factor judged above chance has leaked into the dynamic codes. Repeat r
+    draws with seed + r, as `Verbs.resample_static` does.
+
+    Raises:
+        ConfigError: repeats < 1; otherwise as `real`.
+        DataError: as `real`.
+    """
+    size = verbs.letters.static_size
+    seeds = _seeds(seed, repeats)
+
+    def variants(x: Array, first: int) -> Iterator[Array]:
+        codes = verbs.encode(x)
+        for number in seeds:
+            static = standard_normal(number, Purpose.STATIC_PRIOR, first, (len(x), size))
+            yield verbs.decode(Codes(static, codes.dynamic))
+
+    return _score("dynamic_kept", "dynamic", variants, judge, file, split, verbs.batch_size, reporter)
+
+
+def static_kept(
+    verbs: Verbs,
+    judge: Classifier,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    decode_means: bool = False,
+    reporter: Reporter | None = None,
+) -> ProtocolScores:
+    """Score sequences that keep their static code (posterior mean), with dynamic codes drawn from the prior.
+
+    Static factors should survive; a dynamic factor judged above chance has leaked into the static code. Repeat r draws
+    with seed + r, as `Verbs.resample_dynamic` does.
+
+    Args:
+        verbs: the model.
+        judge: of the file's factors.
+        file: labelled sequences.
+        split: of the file.
+        repeats: how often dynamic codes are drawn.
+        seed: of the first repeat.
+        decode_means: roll the prior by its samples but decode the means of its steps, as the published code does.
+        reporter: is told how it goes.
+
+    Raises:
+        ConfigError: repeats < 1; otherwise as `real`.
+        DataError: as `real`.
+    """
+    size, output = verbs.letters.dynamic_size, "dynamic_mean" if decode_means else "dynamic"
+    seeds = _seeds(seed, repeats)
+
+    def variants(x: Array, first: int) -> Iterator[Array]:
+        static = verbs.encode(x).static
+        for number in seeds:
+            noise = standard_normal(number, Purpose.DYNAMIC_PRIOR, first, (len(x), x.shape[1], size))
+            yield verbs.decode(Codes(static, verbs.backend.run("prior", {"noise": noise})[output]))
+
+    return _score("static_kept", "static", variants, judge, file, split, verbs.batch_size, reporter)
+
+
+def chance_levels(labels: Indices, classes: int) -> tuple[float, float]:
+    """Return the accuracy of guessing among `classes` and that of always saying the commonest of the labels (N,)."""
+    return 1.0 / classes, float(np.bincount(labels).max() / len(labels))
+
+
+def _score(
+    protocol: str,
+    kept: Kept,
+    variants: Variants,
+    judge: Classifier,
+    file: SequenceFile,
+    split: str,
+    batch_size: int,
+    reporter: Reporter | None,
+) -> ProtocolScores:
+    labels, index = labels_for(judge, file), split_rows(file, split)
+    order: list[Indices] = []
+    judged: list[list[dict[str, Floats]]] = []
+    first = 0
+    with stage(reporter, f"judging {protocol.replace('_', ' ')}", len(index)) as told:
+        for rows, x in equal_lengths(file, index, batch_size):
+            judged.append([judge.probabilities(variant) for variant in variants(x, first)])
+            order.append(rows)
+            first += len(rows)
+            told.advance(len(rows))
+    truth = labels[np.concatenate(order)]
+    factors = {}
+    for column, factor in enumerate(judge.factors):
+        repeats = [np.concatenate([batch[factor.name] for batch in part]) for part in zip(*judged, strict=True)]
+        scores = [generation_scores(p, truth[:, column]) for p in repeats]
+        factors[factor.name] = _summary(factor.kind, kept in ("all", factor.kind), scores, truth[:, column])
+    return ProtocolScores(protocol, split, len(index), len(judged[0]), factors)
+
+
+def _summary(kind: str, kept: bool, scores: list[GenerationScores], labels: Indices) -> FactorScores:
+    confusion = np.sum([s.confusion for s in scores], 0)
+    chance, majority = chance_levels(labels, len(confusion))
+    return FactorScores(
+        kind=kind,
+        kept=kept,
+        chance=chance,
+        majority=majority,
+        accuracy=Spread.of([s.accuracy for s in scores]),
+        inception_score=Spread.of([s.inception_score for s in scores]),
+        entropy_given_x=Spread.of([s.entropy_given_x for s in scores]),
+        entropy=Spread.of([s.entropy for s in scores]),
+        balanced_count=scores[0].balanced_count,
+        confusion=_rows(confusion),
+    )
+
+
+def _rows(confusion: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(n) for n in row) for row in confusion)
+
+
+def _seeds(seed: int, repeats: int) -> range:
+    if repeats < 1:
+        raise ConfigError(f"repeats = {repeats}; it must be at least 1")
+    return range(seed, seed + repeats)

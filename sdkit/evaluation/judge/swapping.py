@@ -1,0 +1,313 @@
+"""Swap scores: whether a swapped sequence shows the static factors of one source and the dynamic factors of the other.
+
+Sequences of a split are paired at random, each with another one of the same length, and the two swaps of every pair are
+scored. A sequence whose length no other one has finds no partner and is left out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdkit.evaluation.judge.classifier import Classifier, labels_for, split_rows, stage
+from sdkit.evaluation.judge.generation import chance_levels
+from sdkit.runtime.codes import Codes
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import DataError
+from sdkit.runtime.progress import Reporter
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.runtime.verbs.files import SWAPPED
+from sdkit.training.data import equal_lengths
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the swaps in one direction, how many are judged to show a factor as a source does."""
+
+    of_a: float
+    """Share judged to have the label of a."""
+    of_b: float
+    """Share judged to have the label of b."""
+
+
+@dataclass(frozen=True)
+class FactorSwaps:
+    """One factor's fate in swaps."""
+
+    kind: str
+    """`static` or `dynamic`."""
+    accuracy: float
+    """Share judged as the source of the code that should carry it, the mean of both directions."""
+    leaked: float | None
+    """Share judged as the other source, among swaps whose sources differ in the factor; None where none do."""
+    chance: float
+    """1 / C: the accuracy of guessing."""
+    majority: float
+    """The accuracy of always saying the commonest class of these sequences."""
+    directions: dict[str, Shares]
+    """By `static_a_dynamic_b` and `static_b_dynamic_a`."""
+
+
+@dataclass(frozen=True)
+class SwapScores:
+    """What a judge sees in swaps."""
+
+    split: str
+    pairs: int
+    factors: dict[str, FactorSwaps]
+    static: float | None
+    """Mean accuracy of the static factors; None where there is none."""
+    dynamic: float | None
+    """Mean accuracy of the dynamic factors."""
+
+
+@dataclass(frozen=True)
+class SwapTruth:
+    """How far swaps are from the sequences that they should be: mean absolute errors in data units."""
+
+    split: str
+    pairs: int
+    """Pairs whose true swap is in the split."""
+    of: int
+    """Pairs drawn."""
+    swap: float
+    """Of a's static code with b's dynamic codes, decoded."""
+    reconstruction: float
+    """Of the true sequence's own reconstruction: what this model reaches when nothing is swapped."""
+    copy: float
+    """Of a unchanged: what doing nothing gives."""
+    swap_by_step: tuple[float, ...]
+    """(T,)."""
+    reconstruction_by_step: tuple[float, ...]
+    copy_by_step: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PairedCodes:
+    """Codes (posterior means) of sequences of one length, each with a partner among them."""
+
+    rows: Indices
+    """(N,) of the file."""
+    codes: Codes
+    partner: Indices
+    """(N,) positions in `rows`; a permutation that leaves nobody in place."""
+
+
+def swap_scores(
+    verbs: Verbs,
+    judge: Classifier,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> SwapScores:
+    """Judge both swaps of every pair of a split.
+
+    A swap takes its static factors from the sequence that gave the static code and its dynamic factors from the other.
+
+    Raises:
+        ConfigError: no such split, or labels that are not the judge's.
+        DataError: a split without a pair of equal length.
+    """
+    labels = labels_for(judge, file)
+    groups = pair_codes(verbs, file, split_rows(file, split), seed, reporter)
+    rows_a = np.concatenate([group.rows for group in groups])
+    rows_b = np.concatenate([group.rows[group.partner] for group in groups])
+    a, b = labels[rows_a], labels[rows_b]
+    judged = _judge_swaps(verbs, judge, groups, reporter)
+    factors = {}
+    for i, factor in enumerate(judge.factors):
+        directions, right, leaked = {}, [], []
+        for direction, shown in zip(SWAPPED, judged, strict=True):
+            of_a, of_b = shown[:, i] == a[:, i], shown[:, i] == b[:, i]
+            from_a = (direction == SWAPPED[0]) == (factor.kind == "static")
+            right.append(of_a if from_a else of_b)
+            leaked.append((of_b if from_a else of_a)[a[:, i] != b[:, i]])
+            directions[direction] = Shares(float(of_a.mean()), float(of_b.mean()))
+        leaks = np.concatenate(leaked)
+        factors[factor.name] = FactorSwaps(
+            factor.kind,
+            float(np.mean(right)),
+            float(leaks.mean()) if len(leaks) else None,
+            *chance_levels(a[:, i], len(factor.values)),
+            directions,
+        )
+    return SwapScores(split, len(a), factors, _mean(factors, "static"), _mean(factors, "dynamic"))
+
+
+def swap_truth(
+    verbs: Verbs,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> tuple[SwapTruth | None, str]:
+    """Compare swaps with the sequences that they should be, where the file holds those.
+
+    The true swap of a and b is the sequence of the split with the static labels of a and the dynamic labels of b.
+    This holds where labels say all that a sequence shows, as in Sprites, whose every character performs every motion;
+    labels that are unique and yet leave something open (a camera, a speaker's mood) would show here as error.
+
+    Returns:
+        The comparison and an empty text, or None and the reason why there is none.
+
+    Raises:
+        ConfigError, DataError: no such split, or one without a pair of equal length.
+    """
+    index = split_rows(file, split)
+    truth, reason = _true_swaps(file, index)
+    if truth is None:
+        return None, reason
+    groups = pair_codes(verbs, file, index, seed, reporter)
+    errors = [_Errors(file.steps) for _ in range(3)]
+    pairs, of = 0, sum(len(group.rows) for group in groups)
+    with stage(reporter, "comparing swaps with their truth", of) as told:
+        for group in groups:
+            for part in _slices(len(group.rows), verbs.batch_size):
+                here, there, true = _find(file, truth, group, part)
+                if len(true):
+                    steps = group.codes.dynamic.shape[1]
+                    x = _shown(file, group.rows[true], steps)
+                    swapped = verbs.decode(Codes(group.codes.static[here], group.codes.dynamic[there]))
+                    errors[0].add(swapped, x)
+                    errors[1].add(verbs.decode(group.codes[true]), x)
+                    errors[2].add(_shown(file, group.rows[here], steps), x)
+                pairs += len(true)
+                told.advance(part.stop - part.start)
+    if pairs == 0:
+        return None, f"no true swap of the pairs drawn is in the split '{split}'"
+    swap, plain, copy = errors
+    return SwapTruth(split, pairs, of, swap.mean, plain.mean, copy.mean, swap.by_step, plain.by_step, copy.by_step), ""
+
+
+def pair_codes(
+    verbs: Verbs, file: SequenceFile, index: Indices, seed: int, reporter: Reporter | None = None
+) -> list[PairedCodes]:
+    """Encode sequences and pair each with another one of its length; one group a length.
+
+    Raises:
+        DataError: no two sequences of one length.
+    """
+    by_length: dict[int, list[tuple[Indices, Codes]]] = {}
+    with stage(reporter, "encoding", len(index)) as told:
+        for rows, x in equal_lengths(file, index, verbs.batch_size):
+            by_length.setdefault(x.shape[1], []).append((rows, verbs.encode(x)))
+            told.advance(len(rows))
+    rng = np.random.default_rng([seed, 2])
+    groups = []
+    for parts in by_length.values():
+        rows = np.concatenate([part[0] for part in parts])
+        if len(rows) > 1:
+            groups.append(PairedCodes(rows, Codes.join([part[1] for part in parts]), partners(len(rows), rng)))
+    if not groups:
+        raise DataError(f"{file.path}: no two of the {len(index)} sequences have one length; swaps need pairs")
+    return groups
+
+
+def partners(count: int, rng: np.random.Generator) -> Indices:
+    """Return (count,) partners: a random cycle through all positions, so that each has another one and is one's."""
+    order = rng.permutation(count)
+    partner = np.empty(count, np.int64)
+    partner[order] = np.roll(order, -1)
+    return partner
+
+
+def _judge_swaps(
+    verbs: Verbs, judge: Classifier, groups: list[PairedCodes], reporter: Reporter | None
+) -> list[Indices]:
+    """Return the judged classes (pairs, L) of both directions."""
+    judged: tuple[list[Indices], list[Indices]] = ([], [])
+    with stage(reporter, "judging swaps", sum(len(group.rows) for group in groups)) as told:
+        for group in groups:
+            for part in _slices(len(group.rows), verbs.batch_size):
+                a, b = group.codes[part], group.codes[group.partner[part]]
+                swaps = (Codes(a.static, b.dynamic), Codes(b.static, a.dynamic))
+                for swapped, classes in zip(swaps, judged, strict=True):
+                    p = judge.probabilities(verbs.decode(swapped))
+                    classes.append(np.stack([p[factor.name].argmax(1) for factor in judge.factors], 1))
+                told.advance(len(a))
+    return [np.concatenate(classes) for classes in judged]
+
+
+def _true_swaps(file: SequenceFile, index: Indices) -> tuple[dict[bytes, int] | None, str]:
+    """Return the rows of a split by their labels, or None and why labels do not tell them."""
+    if file.labels() is None or not file.factors:
+        return None, f"{file.path} has no labels to find a swap's truth by"
+    for kind in ("static", "dynamic"):
+        if all(factor.kind != kind for factor in file.factors):
+            return None, f"{file.path} has no {kind} factor, so labels cannot tell what a swap should show"
+    labels, static = _label_table(file)
+    rows = {_key(labels[row], labels[row], static): int(row) for row in index}
+    if len(rows) < len(index):
+        return None, f"labels do not identify a sequence: {len(index)} sequences have {len(rows)} sets of labels"
+    return rows, ""
+
+
+def _find(
+    file: SequenceFile, truth: dict[bytes, int], group: PairedCodes, part: slice
+) -> tuple[Indices, Indices, Indices]:
+    """Return the positions in a group of a, b and their true swap, for those pairs of a part that have one."""
+    labels, static = _label_table(file)
+    place = {int(row): i for i, row in enumerate(group.rows)}
+    found = []
+    for a in range(part.start, part.stop):
+        b = int(group.partner[a])
+        row = truth.get(_key(labels[group.rows[a]], labels[group.rows[b]], static))
+        if row in place:  # a true swap of another length than its sources is none
+            found.append((a, b, place[row]))
+    here, there, true = np.array(found, np.int64).reshape(-1, 3).T
+    return here, there, true
+
+
+def _label_table(file: SequenceFile) -> tuple[Indices, NDArray[np.bool_]]:
+    """Return the labels (N, L) and which columns are static (L,)."""
+    labels = file.labels()
+    assert labels is not None
+    return labels[:, : len(file.factors)], np.array([factor.kind == "static" for factor in file.factors])
+
+
+def _key(a: Indices, b: Indices, static: NDArray[np.bool_]) -> bytes:
+    return np.where(static, a, b).tobytes()
+
+
+def _shown(file: SequenceFile, rows: Indices, steps: int) -> Array:
+    return file.read(rows)[:, :steps].astype(np.float32)
+
+
+class _Errors:
+    """Mean absolute errors of sequences of at most `steps` steps, over the values that were observed."""
+
+    def __init__(self, steps: int) -> None:
+        self.sums, self.counts, self.steps = np.zeros(steps), np.zeros(steps), 0
+
+    def add(self, found: Array, true: Array) -> None:
+        """Take in sequences (B, T, *element)."""
+        error = np.abs(found - true).reshape(*true.shape[:2], -1)
+        steps = true.shape[1]
+        self.sums[:steps] += np.nansum(error, (0, 2), dtype=np.float64)
+        self.counts[:steps] += (~np.isnan(error)).sum((0, 2))
+        self.steps = max(self.steps, steps)
+
+    @property
+    def mean(self) -> float:
+        """Over all values."""
+        return float(self.sums.sum() / max(self.counts.sum(), 1))
+
+    @property
+    def by_step(self) -> tuple[float, ...]:
+        """(T,); 0 where nothing was observed."""
+        return tuple((self.sums / np.maximum(self.counts, 1))[: self.steps].tolist())
+
+
+def _mean(factors: dict[str, FactorSwaps], kind: str) -> float | None:
+    values = [factor.accuracy for factor in factors.values() if factor.kind == kind]
+    return float(np.mean(values)) if values else None
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -1,0 +1,112 @@
+"""Graphs that methods share, and what runs a method's graphs while it is in training.
+
+A graph holds no random operation and no hidden unit: noise is an input, data go in and come out in data units.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sdkit.methods.base import Method
+from sdkit.methods.parts.recurrent_prior import RecurrentPrior
+from sdkit.runtime.contract import Ports
+from sdkit.runtime.element import Array
+from sdkit.runtime.engines.torchscript import call_module
+from sdkit.runtime.verbs.arrays import Verbs
+
+
+class EncoderGraph(nn.Module):
+    """x (B, T, *element) -> features (B, T, G)."""
+
+    inputs, outputs = ("x",), ("features",)
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.encoder = method.encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to features."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+
+class DecoderGraph(nn.Module):
+    """static (B, S), dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
+
+    inputs = ("static", "dynamic")
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.decoder = method.decoder
+        self.outputs: tuple[str, ...] = method.decoder.outputs  # type: ignore[assignment]
+
+    def forward(self, static: Tensor, dynamic: Tensor) -> tuple[Tensor, ...]:
+        """Map codes to data."""
+        return self.decoder.in_units(self.decoder(join(static, dynamic)))  # type: ignore[operator, no-any-return]
+
+
+class RecurrentPriorGraph(nn.Module):
+    """noise (B, T, D) -> dynamic (B, T, D) and dynamic_mean (B, T, D).
+
+    The prior is fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t. Kept to what TorchScript compiles,
+    since a traced loop would keep the example's T.
+    """
+
+    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+    compiled = True
+    """Exported by the compiler, not by tracing: its loop must stay a loop."""
+
+    def __init__(self, prior: RecurrentPrior) -> None:
+        super().__init__()
+        self.lstm, self.head, self.layers, self.width = prior.lstm, prior.head, prior.layers, prior.width
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to sampled dynamic codes and their means."""
+        h = torch.zeros(self.layers, noise.size(0), self.width, dtype=noise.dtype, device=noise.device)
+        c = torch.zeros_like(h)
+        d = torch.zeros_like(noise[:, :1])
+        samples: list[Tensor] = []
+        means: list[Tensor] = []
+        for t in range(noise.size(1)):
+            hidden, (h, c) = self.lstm(d, (h, c))
+            mean, log_variance = self.head(hidden)
+            d = mean + torch.exp(0.5 * log_variance) * noise[:, t : t + 1]
+            samples.append(d)
+            means.append(mean)
+        return torch.cat(samples, 1), torch.cat(means, 1)
+
+
+class TorchBackend:
+    """Runs the graphs on the training model itself, in float32 and evaluation mode."""
+
+    name = "torch"
+
+    def __init__(self, method: Method) -> None:
+        self.method, self.graphs = method, method.graphs()
+        self.ports = {name: ports(graph) for name, graph in self.graphs.items()}
+        self.device = str(next(method.parameters()).device)
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on numpy arrays."""
+        names, training = self.ports[graph], self.method.training
+        self.method.eval()
+        try:
+            return call_module(self.graphs[graph], [inputs[n] for n in names.inputs], names.outputs, self.device)
+        finally:
+            self.method.train(training)
+
+
+def ports(graph: nn.Module) -> Ports:
+    """Return the names of what a graph takes and returns."""
+    return Ports(tuple(graph.inputs), tuple(graph.outputs))  # type: ignore[arg-type]
+
+
+def verbs(method: Method) -> Verbs:
+    """Return encode, decode, swap, ... and streams on the training model."""
+    return Verbs(TorchBackend(method), method.facts.element, method.widths, abilities=method.abilities)
+
+
+def join(static: Tensor, dynamic: Tensor) -> Tensor:
+    """Return [s, d_t], (B, T, S + D), from (B, S) and (B, T, D)."""
+    repeated = static.unsqueeze(1).expand(-1, dynamic.shape[1], -1)
+    return torch.cat([repeated, dynamic], -1)

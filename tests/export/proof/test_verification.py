@@ -1,0 +1,246 @@
+"""A bundle is proven again with whatever is there: weights, the other format, or its golden vectors."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from sdkit.export.proof.parity import Report, Row
+from sdkit.export.proof.verification import verify
+from sdkit.runtime.bundles.bundle import Bundle, file_spec
+from sdkit.runtime.engines.backend import STEP
+from sdkit.runtime.errors import BundleError, DigestError, MissingExtraError, MissingFileError, ParityError
+from sdkit.training.run import Run
+from tests.export.runs import copy, lively_model, quick_export, reseal, swap_graph_file, write_run
+
+BOTH = {"onnx on cpu", "torchscript on cpu"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where no run is near."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SDKIT_RUN", raising=False)
+    monkeypatch.delenv("SDKIT_BUNDLE", raising=False)
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return the bundle of another model."""
+    return quick_export(write_run(tmp_path_factory.mktemp("other") / "run", lively_model(seed=1)), format="all")
+
+
+def candidates(report: Report) -> set[str]:
+    return {row.candidate for row in report.rows}
+
+
+def bad(report: Report) -> list[Row]:
+    return [row for row in report.rows if not row.ok]
+
+
+def only(bundle: Bundle, format_: str) -> None:
+    """Keep one format of a bundle."""
+    graphs = {
+        name: msgspec.structs.replace(graph, files={f: spec for f, spec in graph.files.items() if f == format_})
+        for name, graph in bundle.manifest.graphs.items()
+    }
+    reseal(bundle, graphs=graphs)
+
+
+def test_against_the_weights_that_lie_around_the_bundle(mini: Bundle) -> None:
+    for path in (mini.path, mini.path.parent):
+        report = verify(path)
+        assert report.ok
+        assert report.reference == "the weights in PyTorch"
+        assert candidates(report) == BOTH
+        assert "numpy" in report.versions
+
+
+def test_against_the_weights_of_a_run_that_is_named(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    report = verify(bundle.path, run=mini.path.parent)
+    assert report.ok
+    assert report.reference == "the weights in PyTorch"
+
+
+def test_against_the_last_weights_where_the_bundle_was_made_from_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", lively_model())
+    save_file(lively_model(seed=1).state_dict(), run.path / "last.safetensors")
+    quick_export(run, weights="last")
+    report = verify(run.path)
+    assert report.ok
+    assert report.reference == "the weights in PyTorch"
+
+
+def test_against_torchscript_and_the_golden_vectors_where_the_run_is_gone(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    report = verify(bundle.path)
+    assert report.ok
+    assert report.reference == "the TorchScript graphs and the golden vectors"
+    onnx = {(r.batch, r.steps) for r in report.rows if r.candidate == "onnx on cpu"}
+    scripts = {(r.batch, r.steps) for r in report.rows if r.candidate == "torchscript on cpu"}
+    assert len(onnx) >= 4
+    assert scripts == {(2, 3)}  # the golden vectors' size
+
+
+@pytest.mark.parametrize("format_", ["onnx", "torchscript"])
+def test_against_the_golden_vectors_where_there_is_one_format(mini: Bundle, tmp_path: Path, format_: str) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    only(bundle, format_)
+    report = verify(bundle.path)
+    assert report.ok
+    assert report.reference == "the golden vectors"
+    assert candidates(report) == {f"{format_} on cpu"}
+
+
+BLOCKED = """
+import sys
+sys.modules["torch"] = None
+from sdkit.export.proof.verification import verify
+from sdkit.runtime.errors import MissingExtraError
+report = verify(sys.argv[1])
+assert report.ok and report.reference == "the golden vectors", report.reference
+assert {row.candidate for row in report.rows} == {"onnx on cpu"}
+try:
+    verify(sys.argv[1], run=sys.argv[2])
+except MissingExtraError as error:
+    assert "comparing with a run's weights needs PyTorch; pip install 'sdkit[train]'" in str(error)
+else:
+    sys.exit("compared without PyTorch")
+assert sys.modules["torch"] is None and "onnx" not in sys.modules
+"""
+
+
+def test_against_the_golden_vectors_where_there_is_no_pytorch(mini: Bundle) -> None:
+    command = [sys.executable, "-c", BLOCKED, str(mini.path), str(mini.path.parent)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_nothing_that_could_run_a_graph(mini: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    for name in ("onnxruntime", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match="onnxruntime is not installed"):
+        verify(bundle.path)
+
+
+def test_no_format_is_whole(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    graphs = dict(bundle.manifest.graphs)
+    prior, static = graphs["prior"], graphs["static"]
+    graphs["prior"] = msgspec.structs.replace(prior, files={"onnx": prior.files["onnx"]})
+    graphs["static"] = msgspec.structs.replace(static, files={"torchscript": static.files["torchscript"]})
+    reseal(bundle, graphs=graphs)
+    with pytest.raises(BundleError, match="holds no complete set of graphs"):
+        verify(bundle.path)
+
+
+@pytest.mark.parametrize("reference", ["weights", "torchscript", "golden"])
+def test_bundles_made_before_there_were_streams(mini: Bundle, tmp_path: Path, reference: str) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    with np.load(bundle.file("golden")) as file:
+        new = ("in:state", "in:element_features", "out:stream()", f"out:{STEP}")
+        np.savez_compressed(bundle.file("golden"), **{k: v for k, v in file.items() if not k.startswith(new)})
+    files = {**bundle.manifest.files, "golden": file_spec(bundle.path, "golden.npz")}
+    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if name != STEP}
+    reseal(bundle, files=files, graphs=graphs)
+    if reference == "golden":
+        only(Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=files, graphs=graphs)), "onnx")
+    report = verify(bundle.path, run=mini.path.parent if reference == "weights" else None)
+    assert reference in report.reference.lower()
+    assert report.ok
+    assert "reconstruct()/x" in {row.result for row in report.rows}
+    assert not [row for row in report.rows if "stream" in row.result or "step" in row.result]
+
+
+# What is wrong is found.
+
+
+def swap_in_place(mini: Bundle, stranger: Bundle, folder: Path, graph: str) -> Bundle:
+    bundle = copy(mini, folder)
+    return swap_graph_file(bundle, graph, stranger.graph_file(graph, "onnx"))
+
+
+@pytest.mark.parametrize("graph", ["encoder", "static", "dynamic", "decoder", "prior", "dynamic_step"])
+@pytest.mark.parametrize("reference", ["weights", "torchscript", "golden"])
+def test_a_graph_of_another_model_is_found(
+    mini: Bundle, stranger: Bundle, tmp_path: Path, graph: str, reference: str
+) -> None:
+    """The manifest vouches for the file, so that only the numbers can tell."""
+    bundle = swap_in_place(mini, stranger, tmp_path / "copy", graph)
+    if reference == "golden":
+        only(bundle, "onnx")
+    report = verify(bundle.path, run=mini.path.parent if reference == "weights" else None)
+    assert reference in report.reference.lower()
+    assert not report.ok
+    assert {row.candidate for row in bad(report)} == {"onnx on cpu"}
+    wrong = {row.result.partition("/")[0] for row in bad(report) if "()" not in row.result and "seed" not in row.result}
+    assert wrong == {graph}
+    with pytest.raises(ParityError, match="results differ from the"):
+        report.require()
+
+
+def test_tampered_files_are_found_before_any_graph_runs(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    content = bytearray((bundle.path / "decoder.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle.path / "decoder.onnx").write_bytes(content)
+    with pytest.raises(DigestError, match=r"decoder\.onnx"):
+        verify(bundle.path)
+
+
+def test_tampered_golden_vectors_are_found(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    with np.load(bundle.file("golden")) as file:
+        arrays = dict(file)
+    arrays["out:prior/dynamic"][0, 1, 0] += 0.01
+    np.savez_compressed(bundle.file("golden"), **arrays)
+    only(bundle, "onnx")
+    manifest = Bundle(
+        bundle.path, msgspec.json.decode((bundle.path / "manifest.json").read_bytes(), type=type(bundle.manifest))
+    )
+    reseal(manifest, files={**bundle.manifest.files, "golden": file_spec(bundle.path, "golden.npz")})
+    assert [row.result for row in bad(verify(bundle.path))] == ["prior/dynamic"]
+
+
+@pytest.fixture
+def tampered(mini: Bundle, tmp_path: Path) -> Run:
+    """Return a run, bundle included, whose weights were changed after the export."""
+    shutil.copytree(mini.path.parent, tmp_path / "tampered")
+    run = Run(tmp_path / "tampered")
+    save_file(lively_model(seed=1).state_dict(), run.path / "best.safetensors")
+    return run
+
+
+def test_weights_that_are_not_the_bundles_prove_nothing(tampered: Run) -> None:
+    with pytest.raises(MissingFileError, match=r"the best weights of .*tampered are not those that .* was made from"):
+        verify(tampered.bundle, run=tampered.path)
+    report = verify(tampered.bundle)
+    assert report.ok
+    assert report.reference == "the TorchScript graphs and the golden vectors"
+
+
+def test_runs_and_bundles_that_are_not_there(mini: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="nowhere is not a run"):
+        verify(mini.path, run=tmp_path / "nowhere")
+    with pytest.raises(MissingFileError, match="nowhere is not a bundle"):
+        verify(tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    shutil.copytree(mini.path.parent, empty)
+    (empty / "best.safetensors").unlink()
+    with pytest.raises(MissingFileError, match=r"best\.safetensors does not exist"):
+        verify(mini.path, run=empty)
+    assert verify(empty).reference == "the TorchScript graphs and the golden vectors"
+
+
+def test_the_bundle_of_a_trained_run(exported: Callable[[str], Bundle]) -> None:
+    report = verify(exported("paper").path)
+    assert report.ok
+    assert report.reference == "the weights in PyTorch"

@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdkit.evaluation.codes.consistency import code_use, static_stability, swap_consistency
+from sdkit.methods import graphs
+from sdkit.methods.parts.gaussian import kl_to_standard
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.storage.sequences import SequenceFile
+from tests.sdkit.evaluation.made import STD, Collapsed, Drifting, Leaky, Splitter, grid, verbs, write
+from tests.sdkit.training.files import write as write_images
+from tests.tiny import sequences, tiny_model
+
+
+def test_swaps_of_a_perfect_splitter(file: SequenceFile) -> None:
+    found = swap_consistency(verbs(), file)
+    assert found.pairs == 9
+    assert (found.static, found.dynamic, found.twice, found.twice_error, found.self_swap) == (0, 0, 0, 0, 0)
+
+
+def test_swaps_of_a_leak_give_the_other_static_code(file: SequenceFile) -> None:
+    found = swap_consistency(verbs(Leaky()), file)
+    assert (found.static, found.dynamic, found.twice) == (1.0, 0.0, 0.0)
+
+
+def test_swaps_of_a_collapsed_splitter_compare_with_nothing(file: SequenceFile) -> None:
+    found = swap_consistency(verbs(Collapsed()), file)
+    assert (found.static, found.dynamic, found.twice, found.twice_error) == (None, None, None, 0.0)
+
+
+class Halving(Splitter):
+    """Decodes who at half its size, so that each encoding halves it."""
+
+    def decoded(self, static: Array, dynamic: Array) -> Array:
+        return super().decoded(static / 2, dynamic)
+
+
+def test_swapping_twice_encodes_twice(file: SequenceFile) -> None:
+    found = swap_consistency(verbs(Halving()), file)
+    # The static code (10 who, 1) comes back as half of it, and is decoded as a quarter instead of a half.
+    who = 10 * np.repeat(np.arange(3), 3)
+    assert found.twice_error == pytest.approx((who / 4 + 0.25).mean() / 4)
+    assert found.dynamic == 0.0
+    assert found.static is not None
+    assert found.static > 0.1
+
+
+class Unsteady(Splitter):
+    """Decodes something else each time."""
+
+    count = 0
+
+    def decoded(self, static: Array, dynamic: Array) -> Array:
+        self.count += 1
+        return super().decoded(static, dynamic) + np.float32(self.count)
+
+
+def test_a_swap_with_itself_that_is_no_reconstruction(file: SequenceFile) -> None:
+    assert swap_consistency(verbs(Unsteady(), batch_size=9), file).self_swap == 4.0  # decoded fifth, not first
+
+
+def test_stability_of_a_perfect_splitter(file: SequenceFile) -> None:
+    found = static_stability(verbs(), file)
+    assert (found.sequences, found.window) == (9, 2)
+    assert (found.within, found.intraclass_correlation) == (0.0, 1.0)
+    assert found.between == pytest.approx(np.var([0, 10, 20] * 3, ddof=1))
+    assert found.drift == (0.0, 0.0, 0.0)
+    assert found.error == (0.0, 0.0, 0.0)
+
+
+def test_stability_of_a_code_that_drifts(file: SequenceFile) -> None:
+    found = static_stability(verbs(Drifting()), file)
+    # The code is (10 what, t): starts 0, 1, 2 have a variance of 1, and sequences differ in what they do.
+    between = np.var([0, 10, 20] * 3, ddof=1) - 1 / 3
+    assert found.within == pytest.approx(1.0)
+    assert found.between == pytest.approx(between)
+    assert found.intraclass_correlation == pytest.approx(between / (between + 1))
+    assert found.drift[0] == 0.0
+    assert found.drift[2] == pytest.approx(2 * found.drift[1])  # type: ignore[operator]
+    # Decoded in the place of (10 who, 1), and right in the other two features.
+    who, what = np.divmod(np.arange(9), 3)
+    far = 10 * np.abs(who - what).mean()
+    assert found.error == pytest.approx([(far + abs(t - 1)) / 4 for t in range(3)])
+
+
+def test_a_code_of_time_alone_says_nothing_of_its_sequence(tmp_path: Path) -> None:
+    x, labels = grid()
+    found = static_stability(verbs(Drifting()), write(tmp_path / "one.h5", x[::3], labels[::3]))
+    assert (found.within, found.between) == pytest.approx((1.0, -1 / 3))
+    assert found.intraclass_correlation == pytest.approx(-0.5)
+    assert found.drift == (None, None, None)  # at the first start no two sequences differ
+
+
+def test_stability_of_a_collapsed_splitter(file: SequenceFile) -> None:
+    found = static_stability(verbs(Collapsed()), file)
+    assert (found.within, found.between, found.intraclass_correlation) == (0.0, 0.0, None)
+    assert found.drift == (None, None, None)
+
+
+def test_stability_of_different_lengths(tmp_path: Path) -> None:
+    x, labels = grid(6)
+    lengths = np.array([6, 6, 6, 4, 4, 4, 2, 2, 2])
+    file = write(tmp_path / "ragged.h5", x, labels, lengths=lengths)
+    found = static_stability(verbs(), file)
+    assert (found.sequences, found.intraclass_correlation) == (9, 1.0)
+    assert len(found.drift) == len(found.error) == 5
+    longer = static_stability(verbs(Drifting()), file, window=4)
+    assert (longer.sequences, len(longer.error)) == (6, 3)
+    assert longer.within == pytest.approx(1.0)  # three starts of three sequences, one of the other three
+
+
+def test_values_that_were_not_observed(tmp_path: Path) -> None:
+    x, labels = grid()
+    x[:, 2, 2:] = np.nan
+    file = write(tmp_path / "gaps.h5", x, labels)
+    found = static_stability(verbs(), file)
+    assert found.error == (0.0, 0.0, 0.0)
+    assert swap_consistency(verbs(), file).self_swap == 0.0
+
+
+def test_use_of_the_codes(file: SequenceFile) -> None:
+    found = code_use(verbs(), file)
+    # Static (10 who, 1): its second unit never varies. Dynamic (10 what, t): both do.
+    assert (found.sequences, found.active_static, found.static_size) == (9, 1, 2)
+    assert (found.active_dynamic, found.dynamic_size) == (2, 2)
+    squares = (100 * np.array([0, 1, 4])).mean() + 1
+    assert found.kl_static == pytest.approx(0.5 * (squares + 2 * (STD**2 - 1)) - 2 * np.log(STD))
+    collapsed = code_use(verbs(Collapsed()), file)
+    assert (collapsed.active_static, collapsed.active_dynamic) == (0, 0)
+
+
+def test_the_divergence_of_the_training_model(tmp_path: Path) -> None:
+    x = sequences(5, 4)
+    with SequenceFile(write_images(tmp_path / "x.h5", x, splits={"test": range(5)})) as file:
+        model = tiny_model()
+        found = code_use(graphs.verbs(model), file)
+        static, _ = model.posterior(torch.from_numpy(x))
+        assert found.kl_static == pytest.approx(kl_to_standard(static).mean().item(), rel=1e-5)
+        assert swap_consistency(graphs.verbs(model), file).self_swap == 0.0
+        assert static_stability(graphs.verbs(model), file).drift[0] == 0.0
+
+
+def test_at_most_so_many(file: SequenceFile) -> None:
+    assert code_use(verbs(), file, limit=4).sequences == 4
+    assert swap_consistency(verbs(), file, limit=4).pairs == 4
+    few = [code_use(verbs(), file, limit=2, seed=s).kl_static for s in (0, 0, 1)]
+    assert few[0] == few[1] != few[2]
+
+
+def test_what_cannot_be_measured(tmp_path: Path, file: SequenceFile) -> None:
+    with pytest.raises(ConfigError, match="limit = 1"):
+        code_use(verbs(), file, limit=1)
+    for window in (1, 5):
+        with pytest.raises(ConfigError, match=f"window = {window}; .* has sequences of 4 steps"):
+            static_stability(verbs(), file, window=window)
+    x, labels = grid()
+    short = write(tmp_path / "short.h5", x[:3], labels[:3], lengths=np.array([2, 3, 4]))
+    with pytest.raises(DataError, match="no two sequences"):
+        swap_consistency(verbs(), short)
+    with pytest.raises(DataError, match="fewer than two sequences of 4 steps"):
+        static_stability(verbs(), short, window=4)
