@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Literal
 
-from sdkit.runtime.engines.device import usable_processors
+from sdkit.runtime.device import usable_processors
 
 Status = Literal["ok", "note", "problem"]
 

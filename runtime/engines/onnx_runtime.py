@@ -10,9 +10,9 @@ import numpy as np
 
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.contract import MEANS
+from sdkit.runtime.device import parse_device, usable_processors
 from sdkit.runtime.element import Array
 from sdkit.runtime.engines.backend import Backend, add
-from sdkit.runtime.engines.device import parse_device, usable_processors
 from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, MissingExtraError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.device import parse_device
 from sdkit.runtime.element import Array
 from sdkit.runtime.engines.backend import add
-from sdkit.runtime.engines.device import parse_device
 from sdkit.runtime.errors import DeviceError, MissingExtraError
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sdkit.runtime.engines.device import usable_processors
+from sdkit.runtime.device import usable_processors
 from sdkit.runtime.version import __version__
 
 MIB = 1 << 20

@@ -12,8 +12,8 @@ import numpy as np
 
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.specs import TensorSpec
+from sdkit.runtime.device import usable_processors
 from sdkit.runtime.element import Array
-from sdkit.runtime.engines.device import usable_processors
 from sdkit.runtime.errors import BundleError, first_line
 
 SUFFIX = "_kernel_time"

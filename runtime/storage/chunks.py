@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.runtime.device import usable_processors
 from sdkit.runtime.element import Array
-from sdkit.runtime.engines.device import usable_processors
 from sdkit.runtime.errors import FileFormatError
 from sdkit.runtime.storage.deflate import ERRORS, decompress
-from sdkit.runtime.verbs.pipeline import ALIVE
+from sdkit.runtime.storage.pipeline import ALIVE
 
 Indices = NDArray[np.int64]
 THREADS = 4

@@ -24,10 +24,10 @@ from sdkit.runtime.storage.code_file import CodeFile, code_attributes
 from sdkit.runtime.storage.deflate import LIBRARY
 from sdkit.runtime.storage.hdf5 import GrowingFile, LazyFile
 from sdkit.runtime.storage.output import check_output
+from sdkit.runtime.storage.pipeline import ALIVE, pipelined
 from sdkit.runtime.storage.resume import Partial, fingerprint
 from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.arrays import Verbs
-from sdkit.runtime.verbs.pipeline import ALIVE, pipelined
 from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from sdkit.runtime.engines.device import parse_device
+from sdkit.runtime.device import parse_device
 from sdkit.runtime.errors import DeviceError
 
 

@@ -21,9 +21,9 @@ from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.code_file import CodeFile
+from sdkit.runtime.storage.pipeline import ALIVE
 from sdkit.runtime.storage.sequences import SPLITS, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.files import choose_batch_size
-from sdkit.runtime.verbs.pipeline import ALIVE
 from tests.export.runs import lively_model, quick_export, write_run
 from tests.runtime.conftest import FACTORS, Log, WriteSequences
 from tests.tiny import IMAGE, sequences

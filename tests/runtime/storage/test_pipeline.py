@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from sdkit.runtime.verbs.pipeline import ALIVE, pipelined
+from sdkit.runtime.storage.pipeline import ALIVE, pipelined
 
 
 @pytest.fixture(autouse=True)
