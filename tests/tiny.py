@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
-from sdkit.methods.dbse.config import VARIANTS, ModelConfig
-from sdkit.methods.dbse.model import SplitModel
 
+from sdkit.methods import find
+from sdkit.methods.base import Batch, Facts, Method
 from sdkit.runtime.element import Array, Element
+from sdkit.training.config import Plan, TrainConfig
 
 IMAGE = Element("image", (3, 16, 16), "uint8", ("grey level",))
 TINY: dict[str, Any] = {
@@ -20,22 +22,42 @@ TINY: dict[str, Any] = {
 }
 TINY_64 = {**TINY, "encoder_widths": (4, 4, 6, 6, 8), "decoder_widths": (8, 6, 4, 4)}
 """The same for 64x64 puppets."""
+FACTS = ("feature_mean", "feature_std", "steps", "count")
 
 
-def tiny_config(variant: str = "paper", element: Element = IMAGE, **changes: Any) -> ModelConfig:
-    """Return the config of a tiny model of a variant, with switches changed."""
-    return ModelConfig(element, **{**TINY, **VARIANTS[variant], **changes})
+def tiny_plan(variant: str | None = None, method: str = "dbse", **changes: Any) -> Plan:
+    """Return the plan of a tiny model of a variant, with settings changed."""
+    chosen = find(method)
+    variant = variant or next(iter(chosen.variants), "")
+    values = {**TINY, **chosen.variants.get(variant, {}), **changes}
+    known = {name: value for name, value in values.items() if name in chosen.Settings.__struct_fields__}
+    if unknown := set(changes) - set(known):
+        raise KeyError(unknown)
+    return Plan(chosen, msgspec.convert(msgspec.to_builtins(known), chosen.Settings), TrainConfig())
 
 
-def tiny_model(variant: str = "paper", seed: int = 0, **changes: Any) -> SplitModel:
-    """Return a tiny model with lively random weights, in evaluation mode."""
+def tiny_facts(element: Element = IMAGE, **facts: Any) -> Facts:
+    """Return facts about data that nobody measured."""
+    return Facts(element, **{"steps": 5, "count": 30, **facts})
+
+
+def tiny_model(
+    variant: str | None = None, seed: int = 0, method: str = "dbse", element: Element = IMAGE, **changes: Any
+) -> Method:
+    """Return a tiny model with lively random weights, in evaluation mode; `changes` are settings or facts."""
+    facts = {name: changes.pop(name) for name in FACTS if name in changes}
     torch.manual_seed(seed)
-    model = SplitModel(tiny_config(variant, **changes))
+    model = tiny_plan(variant, method, **changes).build(tiny_facts(element, **facts))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.ndim > 1 and "lstm" not in name:
                 value.mul_(2.0)  # default weights give codes so small that a wrong one would pass unseen
     return model.eval()
+
+
+def tiny_batch(x: Array) -> Batch:
+    """Return sequences (B, T, *element) as a batch."""
+    return Batch(torch.from_numpy(x), torch.arange(len(x)))
 
 
 def sequences(count: int = 3, steps: int = 5, element: Element = IMAGE, seed: int = 0) -> Array:

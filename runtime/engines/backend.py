@@ -14,8 +14,10 @@ class Backend(Protocol):
     """`onnx`, `torchscript` or `torch`."""
     device: str
     """Where graphs really run: `cpu` or `cuda:N`."""
-    ports: Mapping[str, Ports]
-    """The graphs that there are."""
+
+    @property
+    def ports(self) -> Mapping[str, Ports]:
+        """Names of what every graph that there is takes and returns."""
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on exactly its inputs, by name."""

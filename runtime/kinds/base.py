@@ -13,3 +13,9 @@ class Kind:
     standardised: bool = True
     """Whether models work on values less their features' means, in standard deviations; pixels have a scale of their
     own."""
+    pictorial: bool = False
+    """Whether an element is a picture of pixels."""
+    windowed: bool = False
+    """Whether an element spans several steps of time."""
+    incomplete: bool = True
+    """Whether values may be missing, as NaN."""

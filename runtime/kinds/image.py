@@ -2,4 +2,4 @@
 
 from sdkit.runtime.kinds.base import Kind
 
-KIND = Kind("image", ("C", "H", "W"), standardised=False)
+KIND = Kind("image", ("C", "H", "W"), standardised=False, pictorial=True, incomplete=False)

@@ -2,4 +2,4 @@
 
 from sdkit.runtime.kinds.base import Kind
 
-KIND = Kind("series", ("W", "F"), standardised=True)
+KIND = Kind("series", ("W", "F"), windowed=True)

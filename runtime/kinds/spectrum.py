@@ -2,4 +2,4 @@
 
 from sdkit.runtime.kinds.base import Kind
 
-KIND = Kind("spectrum", ("F",), standardised=True)
+KIND = Kind("spectrum", ("F",))

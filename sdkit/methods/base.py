@@ -145,7 +145,7 @@ class Method(nn.Module, ABC):
     terms: ClassVar[tuple[Term, ...]]
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     """Settings by name of the variant; the first is the default unless `default_variant` says otherwise."""
-    training: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    training_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Settings of training that the method changes unless a preset or a user sets them."""
     phases: ClassVar[tuple[str, ...]] = ("model",)
     """Names of the optimiser steps of each batch, in order; adversarial methods have several."""
@@ -258,7 +258,7 @@ class Method(nn.Module, ABC):
 
     def decode(self, codes: Tensor) -> tuple[Tensor, ...]:
         """Return the parameters of the likelihood of codes (B, T, S + D)."""
-        return cast(ElementDecoder, self.decoder)(codes)
+        return cast(ElementDecoder, self.decoder)(codes)  # type: ignore[no-any-return]
 
     def nll(self, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """Return the negative log-likelihood (B, T) of data in nats, up to a constant."""
@@ -266,4 +266,4 @@ class Method(nn.Module, ABC):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features (B, T, G) of data (B, T, *element)."""
-        return cast(ElementEncoder, self.encoder)(x)
+        return cast(ElementEncoder, self.encoder)(x)  # type: ignore[no-any-return]

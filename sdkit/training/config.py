@@ -119,7 +119,7 @@ def plan(
     keys = chosen.Settings.__struct_fields__
     shared = {name: value for name, value in sections.get(SHARED, {}).items() if name in keys}
     values = {
-        **chosen.training,
+        **chosen.training_defaults,
         **shared,
         **sections.get(TRAIN, {}),
         **sections.get(chosen.name, {}),

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import save_file
-from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.export import bundle as bundle_module
-from sdkit.export.proof.cases import sample
+from sdkit.export.proof.cases import sample, scale_of
 from sdkit.export.proof.verification import verify
+from sdkit.methods.base import Batch, Method
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.element import Array, Element
@@ -22,7 +22,7 @@ from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.tiny import tiny_model
 
 
-def lively_model(variant: str = "paper", **changes: Any) -> SplitModel:
+def lively_model(variant: str | None = None, **changes: Any) -> Method:
     """Return a tiny model whose pictures of different codes differ by many grey levels, so that a wrong one is seen."""
     model = tiny_model(variant, **changes)
     with torch.no_grad():
@@ -30,17 +30,19 @@ def lively_model(variant: str = "paper", **changes: Any) -> SplitModel:
             for value in part.parameters():
                 if value.ndim > 1:
                     value.mul_(2.5)
+        x = sample(model.facts.element, 16, 6, 1, scale_of(model.facts))
+        model.finish([Batch(torch.from_numpy(x), torch.arange(len(x)))])
     return model
 
 
-def write_run(folder: Path, model: SplitModel, steps: int = 5) -> Run:
+def write_run(folder: Path, model: Method, steps: int = 5) -> Run:
     """Write a run folder of a model, as training leaves it after an epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("best", "last"):
         save_file(model.state_dict(), folder / f"{name}.safetensors")
-    config = RunConfig(
-        model.config, TrainConfig(), DataInfo("none.h5", "blocks", steps=steps), "", "0.1.0", "2.13", "c0ffee"
-    )
+    data = DataInfo("none.h5", "blocks", steps=steps)
+    settings = msgspec.to_builtins(model.settings)
+    config = RunConfig(model.name, settings, model.facts, TrainConfig(), data, "", "0.1.0", "2.13", "c0ffee")
     (folder / "config.json").write_bytes(msgspec.json.encode(config))
     (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
     return Run(folder)

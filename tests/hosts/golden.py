@@ -78,7 +78,7 @@ def make_int8_conformance(folder: Path) -> Path:
     (folder / "arrays").mkdir(parents=True)
     with tempfile.TemporaryDirectory() as place:
         run = write_run(Path(place) / "run", lively_model())
-        data = write_data(Path(place) / "data.h5", run.config.model.element)
+        data = write_data(Path(place) / "data.h5", run.config.facts.element)
         bundle = quick_export(run, folder / "int8", precision="int8", calibration=data)
     target = folder / "golden.json"
     target.write_text(json.dumps({"bundles": {"int8": _describe(folder, "int8", bundle)}, "noise": []}, indent=1))
@@ -129,7 +129,7 @@ def _slim(bundle: Bundle) -> None:
 def _describe(folder: Path, name: str, bundle: Bundle) -> dict[str, Any]:
     # Batches of two show that a host's own batch size changes nothing.
     rt = Runtime.open(bundle.path, device="cpu", threads=1, batch_size=2)
-    data = scale_of(bundle.manifest.model)
+    data = scale_of(bundle.manifest)
     inputs = {
         key: sample(rt.element, COUNT, steps, i, data)
         for i, (key, steps) in enumerate(zip(("x", "other"), LENGTHS, strict=True), 1)
