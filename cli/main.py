@@ -15,6 +15,7 @@ from sdkit.cli import (
     export,
     generate,
     info,
+    methods,
     reconstruct,
     render,
     reproduce,
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data", help="Make and inspect data sets.")
 for module in (
-    *(train, tune, export, serve, verify),
+    *(methods, train, tune, export, serve, verify),
     *(encode, decode, reconstruct, swap, generate, render),
     *(evaluate, reproduce, bench, info, doctor),
 ):

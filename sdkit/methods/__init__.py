@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEFAULT = "dbse"
 """The method that is trained when none is asked for."""
 GROUP = "sdkit.methods"
-SHARED = ("base", "gaussian", "graphs", "parts")
+SHARED = ("base", "gaussian", "graphs", "listing", "parts")
 """Modules of this folder that are no methods."""
 
 

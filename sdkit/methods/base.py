@@ -89,8 +89,6 @@ class Choice(NamedTuple):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides a model but the data; a method adds fields of its own."""
 
-    static_size: int = 256
-    """S: width of the static code."""
     dynamic_size: int = 256
     """D: width of the dynamic code of a step."""
     encoder_widths: tuple[int, ...] = ()
@@ -105,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field.name} = {value}; it must be finite")
-        self.require_at_least(1, "static_size", "dynamic_size")
+        self.require_at_least(1, "dynamic_size")
         for name in ("encoder_widths", "decoder_widths"):
             if min(getattr(self, name), default=1) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected one or more positive widths")
@@ -123,6 +121,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Raise ConfigError unless a field has one of these values."""
         if getattr(self, name) not in (known := tuple(choices)):
             raise ConfigError(f"{name} = {getattr(self, name)!r}; choose one of {', '.join(known)}")
+
+
+class SplitSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of methods that have a static code."""
+
+    static_size: int = 256
+    """S: width of the static code."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(1, "static_size")
 
 
 class Method(nn.Module, ABC):
@@ -161,10 +170,10 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def network(cls, settings: Any, facts: Facts) -> Network:
-        """Return what the element networks are built from; the decoder takes [s, d_t] unless told otherwise."""
+        """Return what the element networks are built from; the decoder takes [s, d_t], or d_t where there is no s."""
         return Network(
             facts.element,
-            code_size=settings.static_size + settings.dynamic_size,
+            code_size=getattr(settings, "static_size", 0) + settings.dynamic_size,
             encoder_widths=settings.encoder_widths,
             decoder_widths=settings.decoder_widths,
             pixel_scale=settings.pixel_scale,
@@ -227,7 +236,7 @@ class Method(nn.Module, ABC):
     def search(cls, element: Element) -> dict[str, Range | Choice]:
         """Return the settings that `sdkit tune` searches, besides the learning rate."""
         sizes = Choice(elements.code_sizes(element.kind))
-        return {"static_size": sizes, "dynamic_size": sizes}
+        return {name: sizes for name in ("static_size", "dynamic_size") if name in cls.Settings.__struct_fields__}
 
     @classmethod
     def term_of(cls, code: Code) -> str | None:
@@ -239,12 +248,17 @@ class Method(nn.Module, ABC):
         """The widths that a host needs."""
         step = self.graphs().get(STEP)
         return Widths(
-            self.settings.static_size,
+            self.static_size,
             self.settings.dynamic_size,
             self.features,
             self.context_size,
             0 if step is None else cast(int, step.state_size),
         )
+
+    @property
+    def static_size(self) -> int:
+        """S; 1 where the method has no static code, which hosts then see as a constant 0."""
+        return int(getattr(self.settings, "static_size", 1))
 
     @property
     def context_size(self) -> int:

@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from sdkit.methods.base import Settings
+from sdkit.methods.base import SplitSettings
 
 Subtract = Literal["hidden", "features", "none"]
 AnchorDynamic = Literal["zero", "inferred"]
@@ -29,7 +29,7 @@ VARIANTS = MappingProxyType({"paper": _PAPER, "release": _RELEASE, "filter": {**
 with a causal filter beside it, which gives the codes."""
 
 
-class DbseSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides a DBSE model but the data; the letters are those of the docstrings."""
 
     alpha: float = 0.2

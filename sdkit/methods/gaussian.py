@@ -1,0 +1,128 @@
+"""The template of variational methods: Gaussian posteriors of both codes, recurrent prior, likelihood, divergences.
+
+A subclass builds two modules, the static path and the dynamic path; forward pass, objective and graphs are those of
+`GaussianMethod`. A method that adds terms overrides `extra`.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdkit.methods.base import Batch, Facts, Losses, Method, Range, SplitSettings, Term
+from sdkit.methods.graphs import DecoderGraph, EncoderGraph, RecurrentPriorGraph, join
+from sdkit.methods.parts.gaussian import Gaussian, kl, kl_to_standard
+from sdkit.methods.parts.recurrent_prior import RecurrentPrior
+from sdkit.runtime.element import Element
+
+
+class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that methods of this template share."""
+
+    beta: float = 1.0
+    """Weight of both divergences, relative to the likelihood summed over a sequence."""
+    hidden_size: int = 256
+    """H: width of the recurrent layers of the posteriors."""
+    prior_hidden_size: int = 256
+    """Width of the stacked LSTM layers of the prior."""
+    prior_layers: int = 2
+    """Number of LSTM layers of the prior."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(0, "beta")
+        self.require_at_least(1, "hidden_size", "prior_hidden_size", "prior_layers")
+
+
+class Pass(NamedTuple):
+    """What a forward pass leaves for terms that a subclass adds."""
+
+    features: Tensor
+    """(B, T, G) float32."""
+    static: Gaussian
+    """q(s | x), (B, S)."""
+    dynamic: Gaussian
+    """q(d_t | ...), (B, T, D)."""
+    s: Tensor
+    """A sample of s, (B, S)."""
+    d: Tensor
+    """A sample of the dynamic codes, (B, T, D)."""
+
+
+class GaussianMethod(Method):
+    """A sequential variational autoencoder with one Gaussian static code and a Gaussian dynamic code a step."""
+
+    terms: ClassVar[tuple[Term, ...]] = (
+        Term("nll", "NLL", "likelihood"),
+        Term("kl_s", "KL of the static code", "divergence", "static"),
+        Term("kl_d", "KL of the dynamic codes", "divergence", "dynamic"),
+    )
+    dynamic_inputs: ClassVar[tuple[str, ...]] = ("features",)
+    """What the dynamic path takes: the features, and perhaps the static code, `static`."""
+
+    def __init__(self, settings: Any, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.static_path, self.dynamic_path = self.paths(settings, self.features)
+        self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
+
+    @abstractmethod
+    def paths(self, settings: Any, features: int) -> tuple[nn.Module, nn.Module]:
+        """Return the static path, (B, T, G) to mean and log-variance (B, S), and the dynamic path.
+
+        The dynamic path takes what `dynamic_inputs` names, and returns mean and log-variance (B, T, D).
+        """
+
+    def extra(self, found: Pass, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what a subclass adds to the loss, weighted, and its terms by name."""
+        return found.s.new_zeros(()), {}
+
+    def forward(self, batch: Batch, phase: str = "model") -> Losses:
+        """Return SSE or NLL + beta (KL_s + KL_d), each summed over a sequence and averaged over the batch."""
+        features = self.encode(batch.x)
+        # The recurrent part is cheap and sums over steps, so it runs in float32 whatever the convolutions run in.
+        with torch.autocast(batch.x.device.type, enabled=False):
+            found = self.posterior(features.float())
+            prior = self.prior(found.d)
+        decoded = self.decode(join(found.s, found.d))
+        with torch.autocast(batch.x.device.type, enabled=False):
+            nll = self.nll(decoded, batch.x).sum(1).mean()
+            kl_s, kl_d = kl_to_standard(found.static).mean(), kl(found.dynamic, prior).sum(1).mean()
+            extra, terms = self.extra(found, batch)
+            loss = nll + self.settings.beta * (kl_s + kl_d) + extra
+        return Losses(loss, {"nll": nll, "kl_s": kl_s, "kl_d": kl_d, **terms}, found.static.mean, found.dynamic.mean)
+
+    def posterior(self, features: Tensor) -> Pass:
+        """Return the posteriors and a sample of each, from features (B, T, G)."""
+        static = Gaussian(*self.static_path(features))
+        pool = {"features": features, "static": static.sample()}
+        dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
+        return Pass(features, static, dynamic, pool["static"], dynamic.sample())
+
+    def graphs(self) -> dict[str, nn.Module]:
+        """Return the graphs over the model's own layers."""
+        return {
+            "encoder": EncoderGraph(self),
+            "static": PosteriorGraph(self.static_path, "static", ("features",)),
+            "dynamic": PosteriorGraph(self.dynamic_path, "dynamic", self.dynamic_inputs),
+            "decoder": DecoderGraph(self),
+            "prior": RecurrentPriorGraph(self.prior),
+        }
+
+    @classmethod
+    def search(cls, element: Element) -> dict[str, Any]:
+        """Return the widths of the codes and the weight of the divergences."""
+        return {"beta": Range(1e-2, 2.0), **super().search(element)}
+
+
+class PosteriorGraph(nn.Module):
+    """A path as a graph: mean and standard deviation of a code."""
+
+    def __init__(self, path: nn.Module, code: str, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.path, self.inputs, self.outputs = path, inputs, (f"{code}_mean", f"{code}_std")
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features, and perhaps the static code, to the distribution of a code."""
+        found = Gaussian(*self.path(*inputs))
+        return found.mean, found.std
