@@ -1,0 +1,99 @@
+"""The Koopman operator of codes in time: least squares, which of its modes stand still, and real bases of both kinds.
+
+Rows are steps: z_{t+1} = z_t C. With C = V diag(lambda) V^-1 the columns of V give a step's coefficients.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-6
+"""Added to the diagonal of Z'Z, relative to its mean: codes of a small batch may span less than all k dimensions."""
+REAL = 1e-9
+"""Largest imaginary part of an eigenvalue that counts as real."""
+
+
+def operator(now: Tensor, following: Tensor) -> Tensor:
+    """Return C (k, k) float64 of least ||now C - following||, from pairs of steps (M, k)."""
+    now, following = now.double(), following.double()
+    return solve(now.T @ now, now.T @ following)
+
+
+def solve(square: Tensor, cross: Tensor) -> Tensor:
+    """Return C (k, k) from Z'Z and Z'Y, both (k, k) float64."""
+    ridge = RIDGE * square.diagonal().mean().detach().clamp_min(1e-12)
+    return torch.linalg.solve(square + ridge * torch.eye(len(square), dtype=square.dtype, device=square.device), cross)
+
+
+def static_modes(eigenvalues: Tensor, count: int) -> list[int]:
+    """Return the positions of at most `count` eigenvalues (k,) nearest 1, conjugates together.
+
+    A pair that would exceed the count is passed over for the next real one; where there is none, one fewer is returned.
+    """
+    distance = (eigenvalues.detach() - 1).abs()
+    chosen: list[int] = []
+    for unit in sorted(_units(eigenvalues.detach()), key=lambda unit: float(distance[unit[0]])):
+        if len(chosen) + len(unit) <= count:
+            chosen += unit
+    return chosen
+
+
+def _units(eigenvalues: Tensor) -> list[list[int]]:
+    """Return positions of real eigenvalues by themselves, and of complex ones with their conjugates."""
+    free = list(range(len(eigenvalues)))
+    units: list[list[int]] = []
+    while free:
+        i = free.pop(0)
+        unit = [i]
+        if abs(complex(eigenvalues[i]).imag) > REAL and free:
+            partner = min(free, key=lambda j: abs(complex(eigenvalues[j]) - complex(eigenvalues[i]).conjugate()))
+            free.remove(partner)
+            unit.append(partner)
+        units.append(unit)
+    return units
+
+
+class Bases(NamedTuple):
+    """A split of R^k into what stands still and what moves: z = s L_s + d L_d with s = z R_s, d = z R_d."""
+
+    right: Tensor
+    """(k, k) float64: [R_s R_d], an orthonormal basis of each of the two spaces side by side."""
+    left: Tensor
+    """(k, k) float64: its inverse, L_s over L_d."""
+
+
+def split(matrix: Tensor, count: int) -> Bases:
+    """Return real bases of the `count` modes of an operator nearest 1, and of the others.
+
+    Where no set of whole modes has `count` dimensions, the plane of the nearest pair that is left is divided: one
+    of its directions counts as static.
+
+    Args:
+        matrix: C (k, k) float64.
+        count: S, at most k.
+    """
+    eigenvalues, vectors = torch.linalg.eig(matrix)
+    still = static_modes(eigenvalues, count)
+    static = _plane(vectors, still)
+    moving = [i for i in range(len(eigenvalues)) if i not in still]
+    if len(still) < count:
+        distance = (eigenvalues - 1).abs()
+        pair = min((u for u in _units(eigenvalues) if u[0] in moving), key=lambda unit: float(distance[unit[0]]))
+        both = _plane(vectors, pair)
+        static = torch.cat([static, both[:, :1]], 1)
+        rest = [i for i in moving if i not in pair]
+        dynamic = torch.cat([both[:, 1:], _plane(vectors, rest)], 1)
+    else:
+        dynamic = _plane(vectors, moving)
+    right = torch.cat([torch.linalg.qr(static)[0], torch.linalg.qr(dynamic)[0]], 1)
+    return Bases(right, torch.linalg.inv(right))
+
+
+def _plane(vectors: Tensor, chosen: list[int]) -> Tensor:
+    """Return a real basis (k, n) of the space of n eigenvectors, conjugates among them together."""
+    if not chosen:
+        return vectors.real[:, :0]
+    stacked = torch.cat([vectors.real[:, chosen], vectors.imag[:, chosen]], 1)
+    basis, _, _ = torch.linalg.svd(stacked, full_matrices=False)
+    return basis[:, : len(chosen)]
