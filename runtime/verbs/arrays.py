@@ -200,7 +200,8 @@ class Verbs:
         return self._outputs(codes)["x"]
 
     def _outputs(self, codes: Codes) -> dict[str, Floats]:
-        return self.backend.run("decoder", {"static": codes.static, "dynamic": codes.dynamic})
+        outputs = self.backend.ports["decoder"].outputs
+        return chain(self.backend, ("decoder",), {"static": codes.static, "dynamic": codes.dynamic}, outputs)
 
     def draw_static(self, count: int, seed: int, first: int = 0) -> Floats:
         """Return static codes drawn from the prior, (B, S), for the sequences number first, first + 1, ..."""

@@ -12,7 +12,7 @@ import numpy as np
 from sdkit.runtime.codes import Floats
 from sdkit.runtime.contract import STEP
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.engines.backend import Backend
+from sdkit.runtime.engines.backend import Backend, chain
 from sdkit.runtime.errors import ConfigError, DataError
 
 
@@ -65,7 +65,7 @@ class Stream:
         features = run("encoder", {"x": x[:, None]})["features"]
         found = run(STEP, {"element_features": features, "state": self.state})
         static, dynamic = found["static_mean"], found["dynamic_mean"]
-        decoded = run("decoder", {"static": static, "dynamic": dynamic})["x"]
+        decoded = chain(self._backend, ("decoder",), {"static": static, "dynamic": dynamic}, ("x",))["x"]
         self.state = found["next_state"]
         return Step(static, dynamic[:, 0], decoded[:, 0])
 
