@@ -4,7 +4,7 @@ import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -35,6 +35,9 @@ from sdkit.runtime.storage.output import check_output, replacing
 from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.version import __version__
 from sdkit.training.run import Run, RunConfig, find_run
+
+if TYPE_CHECKING:
+    from sdkit.methods.base import Method
 
 Formats = Literal["onnx", "torchscript", "all"]
 Weights = Literal["best", "last"]
@@ -149,7 +152,7 @@ def _write(
     config = run.config
     model = run.load_model(which)
     widths, element, modules = model.widths, model.facts.element, model.graphs()
-    contract = signatures(modules, element, widths)
+    contract = signatures(modules, element, widths, model.max_steps)
     reference = verbs(model)
     golden_file = folder / "golden.npz"
     vectors = golden(reference, scale_of(model.facts), drawn=precision != "float32")
@@ -166,30 +169,36 @@ def _write(
                 format_, module.eval(), contract[name], folder / name, opset, metadata, precision
             )
             reporter.advance()
-        specs[name] = GraphSpec(*contract[name], files)
+        specs[name] = GraphSpec(contract[name].inputs, contract[name].outputs, files)
     reporter.finish()
     if precision != "float32":
         feeds = graph_feeds(reference, data.sequences) if data is not None and precision == "int8" else {}
         specs = _convert(folder, specs, precision, feeds, reporter)
+    manifest = _manifest(model, run, specs, file_spec(folder, golden_file.name), provenance)
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+    return manifest
+
+
+def _manifest(
+    model: "Method", run: Run, specs: dict[str, GraphSpec], golden_file: FileSpec, provenance: Provenance
+) -> Manifest:
     abilities = model.abilities
-    manifest = Manifest(
-        element=element,
-        widths=widths,
+    return Manifest(
+        element=model.facts.element,
+        widths=model.widths,
         graphs=specs,
         method=model.name,
         variant=model.variant_of(model.settings),
         settings=msgspec.to_builtins(model.settings),
         capabilities=abilities.verbs,
         refusals=dict(abilities.refusals),
-        steps=config.data.steps,
+        steps=run.config.data.steps,
         max_steps=model.max_steps,
         feature_mean=model.facts.feature_mean,
         feature_std=model.facts.feature_std,
-        files={"golden": file_spec(folder, golden_file.name)},
+        files={"golden": golden_file},
         provenance=provenance,
     )
-    (folder / "manifest.json").write_bytes(manifest.to_json())
-    return manifest
 
 
 def _write_graph(

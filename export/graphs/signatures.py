@@ -16,15 +16,20 @@ class Signature(NamedTuple):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    max_steps: int | None = None
+    """Largest T that it can be run on; any when None."""
 
 
-def signatures(graphs: "dict[str, nn.Module]", element: Element, widths: Widths) -> dict[str, Signature]:
+def signatures(
+    graphs: "dict[str, nn.Module]", element: Element, widths: Widths, max_steps: int | None = None
+) -> dict[str, Signature]:
     """Return the signature of every graph, in the order of the contract.
 
     Args:
         graphs: modules with the attributes `inputs` and `outputs`, by name.
         element: of the data.
         widths: of the model.
+        max_steps: largest T that the prior draws.
     """
 
     def spec(graph: str, tensor: str) -> TensorSpec:
@@ -35,6 +40,7 @@ def signatures(graphs: "dict[str, nn.Module]", element: Element, widths: Widths)
         name: Signature(
             tuple(spec(name, tensor) for tensor in graphs[name].inputs),  # type: ignore[union-attr]
             tuple(spec(name, tensor) for tensor in graphs[name].outputs),  # type: ignore[union-attr]
+            max_steps if name == "prior" else None,
         )
         for name in GRAPHS
         if name in graphs

@@ -52,11 +52,11 @@ def write_onnx(
         import onnx
     except ImportError as error:
         raise MissingExtraError("onnx is not installed; pip install 'sdkit[train]'") from error
-    inputs, outputs = signature
+    inputs, outputs, _ = signature
     with _quiet():
         torch.onnx.export(
             module,
-            _example(inputs),
+            _example(signature),
             str(path),
             dynamo=False,
             opset_version=opset,
@@ -91,7 +91,7 @@ def write_torchscript(module: Any, signature: Signature, path: Path, *, metadata
 
     with _quiet(), torch.no_grad():
         scripted = isinstance(module, torch.jit.ScriptModule)
-        traced = module if scripted else torch.jit.trace(module, _example(signature.inputs), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = module if scripted else torch.jit.trace(module, _example(signature), check_trace=False)  # type: ignore[no-untyped-call]
         extra = {"metadata.json": json.dumps(dict(metadata))}
         torch.jit.save(traced, str(path), _extra_files=extra)
     return file_spec(path.parent, path.name, exporter=f"torch {torch.__version__} jit.trace", precision="float32")
@@ -112,10 +112,12 @@ def _value_info(onnx: Any, tensor: TensorSpec) -> Any:
     return onnx.helper.make_tensor_value_info(tensor.name, dtype, tensor.shape)
 
 
-def _example(inputs: tuple[TensorSpec, ...]) -> tuple[Any, ...]:
+def _example(signature: Signature) -> tuple[Any, ...]:
     import torch
 
-    shapes = [tuple(EXAMPLE.get(a, a) if isinstance(a, str) else a for a in t.shape) for t in inputs]
+    inputs = signature.inputs
+    sizes = EXAMPLE if signature.max_steps is None else {**EXAMPLE, "T": min(EXAMPLE["T"], signature.max_steps)}
+    shapes = [tuple(sizes.get(a, a) if isinstance(a, str) else a for a in t.shape) for t in inputs]
     return tuple(
         torch.zeros(shape, dtype=getattr(torch, t.dtype))  # type: ignore[arg-type]
         for shape, t in zip(shapes, inputs, strict=True)
