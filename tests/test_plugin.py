@@ -1,0 +1,81 @@
+"""A method that another package registers goes the whole way: trained, exported, verified, swapped, evaluated."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = Path(__file__).parent / "plugin"
+WAY = """
+import json, warnings
+warnings.simplefilter("ignore")
+import sdkit
+from sdkit.methods import find, names
+
+run = sdkit.train("x.h5", method="mean", epochs=1, batch_size=16, swap_every=1, slowness=0.2,
+    static_size=5, dynamic_size=4, encoder_widths=(4, 4, 6, 6, 8), decoder_widths=(8, 6, 4, 4))
+bundle = sdkit.export_bundle(run, format="all")
+report = sdkit.verify(bundle.path, run=run.path)
+rt = sdkit.Runtime.open(bundle.path, device="cpu")
+rt.swap_file("x.h5", "x.h5", "swap.h5", count=8)
+found = sdkit.evaluate(run.path, data="x.h5", repeats=1, figures=False)
+print(json.dumps({
+    "names": names(), "from": find("mean").__module__, "method": bundle.manifest.method, "ok": report.ok,
+    "reference": report.reference, "refusals": bundle.manifest.refusals, "terms": sorted(run.metrics()[-1]["train"]),
+    "settings": run.config.settings["slowness"], "sections": sorted(found),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Install the plug-in into a folder of its own, and return an environment that finds it."""
+    folder = tmp_path_factory.mktemp("plugin")
+    shutil.copytree(PLUGIN, folder / "source")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    command += ["--disable-pip-version-check", "--target", str(folder / "site"), str(folder / "source")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SDKIT_")}
+    return {**kept, "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
+
+
+def test_a_plugin_is_a_method_like_any_other(environment: dict[str, str], puppets_file: Path, tmp_path: Path) -> None:
+    shutil.copyfile(puppets_file, tmp_path / "x.h5")
+    command = [sys.executable, "-c", WAY]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert "mean" in found["names"]
+    assert found["from"] == "sdkit_mean"
+    assert found["method"] == "mean"
+    assert found["ok"]
+    assert found["reference"] == "the weights in PyTorch"
+    assert found["refusals"] == {"stream": "its static code is a mean over the whole sequence"}
+    assert found["terms"] == ["kl_d", "kl_s", "loss", "nll", "slow"]
+    assert found["settings"] == 0.2
+    assert {"codes", "consistency", "judge", "leakage", "likelihood"} <= set(found["sections"])
+
+
+def test_a_plugin_is_listed_and_trained_by_name(environment: dict[str, str], tmp_path: Path) -> None:
+    def cli(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sdkit.cli", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+
+    listed = cli("methods", "mean", "--json")
+    assert listed.returncode == 0, listed.stderr
+    (about,) = json.loads(listed.stdout)
+    assert about["title"] == "static code from the mean over time"
+    wrong = cli("train", "--method", "mean", "--set", "slownes=1")
+    assert wrong.returncode == 2
+    assert "unknown setting 'slownes' (did you mean 'slowness'?)" in wrong.stderr.replace("\n", " ")
+
+
+def test_the_plugin_is_small() -> None:
+    lines = (PLUGIN / "sdkit_mean" / "__init__.py").read_text().splitlines()
+    assert len(lines) <= 60
