@@ -81,6 +81,10 @@ def export_bundle(
         ConfigError: an opset, format or precision that cannot be written.
         DataError: calibration data that are not of the model's element.
         ParityError: a graph or verb differs from the model; no bundle is left behind.
+
+    >>> bundle = sdkit.export_bundle("puppets", "a-bundle", format="all")
+    >>> bundle.manifest.formats
+    ('onnx', 'torchscript')
     """
     source = run if isinstance(run, Run) else find_run(run)
     formats = _formats(format)

@@ -55,6 +55,9 @@ class Runtime(FileVerbs):
             MissingFileError: no bundle.
             BundleError: a bundle that must not be used.
             DeviceError, MissingExtraError: what should run it cannot.
+
+        >>> sdkit.Runtime.open("runs/puppets/bundle", device="cpu").device
+        'cpu'
         """
         if backend not in ("onnx", "torchscript"):
             raise ConfigError(f"unknown backend '{backend}'; choose onnx or torchscript")

@@ -25,7 +25,11 @@ class Finding:
 
 
 def doctor() -> list[Finding]:
-    """Look at Python, the packages of every extra, ONNX Runtime's providers and PyTorch's devices."""
+    """Look at Python, the packages of every extra, ONNX Runtime's providers and PyTorch's devices.
+
+    >>> {finding.status for finding in sdkit.doctor()} <= {"ok", "note", "problem"}
+    True
+    """
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     findings.append(Finding("processors", "ok", f"{usable_processors()} usable of {os.cpu_count()}"))
     findings += [_package(name, extra) for name, extra in _PACKAGES]

@@ -33,6 +33,10 @@ def verify(path: str | Path | None = None, *, run: str | Path | None = None, dev
         BundleError: files that are not those that were exported.
         MissingFileError: no bundle, or a run given that is not the bundle's.
         MissingExtraError: neither onnxruntime nor torch is installed.
+
+    >>> report = sdkit.verify("runs/puppets/bundle")
+    >>> report.ok, report.reference
+    (True, 'the weights in PyTorch')
     """
     bundle = Bundle.open(path)
     runtimes = _runtimes(bundle, device)

@@ -27,6 +27,10 @@ class Bundle:
         Raises:
             MissingFileError: there is none.
             BundleError: of the subclass that says what is wrong with it.
+
+        >>> bundle = sdkit.Bundle.open("runs/puppets")
+        >>> bundle.manifest.method, bundle.manifest.variant
+        ('dbse', 'filter')
         """
         folder = find_bundle_folder(path)
         manifest = parse((folder / BUNDLE_FILE).read_bytes(), str(folder / BUNDLE_FILE))

@@ -60,6 +60,10 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot encode.
             DataError: x is not a batch of this element.
+
+        >>> codes = rt.encode(x)
+        >>> codes.static.shape, codes.dynamic.shape
+        ((8, 5), (8, 8, 4))
         """
         self.abilities.require("encode")
         self.element.check(x)
@@ -71,6 +75,9 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot decode.
             DataError: codes of other widths, or of different B.
+
+        >>> rt.decode(rt.encode(x)).shape
+        (8, 8, 3, 64, 64)
         """
         self.abilities.require("decode")
         self._check_codes(codes)
@@ -82,6 +89,9 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot decode.
             DataError: codes of other widths, or of different B.
+
+        >>> sorted(rt.decode_outputs(rt.encode(x)))
+        ['x']
         """
         self.abilities.require("decode")
         self._check_codes(codes)
@@ -89,7 +99,11 @@ class Verbs:
         return {name: joined([part[name] for part in parts]) for name in parts[0]}
 
     def reconstruct(self, x: Array) -> Floats:
-        """Return decode(encode(x))."""
+        """Return decode(encode(x)).
+
+        >>> rt.reconstruct(x).shape == x.shape
+        True
+        """
         self.abilities.require("reconstruct")
         return self._each(x, lambda codes, first: codes)
 
@@ -103,6 +117,10 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot swap, for instance because it has no static code.
             DataError: different B, or not batches of this element.
+
+        >>> a_with_b, b_with_a = rt.swap(x[:4], x[4:])
+        >>> a_with_b.shape
+        (4, 8, 3, 64, 64)
         """
         self.abilities.require("swap")
         if len(a) != len(b):
@@ -122,6 +140,9 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot generate.
             ConfigError: count < 1, steps < 2, or more steps than the prior draws.
+
+        >>> rt.generate(2, steps=6, seed=1).shape
+        (2, 6, 3, 64, 64)
         """
         self.abilities.require("generate")
         if count < 1 or steps < 2:
@@ -136,14 +157,22 @@ class Verbs:
         return joined(clips)
 
     def resample_static(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
-        """Return x with its dynamic codes kept and its static code drawn from the prior."""
+        """Return x with its dynamic codes kept and its static code drawn from the prior.
+
+        >>> rt.resample_static(x, seed=1).shape == x.shape
+        True
+        """
         self.abilities.require("resample_static")
         return self._each(
             x, lambda codes, start: Codes(self.draw_static(len(codes), seed, start), codes.dynamic), first
         )
 
     def resample_dynamic(self, x: Array, *, seed: int = 0, first: int = 0) -> Floats:
-        """Return x with its static code kept and its dynamic codes drawn from the prior."""
+        """Return x with its static code kept and its dynamic codes drawn from the prior.
+
+        >>> rt.resample_dynamic(x, seed=1).shape == x.shape
+        True
+        """
         self.abilities.require("resample_dynamic")
         self.element.check(x)
         self.abilities.require_steps(x.shape[1])
@@ -162,6 +191,11 @@ class Verbs:
         Raises:
             CapabilityError: the model cannot run online; says why.
             ConfigError: batch < 1.
+
+        >>> stream = rt.stream(batch=8)
+        >>> step = stream.push(x[:, 0])
+        >>> step.static.shape, step.dynamic.shape, step.x.shape
+        ((8, 5), (8, 4), (8, 3, 64, 64))
         """
         self.abilities.require("stream")
         return Stream(self.backend, self.element, self.widths.state, batch)
@@ -204,7 +238,11 @@ class Verbs:
         return chain(self.backend, ("decoder",), {"static": codes.static, "dynamic": codes.dynamic}, outputs)
 
     def draw_static(self, count: int, seed: int, first: int = 0) -> Floats:
-        """Return static codes drawn from the prior, (B, S), for the sequences number first, first + 1, ..."""
+        """Return static codes drawn from the prior, (B, S), for the sequences number first, first + 1, ...
+
+        >>> rt.draw_static(3, seed=1).shape
+        (3, 5)
+        """
         noise = standard_normal(seed, Purpose.STATIC_PRIOR, first, (count, self.widths.static_size))
         if STATIC_PRIOR not in self.backend.ports:
             return noise
@@ -215,6 +253,9 @@ class Verbs:
 
         Raises:
             ConfigError: more steps than the prior draws.
+
+        >>> rt.draw_dynamic(3, steps=6, seed=1).shape
+        (3, 6, 4)
         """
         self.abilities.require_steps(steps)
         return self.backend.run("prior", {"noise": self._noise(count, steps, seed, first)})["dynamic"]

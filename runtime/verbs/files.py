@@ -110,6 +110,9 @@ class FileVerbs(Verbs):
         """Write the codes of a sequence file: `static` (N, S) and `dynamic` (N, T, D), with its labels and lengths.
 
         Steps beyond a sequence's length are 0. With a split, `source_indices` tells the rows of `source`.
+
+        >>> rt.encode_file("puppets.h5", "codes.h5").name
+        'codes.h5'
         """
         self.abilities.require("encode")
         file, index = self._sequences(source, split, target, force)
@@ -141,6 +144,10 @@ class FileVerbs(Verbs):
 
         Raises:
             DataError: codes of another model, or sequences instead of codes.
+
+        >>> codes = rt.encode_file("puppets.h5", "codes.h5", force=True)
+        >>> rt.decode_file(codes, "decoded.h5").name
+        'decoded.h5'
         """
         self.abilities.require("decode")
         codes = _codes(source)
@@ -187,7 +194,11 @@ class FileVerbs(Verbs):
         resume: bool = False,
         reporter: Reporter | None = None,
     ) -> Path:
-        """Write decode(encode(x)) of a sequence file, with its labels and lengths."""
+        """Write decode(encode(x)) of a sequence file, with its labels and lengths.
+
+        >>> rt.reconstruct_file("puppets.h5", "there-and-back.h5", split="test").name
+        'there-and-back.h5'
+        """
         self.abilities.require("reconstruct")
         file, index = self._sequences(source, split, target, force)
         job = self._job("reconstruct", target, (file.path,), file.steps, compression, force, resume, reporter)
@@ -219,6 +230,9 @@ class FileVerbs(Verbs):
 
         Raises:
             ConfigError: another `keep`, or more sequences than there are.
+
+        >>> rt.resample_file("puppets.h5", "new-motions.h5", keep="static", count=4).name
+        'new-motions.h5'
         """
         if keep in ("static", "dynamic"):
             self.abilities.require("resample_dynamic" if keep == "static" else "resample_static")
@@ -268,6 +282,9 @@ class FileVerbs(Verbs):
 
         Raises:
             DataError: different N and no `count`.
+
+        >>> rt.swap_file("puppets.h5", "puppets.h5", "swap.h5", count=4).name
+        'swap.h5'
         """
         self.abilities.require("swap")
         file_a, index_a = self._sequences(a, None, target, force)
@@ -323,6 +340,9 @@ class FileVerbs(Verbs):
 
         Raises:
             ConfigError: count < 1 or steps < 2.
+
+        >>> rt.generate_file("generated.h5", count=4, steps=6, seed=1).name
+        'generated.h5'
         """
         self.abilities.require("generate")
         if count < 1 or steps < 2:

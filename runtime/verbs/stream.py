@@ -59,6 +59,12 @@ class Stream:
 
         Raises:
             DataError: x is not one element of each stream.
+
+        >>> stream = rt.stream(batch=8)
+        >>> for t in range(3):
+        ...     step = stream.push(x[:, t])
+        >>> step.dynamic.shape
+        (8, 4)
         """
         self._check(x)
         run = self._backend.run
@@ -77,6 +83,12 @@ class Stream:
 
         Raises:
             ConfigError: there are no such rows.
+
+        >>> stream = rt.stream(batch=8)
+        >>> step = stream.push(x[:, 0])
+        >>> stream.reset([0, 3])
+        >>> bool(stream.state[0].any()), bool(stream.state[1].any())
+        (False, True)
         """
         state = self.state.copy()
         try:

@@ -106,12 +106,21 @@ class Run:
         return file
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return one record an epoch."""
+        """Return one record an epoch.
+
+        >>> sdkit.find_run("puppets").metrics()[-1]["epoch"]
+        2
+        """
         file = self.path / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
     def load_model(self, which: Literal["best", "last"] = "best") -> Method:
-        """Return the trained model, on the CPU, in evaluation mode."""
+        """Return the trained model, on the CPU, in evaluation mode.
+
+        >>> model = sdkit.find_run("puppets").load_model()
+        >>> model.name, model.widths.static_size
+        ('dbse', 5)
+        """
         from safetensors.torch import load_file
 
         config = self.config
@@ -125,6 +134,9 @@ def find_run(given: str | Path | None = None) -> Run:
 
     Raises:
         MissingFileError: there is none.
+
+    >>> sdkit.find_run("puppets").path.as_posix()
+    'runs/puppets'
     """
     return Run(find_run_folder(given))
 

@@ -46,6 +46,12 @@ def train(
         ConfigError: an unknown preset, variant or setting, or a value that cannot be.
         DataError, FileFormatError, MissingFileError: data that cannot be used.
         DeviceError: a device that is not there.
+
+    >>> run = sdkit.train("puppets.h5", name="first", epochs=1, static_size=16, dynamic_size=16)
+    >>> run.path.as_posix(), run.config.method
+    ('runs/first', 'dbse')
+    >>> sdkit.train("puppets.h5", method="dsvae", variant="factorised", name="second", epochs=1).name
+    'second'
     """
     reporter = reporter or Quiet()
     if resume:
