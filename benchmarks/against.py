@@ -1,4 +1,4 @@
-"""This checkout against another one of sdkit, side by side: a training step, encode and swap.
+"""Compares this checkout of sdkit with another one, side by side: a training step, encode and swap.
 
     git worktree add ../before REVISION
     python -m benchmarks.against ../before [--rounds 5]
