@@ -70,7 +70,10 @@ class Rival(Method):
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
         """Return that there is no prior, and no stream."""
-        return {**super().refusals(settings), **dict.fromkeys(("generate", "resample_static", "resample_dynamic"), NO_PRIOR)}
+        return {
+            **super().refusals(settings),
+            **dict.fromkeys(("generate", "resample_static", "resample_dynamic"), NO_PRIOR),
+        }
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
         """Return the loss of a phase."""

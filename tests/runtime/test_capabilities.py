@@ -61,7 +61,9 @@ def test_steps() -> None:
     Abilities().require_steps(10**6)
     limited = Abilities("gpvae", {}, 12)
     limited.require_steps(12)
-    with pytest.raises(ConfigError, match=r"^the prior of this model draws at most 12 steps, not 13; its method \(gpvae\) "):
+    with pytest.raises(
+        ConfigError, match=r"^the prior of this model draws at most 12 steps, not 13; its method \(gpvae\) "
+    ):
         limited.require_steps(13)
 
 
@@ -202,7 +204,9 @@ def test_the_command_line_refuses_them(
 def test_a_manifest_cannot_promise_a_verb_whose_graphs_are_not_there(priorless: Bundle, tmp_path: Path) -> None:
     bundle = copy(priorless, tmp_path / "bundle")
     reseal(bundle, capabilities=tuple(verb for verb in VERBS if verb != "stream"), refusals={"stream": "it waits"})
-    with pytest.raises(ManifestError, match="expected encoder, static, dynamic, decoder, prior, and any of static_prior"):
+    with pytest.raises(
+        ManifestError, match="expected encoder, static, dynamic, decoder, prior, and any of static_prior"
+    ):
         Runtime.open(bundle.path)
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from sdkit.export.proof.cases import scale_of
 from sdkit.runtime.bundles.bundle import Bundle
-from sdkit.runtime.bundles.format1 import GRAPHS, Manifest1
+from sdkit.runtime.bundles.format1 import GRAPHS, Letters, Manifest1
 from sdkit.runtime.bundles.manifest import Manifest, digest
 from sdkit.runtime.bundles.parsing import parse
-from sdkit.runtime.bundles.specs import TensorSpec
+from sdkit.runtime.bundles.specs import FileSpec, GraphSpec, Provenance, TensorSpec
 from sdkit.runtime.contract import STEP, VERBS
 from sdkit.runtime.describe import describe_bundle
+from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleVersionError, CapabilityError, DigestError, ManifestError
 from sdkit.runtime.runtime import Runtime
 from tests.tiny import sequences
@@ -108,9 +109,15 @@ def without_step() -> dict[str, Any]:
     ("changes", "reason"),
     [
         ({"causal": False}, "its LSTM is bidirectional, so no dynamic code is known before the last element"),
-        ({"anchor": "middle"}, "its static code is read from the middle element, which is not known when a stream begins"),
+        (
+            {"anchor": "middle"},
+            "its static code is read from the middle element, which is not known when a stream begins",
+        ),
         ({"anchor": "last"}, "its static code is read from the last element, which is not known when a stream begins"),
-        ({"graphs": without_step()}, "its bundle was made before bundles had a graph dynamic_step; export its run again"),
+        (
+            {"graphs": without_step()},
+            "its bundle was made before bundles had a graph dynamic_step; export its run again",
+        ),
     ],
     ids=["bidirectional", "middle", "last", "no graph"],
 )
@@ -140,7 +147,10 @@ def test_bundles_without_a_step_graph_do_everything_else(rt: Runtime, tmp_path: 
         (text_with(letters=None), "missing required field `letters`"),
         (text_with(letters={"static_size": 5, "dynamic_size": 4, "context": 6}), "unknown field `context`"),
         (text_with(steps="8"), r"Expected `int`, got `str` - at `\$.steps`"),
-        (text_with(graphs={}), "names the graphs ; expected encoder, static, dynamic, decoder, prior, and dynamic_step"),
+        (
+            text_with(graphs={}),
+            "names the graphs ; expected encoder, static, dynamic, decoder, prior, and dynamic_step",
+        ),
         (text_with(steps=9), "was changed after it was written"),
         (text_with(causal=False), "was changed after it was written"),
         (text_with(digest="0" * 64), "was changed after it was written"),
@@ -161,9 +171,37 @@ def test_its_text_is_not_one_of_another_version() -> None:
         parse(text_with(version=0), "here")
 
 
+def test_manifests_from_before_there_was_a_precision_keep_their_digest() -> None:
+    """The digest below is what the first sdkit gave these values; the text of old bundles must stay good."""
+    x, features = (TensorSpec(name, "float32", ("B", "T", *rest)) for name, rest in (("x", (6, 2)), ("features", (8,))))
+    files: dict[Any, FileSpec] = {
+        "onnx": FileSpec("a.onnx", "ab" * 32, 12, "tracing", 18, 8),
+        "torchscript": FileSpec("a.ts.pt", "cd" * 32, 34),
+    }
+    first = Manifest1(
+        element=Element("series", (6, 2), "float32", ("mmHg", "°C"), ("pressure", "temperature")),
+        letters=Letters(5, 4, 8, 6),
+        graphs=dict.fromkeys(GRAPHS, GraphSpec((x,), (features,), files)),
+        steps=8,
+        anchor="middle",
+        anchor_dynamic="zero",
+        causal=True,
+        variant="custom",
+        model={"static_size": 5, "pixel_scale": 255.0, "widths": [1, 2]},
+        files={"golden": FileSpec("golden.npz", "ef" * 32, 56)},
+        provenance=Provenance("0.1.0", "2.13", "2026-01-01T00:00:00+00:00", "run", "best", "01" * 32, 3, "ECG"),
+    )
+    text = sealed(first)
+    assert b"precision" not in text
+    assert parse(text, "here").digest == "8ea3f93f0ed2402a3acaf20ec6e27d5a144bdbbc7cd0d2a9ec4fdc410bf2dac5"
+    assert (parse(text, "here").precision, parse(text, "here").precision_of("encoder")) == ("float32", "float32")
+
+
 @pytest.mark.parametrize("missing", GRAPHS)
 def test_no_graph_may_be_missing(missing: str) -> None:
-    with pytest.raises(ManifestError, match=r"names the graphs .*; expected encoder, static, dynamic, decoder, prior, and"):
+    with pytest.raises(
+        ManifestError, match=r"names the graphs .*; expected encoder, static, dynamic, decoder, prior, and"
+    ):
         changed(graphs={name: graph for name, graph in kept().graphs.items() if name != missing})
 
 

@@ -341,7 +341,9 @@ def test_resuming_needs_data_and_state(data: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"random\.h5 does not exist"):
         train(resume=True, epochs=2, device="cpu")
     grey = write(tmp_path / "grey.h5", sequences(20, 4)[:, :, :1], element=Element("image", (1, 16, 16), "uint8"))
-    with pytest.raises(DataError, match=r"grey\.h5 holds image \(1, 16, 16\) uint8; the model takes image \(3, 16, 16\)"):
+    with pytest.raises(
+        DataError, match=r"grey\.h5 holds image \(1, 16, 16\) uint8; the model takes image \(3, 16, 16\)"
+    ):
         train(grey, resume=True, epochs=2, device="cpu")
     assert len(train(moved, resume=True, epochs=2, device="cpu").metrics()) == 2
     state = run.path / "state.pt"
@@ -386,7 +388,9 @@ def test_codes_that_vary_are_no_collapse(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_loss_that_is_not_finite_ends_training(data: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the loss became (nan|inf) in epoch 1; lower learning_rate, or set gradient_clip=1$"):
+    with pytest.raises(
+        ConfigError, match=r"the loss became (nan|inf) in epoch 1; lower learning_rate, or set gradient_clip=1$"
+    ):
         fit(data, learning_rate=1e30)
     assert not Path("runs").exists()
 

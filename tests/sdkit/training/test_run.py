@@ -108,7 +108,9 @@ def test_a_config_that_cannot_be_names_its_file(old: str, new: str) -> None:
 def test_a_config_of_another_version() -> None:
     file = make("a") / "config.json"
     file.write_text(file.read_text("utf-8").replace('"version":2', '"version":3'), "utf-8")
-    with pytest.raises(FileFormatError, match=r"config\.json has version 3; this sdkit reads versions up to 2; install"):
+    with pytest.raises(
+        FileFormatError, match=r"config\.json has version 3; this sdkit reads versions up to 2; install"
+    ):
         _ = Run(file.parent).config
 
 
