@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -14,6 +15,30 @@ from sdkit.data import puppets
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.training.run import Run
 from tests.tiny import TINY_64
+
+if TYPE_CHECKING:
+    from tests.rival import Rival
+
+
+class Registered(NamedTuple):
+    """An entry point of a package that is not there."""
+
+    name: str
+    found: object
+    value: str = "tests.rival:Rival"
+
+    def load(self) -> object:
+        """Return what is registered."""
+        return self.found
+
+
+@pytest.fixture
+def rival(monkeypatch: pytest.MonkeyPatch) -> "type[Rival]":
+    """Return the made-up method, registered as that of another package is."""
+    from tests.rival import Rival
+
+    monkeypatch.setattr("sdkit.methods._registered", lambda: iter([Registered("rival", Rival)]))
+    return Rival
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdkit.runtime.bundles.manifest import shape
+from sdkit.runtime.bundles.manifest import tensor
 from sdkit.runtime.bundles.specs import TensorSpec, Widths
 from sdkit.runtime.contract import GRAPHS
 from sdkit.runtime.element import Element
@@ -31,15 +31,10 @@ def signatures(
         widths: of the model.
         max_steps: largest T that the prior draws.
     """
-
-    def spec(graph: str, tensor: str) -> TensorSpec:
-        given = graph == "encoder" and tensor == "x"
-        return TensorSpec(tensor, element.dtype if given else "float32", shape(graph, tensor, element, widths))
-
     return {
         name: Signature(
-            tuple(spec(name, tensor) for tensor in graphs[name].inputs),  # type: ignore[union-attr]
-            tuple(spec(name, tensor) for tensor in graphs[name].outputs),  # type: ignore[union-attr]
+            tuple(tensor(name, taken, element, widths) for taken in graphs[name].inputs),  # type: ignore[union-attr]
+            tuple(tensor(name, given, element, widths) for given in graphs[name].outputs),  # type: ignore[union-attr]
             max_steps if name == "prior" else None,
         )
         for name in GRAPHS

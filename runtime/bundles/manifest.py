@@ -15,6 +15,7 @@ from sdkit.runtime.bundles.specs import (
     GraphSpec,
     Precision,
     Provenance,
+    TensorSpec,
     Widths,
 )
 from sdkit.runtime.capabilities import Abilities
@@ -107,6 +108,12 @@ def shape(graph: str, tensor: str, element: Element, widths: Widths) -> tuple[in
         else:
             found.append(getattr(widths, WIDTHS[axis]) if axis in WIDTHS else axis)  # type: ignore[index]
     return tuple(found)
+
+
+def tensor(graph: str, name: str, element: Element, widths: Widths) -> TensorSpec:
+    """Return a tensor of a graph as the contract has it."""
+    given = graph == "encoder" and name == "x"
+    return TensorSpec(name, element.dtype if given else "float32", shape(graph, name, element, widths))
 
 
 def schema() -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from sdkit.runtime.bundles import format1
-from sdkit.runtime.bundles.manifest import Manifest, digest, shape
-from sdkit.runtime.bundles.specs import FORMAT, VERSION
+from sdkit.runtime.bundles.manifest import Manifest, digest, tensor
+from sdkit.runtime.bundles.specs import FORMAT, VERSION, GraphSpec
 from sdkit.runtime.contract import GRAPHS, STEP, VERBS, needed
 from sdkit.runtime.errors import BundleVersionError, ManifestError
 
@@ -26,7 +26,7 @@ def parse(text: bytes, where: str) -> Manifest:
         raise ManifestError(f"{where} is not the manifest of an sdkit bundle: it has no format '{FORMAT}'")
     version = header.get("version")
     types: dict[Any, type[Manifest] | type[format1.Manifest1]] = {1: format1.Manifest1, VERSION: Manifest}
-    if isinstance(version, bool) or version not in types:
+    if type(version) is not int or version not in types:
         raise BundleVersionError(f"{where} has version {version}; this sdkit reads versions 1 and {VERSION}")
     try:
         found = msgspec.json.decode(text, type=types[version])
@@ -58,10 +58,22 @@ def _problem(manifest: Manifest) -> str:
             return f"gives the graph {name} the inputs {', '.join(sorted(taken))}; known are {', '.join(rule.inputs)}"
         if not set(rule.outputs) <= given <= {*rule.outputs, *rule.optional}:
             return f"gives the graph {name} the outputs {', '.join(sorted(given))}; expected {', '.join(rule.outputs)}"
-        for tensor in (*graph.inputs, *graph.outputs):
-            expected = shape(name, tensor.name, manifest.element, widths)
-            if tensor.shape != expected:
-                return f"gives the tensor {tensor.name} of graph {name} the shape {tensor.shape}; expected {expected}"
+        for found in (*graph.inputs, *graph.outputs):
+            expected = tensor(name, found.name, manifest.element, widths)
+            if found.shape != expected.shape:
+                return (
+                    f"gives the tensor {found.name} of graph {name} the shape {found.shape}; expected {expected.shape}"
+                )
+            if found.dtype != expected.dtype:
+                return (
+                    f"gives the tensor {found.name} of graph {name} the dtype {found.dtype}; expected {expected.dtype}"
+                )
+        if "context" in taken and not ("static" in graphs and _gives(graphs["static"], "context")):
+            return f"gives the graph {name} the input context, which the graph static does not return"
     if STEP in graphs and manifest.widths.state < 1:
         return f"gives the graph {STEP} no input 'state' (B, K) of a fixed width K"
     return ""
+
+
+def _gives(graph: GraphSpec, name: str) -> bool:
+    return any(tensor.name == name for tensor in graph.outputs)

@@ -219,16 +219,22 @@ class Verbs:
     def _sampled(self, x: Array, seed: int, first: int) -> Codes:
         """Return drawn codes; where the dynamic codes depend on the static code, it is on the drawn one."""
         backend = self.backend
-        pool = chain(backend, ("encoder", "static"), {"x": x}, ("features", *backend.ports["static"].outputs))
-        static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, pool["static_mean"].shape)
-        static = np.asarray(pool["static_mean"] + pool["static_std"] * static_noise, np.float32)
+        last = DYNAMIC_POSTERIOR if DYNAMIC_POSTERIOR in backend.ports else "dynamic"
+        wanted = ("dynamic",) if last == DYNAMIC_POSTERIOR else ("dynamic_mean", "dynamic_std")
         size = (len(x), x.shape[1], self.widths.dynamic_size)
         noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, size)
-        pool |= {"static": static, "noise": noise}
-        if DYNAMIC_POSTERIOR in backend.ports:
-            return Codes(static, chain(backend, (DYNAMIC_POSTERIOR,), pool, ("dynamic",))["dynamic"])
-        found = chain(backend, ("dynamic",), pool, ("dynamic_mean", "dynamic_std"))
-        return Codes(static, np.asarray(found["dynamic_mean"] + found["dynamic_std"] * noise, np.float32))
+        static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, (len(x), self.widths.static_size))
+        # In one chain where the static code is needed by nobody else, so that features stay on the device.
+        waits = "static" in backend.ports[last].inputs
+        begun = ("encoder", "static") if waits else ("encoder", "static", last)
+        kept = ("features", *backend.ports["static"].outputs) if waits else ("static_mean", "static_std", *wanted)
+        pool = chain(backend, begun, {"x": x, "noise": noise}, kept)
+        static = np.asarray(pool["static_mean"] + pool["static_std"] * static_noise, np.float32)
+        if waits:
+            pool = chain(backend, (last,), {**pool, "static": static, "noise": noise}, wanted)
+        if last == DYNAMIC_POSTERIOR:
+            return Codes(static, pool["dynamic"])
+        return Codes(static, np.asarray(pool["dynamic_mean"] + pool["dynamic_std"] * noise, np.float32))
 
     def _decode(self, codes: Codes) -> Floats:
         return self._outputs(codes)["x"]

@@ -257,6 +257,9 @@ class FileVerbs(Verbs):
         if count is not None:
             _check_count(count, len(index), str(file.path))
             index = index[:count]
+        if keep == "static":
+            lengths = file.lengths()
+            self.abilities.require_steps(file.steps if lengths is None else int(lengths[index].max()))
         job = self._job("resample", target, (file.path,), file.steps, compression, force, resume, reporter)
         job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
         return self._changed("resampling", file, index, change, job)

@@ -75,7 +75,8 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     """Continue a run to `epochs` epochs in all (its own number when None) and return it.
 
     Raises:
-        ConfigError: it has more epochs already, or the data are not of the model's element.
+        ConfigError: it has more epochs already.
+        DataError: the data are not of the model's element.
         MissingFileError: the run's data or state is not there.
     """
     config = run.config

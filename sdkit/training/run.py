@@ -78,13 +78,18 @@ class Run:
         """The run's config.
 
         Raises:
-            FileFormatError: config.json does not parse.
+            FileFormatError: config.json does not parse, or is of a newer version.
         """
         file = self.path / "config.json"
         try:
             found = msgspec.json.decode(file.read_bytes())
             if isinstance(found, dict) and "version" not in found:
                 found = upgraded(found)  # sdkit had one method then
+            elif isinstance(found, dict) and found["version"] != CONFIG_VERSION:
+                raise FileFormatError(
+                    f"{file} has version {found['version']}; this sdkit reads versions up to {CONFIG_VERSION}; install "
+                    "the sdkit that the run was trained with, or a newer one"
+                )
             return msgspec.convert(found, RunConfig)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FileFormatError(f"{file} is not the config of a run: {error}") from error

@@ -12,13 +12,15 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from sdkit.runtime import hdf5, output, resume
 from sdkit.runtime.bundles.specs import Widths
+from sdkit.runtime.contract import Ports
 from sdkit.runtime.element import Array, Element
+from sdkit.runtime.storage import hdf5, output, resume
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.files import FileVerbs
 
@@ -32,18 +34,28 @@ class NumpyBackend:
     """Five graphs that depend on all that they are given; S = 3, D = 2."""
 
     name, device = "numpy", "cpu"
+    ports: Mapping[str, Ports] = MappingProxyType(
+        {
+            "encoder": Ports(("x",), ("features",)),
+            "static": Ports(("features",), ("static_mean", "static_std", "context")),
+            "dynamic": Ports(("features", "context"), ("dynamic_mean", "dynamic_std")),
+            "decoder": Ports(("static", "dynamic"), ("x",)),
+            "prior": Ports(("noise",), ("dynamic", "dynamic_mean")),
+        }
+    )
 
     def __init__(self) -> None:
         self.before: Callable[[str], None] = lambda graph: None
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.before(graph)
+        assert tuple(inputs) == self.ports[graph].inputs
         if graph == "encoder":
             x = inputs["x"]
             return {"features": x.reshape(*x.shape[:2], -1)[..., :4].astype(np.float32)}
         if graph == "static":
             first = inputs["features"][:, 0, :3]
-            return {"static_mean": first, "static_std": np.full_like(first, 0.5), "static_hidden": first}
+            return {"static_mean": first, "static_std": np.full_like(first, 0.5), "context": first}
         if graph == "dynamic":
             later = np.cumsum(inputs["features"][..., 2:], axis=1, dtype=np.float32)
             return {"dynamic_mean": later, "dynamic_std": np.full_like(later, 0.5)}

@@ -7,6 +7,7 @@ from sdkit.runtime.errors import SdkitError
 
 BUILTINS: dict[str, type[Exception]] = {
     "ConfigError": ValueError,
+    "CapabilityError": ValueError,
     "DataError": ValueError,
     "FileFormatError": ValueError,
     "MissingFileError": FileNotFoundError,
@@ -44,6 +45,10 @@ def test_every_error_is_also_the_builtin_one_and_keeps_its_message(name: str) ->
 def test_every_fault_of_a_bundle_is_a_bundle_error(name: str) -> None:
     assert issubclass(OURS[name], errors.BundleError)
     assert issubclass(errors.DigestError, errors.BundleError)
+
+
+def test_a_verb_that_there_is_not_is_an_error_of_what_was_asked_for() -> None:
+    assert issubclass(errors.CapabilityError, errors.ConfigError)
 
 
 def test_a_wrong_file_is_wrong_data() -> None:

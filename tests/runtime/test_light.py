@@ -69,7 +69,7 @@ def loaded(code: str) -> list[str]:
         "import sdkit.runtime\nfrom sdkit.runtime import Bundle, Codes, Runtime, SequenceFile, SequenceWriter",
         "import sdkit.export, sdkit.data, sdkit.methods, sdkit.training, sdkit.figures, sdkit.presets",
         "from typer.testing import CliRunner\nfrom sdkit.cli.main import app\n"
-        "for line in (['--help'], ['train', '--help'], ['swap', '--help'], ['train', '--list-settings']):\n"
+        "for line in (['--help'], ['train', '--help'], ['swap', '--help'], ['export', '--help']):\n"
         "    result = CliRunner().invoke(app, line)\n"
         "    assert result.exit_code == 0, result.output",
     ],

@@ -12,6 +12,7 @@ import pytest
 from sdkit.runtime.bundles.bundle import Bundle, file_spec, sha256
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import FileSpec
+from sdkit.runtime.contract import VERBS
 from sdkit.runtime.describe import describe_bundle
 from sdkit.runtime.errors import (
     BundleError,
@@ -24,6 +25,7 @@ from sdkit.runtime.errors import (
 )
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal, write_manifest
+from tests.tiny import sequences
 
 GRAPH_FILES = [
     f"{name}.{end}"
@@ -190,8 +192,8 @@ def test_a_link_within_the_bundle_and_a_linked_bundle_are_fine(bundle: Bundle, t
 
 
 def test_wrong_version(bundle: Bundle) -> None:
-    reseal(bundle, version=2)
-    with pytest.raises(BundleVersionError, match=r"manifest\.json has version 2; this sdkit reads version 1"):
+    reseal(bundle, version=3)
+    with pytest.raises(BundleVersionError, match=r"manifest\.json has version 3; this sdkit reads versions 1 and 2"):
         Bundle.open(bundle.path)
 
 
@@ -230,8 +232,9 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused_by_the_runtime(bundle: 
     static, prior = graphs["static"], graphs["prior"]
     graphs["static"] = msgspec.structs.replace(static, files=prior.files)
     write_manifest(bundle.path, msgspec.structs.replace(bundle.manifest, graphs=graphs))
+    rt = Runtime.open(bundle.path, device="cpu")
     with pytest.raises(ManifestError, match="graph 'static' has other inputs or outputs than the manifest says"):
-        Runtime.open(bundle.path, device="cpu")
+        rt.encode(sequences(2))
 
 
 def test_a_graph_that_is_no_graph(bundle: Bundle) -> None:
@@ -250,8 +253,9 @@ def test_describe(mini: Bundle) -> None:
     manifest: Manifest = mini.manifest
     assert facts["element"] == "image (3, 16, 16) uint8"
     assert facts["codes"] == "static S = 5, dynamic D = 4 a step"
-    assert facts["anchor"] == "first, its dynamic code zero"
-    assert facts["causal"] is True
+    assert facts["method"] == "dbse, variant paper"
+    assert facts["verbs"] == ", ".join(VERBS)
+    assert "verbs that it has not" not in facts
     assert facts["formats"] == "onnx, torchscript"
     assert facts["trained on"] == "blocks, T = 5, 1 epochs, seed 0"
     assert manifest.provenance.weights_sha256[:16] in facts["weights"]
@@ -259,3 +263,15 @@ def test_describe(mini: Bundle) -> None:
     assert "opset 18" in facts["graphs"]["prior"]
     assert json.loads(json.dumps(facts)) == facts
     assert os.fspath(mini.path) == facts["path"]
+
+
+def test_describe_tells_what_a_model_cannot_do(bundle: Bundle) -> None:
+    refusals = {"stream": "it waits for the end", "generate": "it has no prior"}
+    capabilities = tuple(verb for verb in VERBS if verb not in refusals)
+    reseal(bundle, capabilities=capabilities, refusals=refusals, max_steps=12, variant="")
+    facts = describe_bundle(bundle.path)
+    assert facts["method"] == "dbse"
+    assert facts["verbs"] == ", ".join(capabilities)
+    assert facts["verbs that it has not"] == refusals
+    assert facts["most steps of the prior"] == 12
+    assert json.loads(json.dumps(facts)) == facts

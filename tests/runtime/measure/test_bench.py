@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from sdkit.runtime import bench as module
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, SdkitError
+from sdkit.runtime.measure import bench as module
 from sdkit.runtime.measure.bench import Bench, bench, draw
 from sdkit.runtime.measure.fresh_process import in_fresh_process
 from sdkit.runtime.measure.operators import profile_graphs, summarise
@@ -134,7 +134,7 @@ def test_kept_sequences_are_used_again(quick: Callable[..., Bench], monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("element", "model"),
+    ("element", "facts"),
     [
         (Element("image", (3, 20, 12), "uint8"), {}),
         (Element("image", (1, 16, 16), "float32"), {}),
@@ -142,15 +142,15 @@ def test_kept_sequences_are_used_again(quick: Callable[..., Bench], monkeypatch:
         (Element("spectrum", (2,), "float32"), {}),
     ],
 )
-def test_drawn_sequences_are_of_the_element(mini: Bundle, element: Element, model: dict[str, Any]) -> None:
-    manifest = msgspec.structs.replace(mini.manifest, element=element, model=model)
+def test_drawn_sequences_are_of_the_element(mini: Bundle, element: Element, facts: dict[str, Any]) -> None:
+    manifest = msgspec.structs.replace(mini.manifest, element=element, **facts)
     x = draw(manifest, 6, 3)
     assert x.shape == (6, 3, *element.shape)
     element.check(x)
     np.testing.assert_array_equal(draw(manifest, 6, 3), x)
     assert (draw(manifest, 6, 3, seed=1) != x).any()
-    if model:
-        np.testing.assert_allclose(x.mean((0, 1, 2)), model["feature_mean"], atol=1)
+    if facts:
+        np.testing.assert_allclose(x.mean((0, 1, 2)), facts["feature_mean"], atol=1)
 
 
 def test_bad_input(quick: Callable[..., Bench], write_sequences: WriteSequences, tmp_path: Path) -> None:

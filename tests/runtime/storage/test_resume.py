@@ -12,15 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
-from sdkit.runtime import hdf5
 from sdkit.runtime.errors import ConfigError, OutputExistsError
+from sdkit.runtime.storage import hdf5
 from sdkit.runtime.storage.resume import Partial
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.files import FileVerbs
 from tests.runtime.conftest import Log
 from tests.runtime.plain import CHUNK, COMPRESSION, call, plain_verbs, write_plain
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS: dict[str, str | int | None] = {"verb": "test", "seed": 3}
 
 

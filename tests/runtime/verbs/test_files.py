@@ -13,16 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
-from sdkit.runtime import files, hdf5
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.storage import hdf5
 from sdkit.runtime.storage.code_file import CodeFile
 from sdkit.runtime.storage.pipeline import ALIVE
 from sdkit.runtime.storage.sequences import SPLITS, SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.verbs import files
 from sdkit.runtime.verbs.files import choose_batch_size
 from tests.export.runs import lively_model, quick_export, write_run
 from tests.runtime.conftest import FACTORS, Log, WriteSequences
@@ -383,8 +384,8 @@ def test_codes_of_another_model(rt: Runtime, mini: Bundle, write_sequences: Writ
     other = Bundle(mini.path, msgspec.structs.replace(mini.manifest, provenance=provenance))
     with pytest.raises(DataError, match=r"codes\.h5 holds codes of another model"):
         Runtime(other, rt.backend).decode_file(codes, tmp_path / "out.h5")
-    letters = msgspec.structs.replace(mini.manifest.letters, static_size=6)
-    wider = Bundle(mini.path, msgspec.structs.replace(mini.manifest, letters=letters))
+    widths = msgspec.structs.replace(mini.manifest.widths, static_size=6)
+    wider = Bundle(mini.path, msgspec.structs.replace(mini.manifest, widths=widths))
     with pytest.raises(DataError, match=r"codes with S = 5, D = 4; this model has S = 6, D = 4"):
         Runtime(wider, rt.backend).decode_file(codes, tmp_path / "out.h5")
     with h5py.File(codes, "r+") as file:
@@ -416,7 +417,7 @@ def test_code_file(rt: Runtime, write_sequences: WriteSequences, tmp_path: Path)
     rt.encode_file(write_sequences(ragged=True), tmp_path / "codes.h5")
     with CodeFile(tmp_path / "codes.h5") as file:
         assert (file.count, file.steps, file.model) == (N, T, rt.model_id)
-        assert (file.letters.static_size, file.letters.dynamic_size) == (5, 4)
+        assert (file.widths.static_size, file.widths.dynamic_size) == (5, 4)
         lengths = file.lengths()
         assert lengths is not None
         assert lengths.tolist() == [2 + i % 4 for i in range(N)]
@@ -568,8 +569,8 @@ def test_sequences_are_no_codes(rt: Runtime, write_sequences: WriteSequences, tm
     ],
 )
 def test_batch_sizes_that_are_chosen(shape: tuple[int, ...], features: int, steps: int, device: str, size: int) -> None:
-    letters = Widths(8, 4, features=features, hidden_size=32)
-    assert choose_batch_size(Element("image", shape, "uint8"), letters, steps, device) == size
+    widths = Widths(8, 4, features=features, context=32)
+    assert choose_batch_size(Element("image", shape, "uint8"), widths, steps, device) == size
 
 
 def test_batches_of_long_sequences_are_smaller(

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from sdkit.methods.base import Batch
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -38,12 +38,12 @@ def batches(file: SequenceFile, mode: str, size: int = 8, index: list[int] | Non
     )
 
 
-def ids(batch: Tensor) -> list[int]:
+def ids(batch: Batch) -> list[int]:
     """Return the numbers of a batch's sequences."""
-    return [int(i) for i in batch[:, 0, 0, 0, 0]]
+    return [int(i) for i in batch.x[:, 0, 0, 0, 0]]
 
 
-def visited(epoch: list[Tensor]) -> list[int]:
+def visited(epoch: list[Batch]) -> list[int]:
     return [i for batch in epoch for i in ids(batch)]
 
 
@@ -73,13 +73,22 @@ def test_mode_follows_from_the_size_of_the_split(file: SequenceFile) -> None:
 
 def test_every_sequence_comes_once_an_epoch(file: SequenceFile, mode: str) -> None:
     epoch = list(batches(file, mode).epoch(0, 0))
-    assert [len(batch) for batch in epoch] == [8] * 25
+    assert [len(batch.x) for batch in epoch] == [8] * 25
     assert sorted(visited(epoch)) == list(range(200))
     assert visited(epoch) != list(range(200))
     expected = torch.from_numpy(numbered(200))
     for batch in epoch:
-        assert batch.dtype == torch.uint8
-        assert torch.equal(batch, expected[ids(batch)])
+        assert batch.x.dtype == torch.uint8
+        assert torch.equal(batch.x, expected[ids(batch)])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_rows_are_positions_in_the_split(ragged: SequenceFile, mode: str, shuffle: bool) -> None:
+    split = list(range(3, 150, 2))
+    made = batches(ragged, mode, size=4, index=split[::-1])
+    for batch in made.epoch(2, 3, shuffle=shuffle):
+        assert (batch.rows.dtype, batch.rows.shape) == (torch.int64, (len(batch.x),))
+        assert [split[row] for row in batch.rows] == ids(batch)
 
 
 def test_the_order_without_shuffling_is_the_files(file: SequenceFile, mode: str) -> None:
@@ -155,9 +164,9 @@ def test_ragged_batches_hold_one_length_and_are_trimmed(ragged: SequenceFile, mo
     assert sorted(visited(epoch)) == list(range(150))
     assert made.count(0, 0) == len(epoch)
     for batch in epoch:
-        assert {LENGTHS[i] for i in ids(batch)} == {batch.shape[1]}
-        assert [int(v) for v in batch[0, :, 0, 1, 1]] == list(range(batch.shape[1]))
-    lengths = [batch.shape[1] for batch in epoch]
+        assert {LENGTHS[i] for i in ids(batch)} == {batch.x.shape[1]}
+        assert [int(v) for v in batch.x[0, :, 0, 1, 1]] == list(range(batch.x.shape[1]))
+    lengths = [batch.x.shape[1] for batch in epoch]
     assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))  # lengths are mixed over the epoch
 
 
@@ -165,9 +174,9 @@ def test_ragged_sequences_all_come_without_shuffling(ragged: SequenceFile, mode:
     made = batches(ragged, mode, size=7, index=list(range(30, 60)))
     epoch = list(made.epoch(0, 0, shuffle=False))
     assert sorted(visited(epoch)) == list(range(30, 60))
-    assert all({LENGTHS[i] for i in ids(batch)} == {batch.shape[1]} for batch in epoch)
+    assert all({LENGTHS[i] for i in ids(batch)} == {batch.x.shape[1]} for batch in epoch)
     counts = [LENGTHS[30:60].count(length) for length in (2, 3, 4)]
-    assert [sum(len(b) for b in epoch if b.shape[1] == length) for length in (2, 3, 4)] == counts
+    assert [sum(len(b.x) for b in epoch if b.x.shape[1] == length) for length in (2, 3, 4)] == counts
     assert len(epoch) == sum(-(-count // 7) for count in counts)
 
 

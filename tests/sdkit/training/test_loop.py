@@ -20,7 +20,7 @@ from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.loop import CollapseWarning, Trainer
 from sdkit.training.run import Run
-from sdkit.training.train import default_variant, train
+from sdkit.training.train import train
 from tests.sdkit.training.files import random_file, write
 from tests.tiny import IMAGE, TINY, sequences
 
@@ -62,7 +62,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out, which take most of the time of a tiny epoch."""
-    monkeypatch.setattr("sdkit.training.loop.draw_curves", lambda metrics, path: None)
+    monkeypatch.setattr("sdkit.training.loop.draw_curves", lambda metrics, terms, path: None)
     monkeypatch.setattr("sdkit.training.loop.draw_swaps", lambda model, batches, folder, epoch: None)
 
 
@@ -102,9 +102,11 @@ def test_the_run_folder(data: Path, tmp_path: Path) -> None:
         *(f"swaps/epoch-000{n}.png" for n in (1, 2, 3)),
     }
     config = run.config
-    assert (config.train.seed, config.train.epochs, config.model.element) == (5, 3, IMAGE)
+    assert (config.train.seed, config.train.epochs, config.facts.element) == (5, 3, IMAGE)
     assert (config.data.path, config.data.name) == (str(tmp_path / "random.h5"), "random")
     assert (config.data.train_count, config.data.val_count, config.data.steps) == (21, 5, 4)
+    assert (config.method, config.plan.variant) == ("dbse", "paper")
+    assert (config.facts.count, config.facts.steps, config.facts.feature_mean) == (21, 4, ())
     assert (config.torch_version, config.preset) == (str(torch.__version__), "")
     for picture in ("curves.png", "swaps/epoch-0001.png"):
         with Image.open(run.path / picture) as image:
@@ -134,10 +136,25 @@ def test_metrics_hold_both_losses_and_both_divergences(data: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_images_take_the_filter_by_default_and_all_else_the_printed_model(data: Path) -> None:
-    assert fit(data, variant=None, epochs=1).config.model.variant == "filter"
-    series = Element("series", (2, 1), "float32")
-    assert default_variant(series) == default_variant(Element("spectrum", (9,), "float32")) == "paper"
+def test_the_variant_is_the_methods_own_where_none_is_asked_for(data: Path) -> None:
+    run = fit(data, variant=None, epochs=1)
+    assert run.config.plan.variant == "filter"
+    (record,) = run.metrics()
+    assert record["train"].keys() == TERMS | {"kl_filter", "nll_filter"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_facts_about_series_are_measured_on_the_training_split(tmp_path: Path) -> None:
+    element = Element("series", (4, 2), "float32")
+    x = sequences(20, 3, element) * np.array([10, 0.1], np.float32) + np.array([100, -1], np.float32)
+    x[15:] += 50
+    path = write(tmp_path / "s.h5", x, element, splits={"train": range(15), "val": range(15, 20)})
+    run = train(path, device="cpu", epochs=1, batch_size=8, **{**TINY, "encoder_widths": [4], "decoder_widths": [4, 4]})
+    facts = run.config.facts
+    values = x[:15].reshape(-1, 2).astype(np.float64)
+    np.testing.assert_allclose(facts.feature_mean, values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(facts.feature_std, values.std(0, ddof=1), rtol=1e-6)
+    assert (facts.element, facts.steps, facts.count) == (element, 3, 15)
 
 
 @pytest.mark.usefixtures("quick")
@@ -171,6 +188,34 @@ def test_two_and_two_epochs_are_four(data: Path, resident_gb: float, variant: st
     assert same(weights(resumed, "best"), weights(whole, "best"))
     assert timeless(resumed) == timeless(whole)
     assert resumed.config.train == whole.config.train
+
+
+def as_before(run: Run) -> None:
+    """Rewrite a run as it was written while there was one method: no version, weights of the loss in [train]."""
+    config = json.loads((run.path / "config.json").read_text("utf-8"))
+    facts = config.pop("facts")
+    del config["version"], config["method"], config["train"]["gradient_clip"], facts["steps"], facts["count"]
+    model = {**config.pop("settings"), **facts}
+    weights = ("alpha", "beta", "beta_static", "beta_dynamic", "likelihood")
+    config["train"] |= {name: model.pop(name) for name in weights}
+    (run.path / "config.json").write_text(json.dumps({"model": model, **config}), "utf-8")
+    state = torch.load(run.path / "state.pt", weights_only=True)
+    state["optimizer"] = state.pop("optimizers")["model"]
+    torch.save(state, run.path / "state.pt")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_of_before_there_were_methods_resumes_to_the_bit(data: Path) -> None:
+    weights_of_loss = {"alpha": 0.4, "beta": 0.3, "beta_static": 0.1}
+    whole = fit(data, name="whole", epochs=3, **weights_of_loss)
+    half = fit(data, name="half", epochs=1, **weights_of_loss)
+    as_before(half)
+    resumed = train(resume=half.path, epochs=3, device="cpu")
+    assert same(weights(resumed), weights(whole))
+    assert timeless(resumed) == timeless(whole)
+    written = json.loads((resumed.path / "config.json").read_text("utf-8"))
+    assert (written["version"], written["method"]) == (2, "dbse")
+    assert resumed.config.plan == whole.config.plan
 
 
 @pytest.mark.usefixtures("quick")
@@ -254,7 +299,7 @@ def test_interrupted_while_writing_it_resumes_from_the_epoch_before(
 ) -> None:
     whole = fit(data, name="whole", epochs=3)
 
-    def stop(metrics: list[Any], path: Path) -> None:
+    def stop(metrics: list[Any], terms: Any, path: Path) -> None:
         if len(metrics) == 2:
             raise KeyboardInterrupt
 
@@ -273,6 +318,7 @@ def test_a_resumed_run_keeps_its_settings(data: Path) -> None:
     run = fit(data)
     before = (run.path / "config.json").read_bytes()
     changes: list[dict[str, Any]] = [
+        {"method": "dbse"},
         {"beta": 0.1},
         {"seed": 1, "epochs": 3},
         {"preset": "mug"},
@@ -295,7 +341,9 @@ def test_resuming_needs_data_and_state(data: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"random\.h5 does not exist"):
         train(resume=True, epochs=2, device="cpu")
     grey = write(tmp_path / "grey.h5", sequences(20, 4)[:, :, :1], element=Element("image", (1, 16, 16), "uint8"))
-    with pytest.raises(ConfigError, match=r"grey\.h5 holds image \(1, 16, 16\) uint8; the model was made for"):
+    with pytest.raises(
+        DataError, match=r"grey\.h5 holds image \(1, 16, 16\) uint8; the model takes image \(3, 16, 16\)"
+    ):
         train(grey, resume=True, epochs=2, device="cpu")
     assert len(train(moved, resume=True, epochs=2, device="cpu").metrics()) == 2
     state = run.path / "state.pt"
@@ -340,7 +388,9 @@ def test_codes_that_vary_are_no_collapse(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_loss_that_is_not_finite_ends_training(data: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the loss became (nan|inf) in epoch 1; lower learning_rate or raise beta$"):
+    with pytest.raises(
+        ConfigError, match=r"the loss became (nan|inf) in epoch 1; lower learning_rate, or set gradient_clip=1$"
+    ):
         fit(data, learning_rate=1e30)
     assert not Path("runs").exists()
 
@@ -350,12 +400,26 @@ def test_epochs_before_a_loss_that_is_not_finite_are_kept(data: Path) -> None:
     run = fit(data, epochs=1)
     before = weights(run)
     state = torch.load(run.path / "state.pt", weights_only=True)
-    state["optimizer"]["param_groups"][0]["lr"] = 1e30
+    state["optimizers"]["model"]["param_groups"][0]["lr"] = 1e30
     torch.save(state, run.path / "state.pt")
     with pytest.raises(ConfigError, match=r"in epoch 2; .* \(the epochs before are kept in runs/random\)"):
         train(resume=True, epochs=2, device="cpu")
     assert same(weights(run), before)
     assert len(run.metrics()) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_gradients_are_clipped_where_it_is_asked_for(data: Path) -> None:
+    """A limit that no gradient reaches changes nothing; Adam hardly knows a scale, so a tight one shows in its state."""
+    free = fit(data, name="free", epochs=1)
+    loose = fit(data, name="loose", epochs=1, gradient_clip=1e9)
+    tight = fit(data, name="tight", epochs=1, gradient_clip=1e-3)
+    assert same(weights(loose), weights(free))
+    moments = {}
+    for run in (free, tight):
+        state = torch.load(run.path / "state.pt", weights_only=True)["optimizers"]["model"]["state"]
+        moments[run.name] = max(entry["exp_avg"].abs().max().item() for entry in state.values())
+    assert moments["tight"] < 1e-3 < moments["free"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -433,10 +497,11 @@ def test_the_preset_is_that_of_the_data_sets_name(tmp_path: Path) -> None:
     path = random_file(tmp_path / "x.h5", name="mug")
     run = fit(path, epochs=1)
     assert run.path == Path("runs/mug")
-    assert (run.config.preset, run.config.train.alpha, run.config.train.beta) == ("mug", 0.05, 0.01)
+    assert (run.config.preset, run.config.settings["alpha"], run.config.settings["beta"]) == ("mug", 0.05, 0.01)
     other = fit(path, epochs=1, preset="sprites", alpha=0.3)
     assert other.path == Path("runs/mug-2")
-    assert (other.config.preset, other.config.model.pixel_scale, other.config.train.alpha) == ("sprites", 256.0, 0.3)
+    settings = other.config.settings
+    assert (other.config.preset, settings["pixel_scale"], settings["alpha"]) == ("sprites", 256.0, 0.3)
 
 
 @pytest.mark.usefixtures("quick")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sdkit.training.loop.CollapseWar
 @pytest.fixture(autouse=True)
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sdkit.training.loop.draw_curves", lambda metrics, path: None)
+    monkeypatch.setattr("sdkit.training.loop.draw_curves", lambda metrics, terms, path: None)
 
 
 def same_weights(a: Run, b: Run) -> bool:

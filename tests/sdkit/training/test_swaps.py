@@ -64,6 +64,13 @@ def test_what_has_no_picture_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "swaps").exists()
 
 
+def test_a_model_that_cannot_swap_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    monkeypatch.setattr(model, "refusals", lambda settings: {"swap": "it has no static code"})
+    draw_swaps(model, batches(write(tmp_path / "x.h5", sequences(15, 4))), tmp_path / "swaps", 3)
+    assert not (tmp_path / "swaps").exists()
+
+
 def test_one_sequence_is_no_pair(tmp_path: Path) -> None:
     draw_swaps(tiny_model(), batches(write(tmp_path / "x.h5", sequences(1, 3))), tmp_path / "swaps", 1)
     assert not (tmp_path / "swaps").exists()

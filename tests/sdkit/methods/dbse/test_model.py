@@ -1,33 +1,34 @@
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from sdkit.methods.dbse.losses import objective
-from sdkit.methods.dbse.model import Output, SplitModel
 
+from sdkit.methods.dbse.method import Dbse
+from sdkit.methods.dbse.objective import TERMS
 from sdkit.methods.dbse.paths import all_steps
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.codes import Codes
-from sdkit.runtime.element import Element
+from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError
-from tests.tiny import sequences, tiny_config, tiny_model
+from tests.sdkit.methods.dbse.tiny import tiny_dbse
+from tests.tiny import sequences, tiny_batch, tiny_model
 
-VARIANTS = ("paper", "release")
+VARIANTS = ("paper", "release", "filter")
 GOLDEN = {
     "paper": [0.301744, 0.299593, 0.168872, 0.639961, 0.607624],
     "release": [0.301744, 0.299593, 0.327758, -0.313966, 0.674600],
+    "filter": [0.301744, 0.299593, -0.012673, -0.027781, 0.593786],
 }
 """Two values of the static mean, two of the last dynamic mean, and a pixel of the last frame, in [0, 1]."""
 
 
-def loss(model: SplitModel, x: np.ndarray[Any, Any]) -> torch.Tensor:
-    return objective(model(torch.from_numpy(x)), model.config, alpha=0.2, beta_static=0.2, beta_dynamic=0.2).loss
+def loss(model: Dbse, x: Array) -> torch.Tensor:
+    found: torch.Tensor = model(tiny_batch(x)).loss
+    return found
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_golden_numbers(variant: str) -> None:
-    model, x = tiny_model(variant), sequences(2, 4)
+    model, x = tiny_dbse(variant), sequences(2, 4)
     codes = verbs(model).encode(x)
     # Thirty times the codes, since an untrained decoder hardly hears them.
     frame = verbs(model).decode(Codes(30 * codes.static, 30 * codes.dynamic))[1, -1] / 255.0
@@ -37,7 +38,7 @@ def test_golden_numbers(variant: str) -> None:
 
 @pytest.mark.parametrize(("variant", "free"), [("paper", 4), ("release", 5), ("filter", 5)])
 def test_shapes_of_an_output(variant: str, free: int) -> None:
-    output: Output = tiny_model(variant)(torch.from_numpy(sequences(3, 5)))
+    output = tiny_dbse(variant).output(torch.from_numpy(sequences(3, 5)))
     assert output.nll.shape == (3, 5)
     assert [part.shape for part in output.static] == [(3, 5)] * 2
     assert [part.shape for part in (*output.dynamic, *output.prior)] == [(3, free, 4)] * 4
@@ -45,15 +46,15 @@ def test_shapes_of_an_output(variant: str, free: int) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_forward_draws_then_decodes_and_gives_the_prior_what_it_drew(variant: str) -> None:
-    model, x = tiny_model(variant), torch.from_numpy(sequences(3, 5))
+    model, x = tiny_dbse(variant), torch.from_numpy(sequences(3, 5))
     with torch.no_grad():
         torch.manual_seed(3)
-        output = model(x)
+        output = model.output(x)
         torch.manual_seed(3)
         static, dynamic = model.posterior(x)
         s, d = static.sample(), dynamic.sample()
-        codes = torch.cat([s[:, None].expand(-1, 5, -1), all_steps(model.config, d)], -1)
-        torch.testing.assert_close(output.nll, model.decoder.nll(model.decoder(codes), x))  # type: ignore[operator]
+        codes = torch.cat([s[:, None].expand(-1, 5, -1), all_steps(model.settings, d)], -1)
+        torch.testing.assert_close(output.nll, model.nll(model.decode(codes), x))
         torch.testing.assert_close(output.prior.mean, model.prior(d).mean)
     torch.testing.assert_close(output.static.mean, static.mean)
     torch.testing.assert_close(output.dynamic.log_variance, dynamic.log_variance)
@@ -63,7 +64,7 @@ def test_forward_draws_then_decodes_and_gives_the_prior_what_it_drew(variant: st
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradient_reaches_every_parameter(variant: str) -> None:
-    model = tiny_model(variant)
+    model = tiny_dbse(variant)
     torch.manual_seed(0)
     torch.autograd.backward(loss(model, sequences(3, 4)))
     for name, parameter in model.named_parameters():
@@ -73,8 +74,8 @@ def test_gradient_reaches_every_parameter(variant: str) -> None:
 
 
 def test_the_anchor_passes_no_gradient_to_the_zero_code() -> None:
-    model = tiny_model()
-    output = model(torch.from_numpy(sequences(2, 3)))
+    model = tiny_dbse()
+    output = model.output(torch.from_numpy(sequences(2, 3)))
     torch.autograd.backward(output.nll[:, 0].sum())
     assert all(p.grad is None or not p.grad.any() for p in model.dynamic_path.parameters())
     assert model.static_path.head.mean.weight.grad.abs().max() > 0  # type: ignore[union-attr]
@@ -82,7 +83,7 @@ def test_the_anchor_passes_no_gradient_to_the_zero_code() -> None:
 
 def test_learning_lowers_the_loss() -> None:
     torch.manual_seed(0)
-    model, x = tiny_model().train(), np.empty((4, 4, 3, 16, 16), np.uint8)
+    model, x = tiny_dbse().train(), np.empty((4, 4, 3, 16, 16), np.uint8)
     x[:] = np.arange(0, 256, 16).reshape(4, 4, 1, 1, 1)  # one grey level a frame
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
@@ -105,7 +106,7 @@ def test_learning_lowers_the_loss() -> None:
     ids=lambda e: f"{e.shape}-{e.dtype}",
 )
 def test_other_images(element: Element) -> None:
-    model, x = tiny_model(element=element), sequences(2, 3, element)
+    model, x = tiny_dbse(element=element), sequences(2, 3, element)
     decoded = verbs(model).reconstruct(x)
     assert decoded.shape == x.shape
     assert decoded.min() >= 0.0
@@ -115,16 +116,16 @@ def test_other_images(element: Element) -> None:
 
 
 def test_autocast_leaves_the_recurrent_part_in_float32() -> None:
-    model, x = tiny_model(), torch.from_numpy(sequences(2, 3))
+    model, x = tiny_dbse(), torch.from_numpy(sequences(2, 3))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        output = model(x)
+        output = model.output(x)
         assert model.encoder(x).dtype == torch.bfloat16
     parts = (output.nll, *output.static, *output.dynamic, *output.prior)
     assert {part.dtype for part in parts} == {torch.float32}
 
 
 def test_one_seed_one_model() -> None:
-    a, b, c = (tiny_model(seed=seed).state_dict() for seed in (0, 0, 1))
+    a, b, c = (tiny_dbse(seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["static_path.hidden.weight"], c["static_path.hidden.weight"])
 
@@ -135,4 +136,12 @@ def test_a_kind_without_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("sdkit.elements.importlib.import_module", missing)
     with pytest.raises(ConfigError, match="'spectrum'"):
-        SplitModel(tiny_config(element=Element("spectrum", (6,), "float32")))
+        tiny_model(element=Element("spectrum", (6,), "float32"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_forward_gives_the_terms_that_it_names(variant: str) -> None:
+    found = tiny_dbse(variant)(tiny_batch(sequences(3, 4)))
+    assert list(found.terms) == [term.name for term in TERMS[: None if variant == "filter" else 4]]
+    assert found.static.shape == (3, 5)
+    assert found.dynamic.shape == (3, 3 if variant == "paper" else 4, 4)

@@ -2,12 +2,12 @@ from typing import Any
 
 import pytest
 import torch
-from sdkit.methods.dbse.losses import Terms, objective
-from sdkit.methods.dbse.model import Output
 from torch import Tensor
 
+from sdkit.methods.base import Losses
+from sdkit.methods.dbse.objective import TERMS, Output, objective
 from sdkit.methods.parts.gaussian import Gaussian
-from tests.tiny import tiny_config
+from tests.sdkit.methods.dbse.tiny import tiny_settings
 
 NLL = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
 
@@ -29,17 +29,18 @@ OUTPUT = Output(
 )
 
 
-def terms(alpha: float = 0.0, beta_static: float = 0.0, beta_dynamic: float = 0.0, **switches: Any) -> Terms:
-    config = tiny_config(**switches)
-    return objective(OUTPUT, config, alpha=alpha, beta_static=beta_static, beta_dynamic=beta_dynamic)
+def losses(alpha: float = 0.0, beta_static: float = 0.0, beta_dynamic: float = 0.0, **changes: Any) -> Losses:
+    weights = {"alpha": alpha, "beta_static": beta_static, "beta_dynamic": beta_dynamic}
+    return objective(OUTPUT, tiny_settings(**weights, **changes))
 
 
 @pytest.mark.parametrize(
     ("anchor", "nll", "nll_anchor"), [("first", 27.0, 4.5), ("middle", 22.5, 9.0), ("last", 13.5, 18.0)]
 )
 def test_terms_are_sums_over_steps_and_means_over_the_batch(anchor: str, nll: float, nll_anchor: float) -> None:
-    found = terms(alpha=0.5, beta_static=0.1, beta_dynamic=0.01, anchor=anchor)
-    assert [t.item() for t in found[1:]] == pytest.approx([nll, nll_anchor, 3.5, 1.25, 0, 0])
+    found = losses(alpha=0.5, beta_static=0.1, beta_dynamic=0.01, anchor=anchor)
+    assert list(found.terms) == [term.name for term in TERMS][:4]  # the last two are of a filter
+    assert [term.item() for term in found.terms.values()] == pytest.approx([nll, nll_anchor, 3.5, 1.25])
     assert found.loss.item() == pytest.approx(nll + 0.5 * nll_anchor + 0.35 + 0.0125)
 
 
@@ -47,24 +48,24 @@ def test_terms_are_sums_over_steps_and_means_over_the_batch(anchor: str, nll: fl
 def test_alpha_is_the_weight_of_a_zero_anchor_and_an_extra_of_an_inferred_one(
     alpha: float, zero: float, inferred: float
 ) -> None:
-    assert terms(alpha).loss.item() == pytest.approx(zero)
-    assert terms(alpha, anchor_dynamic="inferred").loss.item() == pytest.approx(inferred)
+    assert losses(alpha).loss.item() == pytest.approx(zero)
+    assert losses(alpha, anchor_dynamic="inferred").loss.item() == pytest.approx(inferred)
 
 
 def test_the_likelihood_can_be_averaged_over_the_observed_values() -> None:
-    found = objective(OUTPUT, tiny_config(), alpha=0.5, beta_static=0.1, beta_dynamic=0.01, per_value=True)
+    found = losses(alpha=0.5, beta_static=0.1, beta_dynamic=0.01, likelihood="mean")
     assert found.loss.item() == pytest.approx((27.0 + 0.5 * 4.5) / 9 + 0.35 + 0.0125)
-    assert found[1:] == terms(0.5, 0.1, 0.01)[1:]  # the terms stay nats a sequence
+    assert found.terms == losses(0.5, 0.1, 0.01).terms  # the terms stay nats a sequence
 
 
 def test_divergences_have_weights_of_their_own() -> None:
-    assert terms(beta_static=2.0).loss.item() == pytest.approx(27.0 + 7.0)
-    assert terms(beta_dynamic=2.0).loss.item() == pytest.approx(27.0 + 2.5)
+    assert losses(beta_static=2.0).loss.item() == pytest.approx(27.0 + 7.0)
+    assert losses(beta_dynamic=2.0).loss.item() == pytest.approx(27.0 + 2.5)
 
 
 def test_weights_leave_the_terms_as_they_are() -> None:
-    heavy, light = terms(3.0, 4.0, 5.0), terms()
-    assert heavy[1:] == light[1:]
+    heavy, light = losses(3.0, 4.0, 5.0), losses()
+    assert heavy.terms == light.terms
 
 
 def test_divergences_raise_the_loss() -> None:
@@ -72,8 +73,14 @@ def test_divergences_raise_the_loss() -> None:
         static=standard(OUTPUT.static.mean.clone().requires_grad_()),
         dynamic=standard(OUTPUT.dynamic.mean.clone().requires_grad_()),
     )
-    loss = objective(output, tiny_config(), alpha=0.0, beta_static=0.1, beta_dynamic=0.1).loss
+    loss = objective(output, tiny_settings(alpha=0.0, beta=0.1)).loss
     torch.autograd.backward(loss)
     # The sign that regularises: a step downhill brings the posterior to the prior.
     torch.testing.assert_close(output.static.mean.grad, 0.05 * OUTPUT.static.mean)
     torch.testing.assert_close(output.dynamic.mean.grad, 0.05 * (OUTPUT.dynamic.mean - OUTPUT.prior.mean))
+
+
+def test_posterior_means_are_handed_on_for_the_count_of_active_units() -> None:
+    found = losses()
+    assert found.static is OUTPUT.static.mean
+    assert found.dynamic is OUTPUT.dynamic.mean
