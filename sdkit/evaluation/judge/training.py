@@ -23,7 +23,6 @@ from sdkit.evaluation.judge.classifier import (
 )
 from sdkit.evaluation.stage import stage
 from sdkit.runtime.errors import ConfigError
-
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import SPLITS, Indices, SequenceFile
 from sdkit.training.data import Batches, equal_lengths, split_indices
