@@ -25,7 +25,7 @@ def evaluate(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained run, or the graphs of a bundle, with all that the labels allow."""
+    """Measure a trained run, or the graphs of a bundle, with all that the method and the labels allow."""
     import sdkit
 
     results = sdkit.evaluate(
@@ -62,3 +62,5 @@ def _table(results: dict[str, Any]) -> None:
         table.add_row(line.section if line.section != section else "", line.figure, line.value, line.beside)
         section = line.section
     out.print(table)
+    for name, reason in results["skipped"].items():
+        out.print(f"{name}: skipped, {reason}", markup=False)

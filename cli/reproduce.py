@@ -65,7 +65,10 @@ def _show(result: "TableResult", part: "PartResult") -> None:
 
     from sdkit.experiments.reproduce import COSTS
 
-    columns = [*[name for name in part.columns if name not in COSTS][:MAIN], *list(COSTS)[:2]]
+    columns = [
+        *[name for name in part.columns if name not in COSTS][:MAIN],
+        *[name for name in list(COSTS)[:2] if name in part.columns],
+    ]
     counts = ", ".join(f"{count} {name}" for name, count in part.counts.items())
     seeds = len(result.seeds)
     table = Table(title=f"{result.title}: {part.data} ({counts}), {seeds} seed{'s' * (seeds > 1)}")

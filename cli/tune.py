@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Json, Variant
+from sdkit.cli.options import Json, Method, Variant
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sdkit.experiments.tune import Study, Trial
+    from sdkit.experiments.tuning.result import Study, Trial
 
-OPTIONS = ("data", "trials", "objective", "study", "timeout", "preset", "variant", "device", "reporter")
+OPTIONS = ("data", "trials", "objective", "study", "timeout", "method", "preset", "variant", "device", "reporter")
 """Arguments of `sdkit.tune` that are no settings."""
 INTERRUPTED = 130
 
@@ -28,20 +28,25 @@ def tune(
     ] = None,
     objective: Annotated[
         Literal["elbo", "reconstruction", "loss"],
-        typer.Option(help="On the validation split; reconstruction needs beta set, loss alpha and beta."),
+        typer.Option(
+            help="What trials are compared by, on the validation split; reconstruction and loss need every "
+            "weight of the loss set."
+        ),
     ] = "elbo",
+    method: Method = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from, as for train.")] = None,
     variant: Variant = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting that is not searched, such as beta=0.1; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="A setting that is not searched, such as batch_size=64; repeatable."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every trial.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the search and of every trial.")] = None,
     study: Annotated[Path | None, typer.Option(help="Study file; runs/tune/NAME.db by default.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which no further trial begins.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Search alpha, beta, learning rate and widths on the validation split."""
+    """Search a method's settings and the learning rate on the validation split."""
     import sdkit
     from sdkit.training.config import parse_override
 
@@ -51,8 +56,8 @@ def tune(
             raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit tune --help`")
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     found = sdkit.tune(
-        data, trials=trials, objective=objective, study=study, timeout=timeout, preset=preset, variant=variant,
-        device=device, reporter=reporter(), **overrides,
+        data, trials=trials, objective=objective, study=study, timeout=timeout, method=method,
+        preset=preset, variant=variant, device=device, reporter=reporter(), **overrides,
     )  # fmt: skip
     if as_json:
         print_json(_figures(found))
@@ -80,7 +85,7 @@ def _table(study: "Study") -> "Table":
     from rich import box
     from rich.table import Table
 
-    from sdkit.experiments.tune import OBJECTIVES
+    from sdkit.experiments.tuning.objectives import OBJECTIVES
 
     names = {"learning_rate": "lr", "static_size": "S", "dynamic_size": "D"}
     searched = list(dict.fromkeys(name for trial in study.trials for name in trial.settings))
@@ -100,7 +105,10 @@ def _table(study: "Study") -> "Table":
 
 
 def _row(trial: "Trial", searched: list[str], *, best: bool) -> list[str]:
+    from sdkit.experiments.tuning.space import shown
+
     value = "" if trial.value is None else f"{trial.value:.6g}"
-    active = "" if trial.active_static is None else f"{trial.active_static} / {trial.active_dynamic}"
-    found = [f"{trial.settings[name]:g}" if name in trial.settings else "" for name in searched]
+    units = (trial.active_static, trial.active_dynamic)
+    active = "" if units == (None, None) else " / ".join("-" if unit is None else str(unit) for unit in units)
+    found = [shown(trial.settings[name]) if name in trial.settings else "" for name in searched]
     return [f"{'* ' if best else ''}{trial.number}", trial.state, value, str(trial.epochs), *found, active]

@@ -28,6 +28,29 @@ class Purpose(IntEnum):
     DYNAMIC_POSTERIOR = 3
 
 
+class Draw(IntEnum):
+    """What a choice at random is for: the second half of a NumPy generator's seed (`generator`).
+
+    The order of training epoch e comes from the pair (seed, e), which these numbers do not keep apart from.
+    """
+
+    HOLD_OUT = 1
+    """Validation sequences held out of a training split."""
+    PAIRS = 2
+    """Partners in the swaps that a judge sees."""
+    PARTNERS = 3
+    """Partners whose codes are compared."""
+    SEQUENCES = 4
+    """Sequences of a split too large to look at whole."""
+    POINTS = 6
+    """Sequences on a map."""
+
+
+def generator(seed: int, draw: Draw) -> np.random.Generator:
+    """Return the generator of a choice."""
+    return np.random.default_rng([seed, draw])
+
+
 def standard_normal(seed: int, purpose: Purpose, first: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return noise of `shape` (B, ...) for the sequences first, first + 1, ...
 

@@ -7,6 +7,7 @@ attribute `classes`), which are read as they are; ours add attributes that say w
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,7 +137,11 @@ class SequenceFile(LazyFile):
         return int(np.prod(self.data.shape)) * int(self.data.dtype.itemsize)
 
     def labels(self) -> Indices | None:
-        """Return (N, L) class indices, or None."""
+        """Return (N, L) class indices, or None; they are read once."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> Indices | None:
         return self.whole_numbers("labels", 2)
 
     def lengths(self) -> Indices | None:

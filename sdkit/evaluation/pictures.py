@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdkit.evaluation.codes.encoded import encode_file, label_column, targets_of
-from sdkit.evaluation.judge.classifier import stage
+from sdkit.evaluation.base import BOTH_CODES
+from sdkit.evaluation.codes.encoded import encode_file
+from sdkit.evaluation.data import label_column, targets_of
+from sdkit.evaluation.stage import stage
 from sdkit.figures.axis_scales import read_scales
 from sdkit.figures.confusion import confusion_figure
 from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
@@ -18,6 +20,7 @@ from sdkit.figures.style import save
 from sdkit.figures.trajectories import trajectories
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
+from sdkit.runtime.noise import Draw, generator
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
@@ -64,9 +67,12 @@ def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: i
     note = f"{file.meta.name or file.path.stem}, test split; {results['subject']['path']}."
     codes, lengths = encode_file(verbs, file, index), file.lengths()
     lengths = None if lengths is None else lengths[index]
-    if len(index) >= FEWEST:
+    split_in_two = BOTH_CODES in verbs.abilities.verbs
+    if len(index) >= FEWEST and split_in_two:
         yield "codes.png", static_against_dynamic(codes.static, codes.dynamic, seed=seed, note=note)
     for factor in file.factors:
+        if factor.kind == "static" and not split_in_two:
+            continue
         if 2 <= len(factor.values) <= MOST_VALUES and len(index) >= FEWEST:
             labels = label_column(file, factor.name)[index]
             read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
@@ -114,11 +120,14 @@ def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: 
     if element.kind == "image" and not element.drawable:
         return
     half = len(x) // 2
-    if half:
+    if half and "swap" not in verbs.abilities.refusals:
         a, b = x[:half], x[half : 2 * half]
         ab, ba = (element.cast(part) for part in verbs.swap(a, b))
         yield "swap.png", draw_swap(a, b, ab, ba, element, scales=scales, note=note)
-    made = element.cast(verbs.generate(ROWS, x.shape[1], seed=seed))
+    if "generate" in verbs.abilities.refusals:
+        return
+    steps = min(x.shape[1], verbs.abilities.max_steps or x.shape[1])
+    made = element.cast(verbs.generate(ROWS, steps, seed=seed))
     text = f"Both codes drawn from the prior with seed {seed}. {note}"
     yield "generated.png", draw_rows([(str(i), y) for i, y in enumerate(made)], element, scales=scales, note=text)
     if element.kind == "image":
@@ -181,4 +190,4 @@ def _has(file: SequenceFile, factor: str) -> bool:
 def _some(index: Indices, most: int, seed: int) -> Indices:
     if len(index) <= most:
         return index
-    return np.sort(np.random.default_rng([seed, 6]).choice(index, most, replace=False))
+    return np.sort(generator(seed, Draw.POINTS).choice(index, most, replace=False))

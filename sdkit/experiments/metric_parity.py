@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sdkit.evaluation.codes.encoded import Parts, check_element, parts_of
+from sdkit.evaluation.base import JUDGES
+from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.tasks import tasks_of
 from sdkit.evaluation.judge import generation
-from sdkit.evaluation.judge.classifier import find_judge
+from sdkit.evaluation.judge.scores import unjudged
+from sdkit.evaluation.judge.training import find_judge
 from sdkit.export.proof.parity import Metric
 from sdkit.runtime.errors import ConfigError, MissingFileError
-from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.run import find_run
-
-JUDGES = RUNS / "judges"
 
 
 def metrics_of(
@@ -26,6 +26,7 @@ def metrics_of(
     judges: Path = JUDGES,
     repeats: int = 1,
     seed: int = 0,
+    device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Callable[[Verbs, Verbs], dict[str, Metric]]:
     """Return what `export_bundle` takes as `metrics`, after checking that a run's data have labels to judge by.
@@ -36,7 +37,8 @@ def metrics_of(
         judges: folder of judges; one is trained where none fits.
         repeats: draws of codes that are sampled.
         seed: of draws and heads.
-        reporter: is told how it goes.
+        device: where the judge runs.
+        reporter: shows how it goes.
 
     Raises:
         MissingFileError: no run, or data that are gone.
@@ -53,11 +55,18 @@ def metrics_of(
     if not _judged(file) and not tasks_of(file, parts)[0]:
         raise ConfigError(f"{path} has no labels or targets that an evaluation could compare; leave out --metrics")
     figures = partial(
-        _figures, file=file, parts=parts, repeats=repeats, seed=seed, judges=judges, reporter=reporter or Quiet()
+        _figures,
+        file=file,
+        parts=parts,
+        repeats=repeats,
+        seed=seed,
+        judges=judges,
+        device=device,
+        reporter=reporter or Quiet(),
     )
 
     def compare(candidate: Verbs, reference: Verbs) -> dict[str, Metric]:
-        check_element(reference, file)
+        file.require(reference.element)
         found, wanted = figures(candidate), figures(reference)
         return {name: Metric(value, wanted[name]) for name, value in found.items() if name in wanted}
 
@@ -65,26 +74,35 @@ def metrics_of(
 
 
 def _judged(file: SequenceFile) -> bool:
-    return bool(file.factors) and file.element.kind == "image"
+    return bool(file.factors) and file.element.traits.pictorial
 
 
 def _figures(
-    verbs: Verbs, *, file: SequenceFile, parts: Parts, repeats: int, seed: int, judges: Path, reporter: Reporter
+    verbs: Verbs,
+    *,
+    file: SequenceFile,
+    parts: Parts,
+    repeats: int,
+    seed: int,
+    judges: Path,
+    device: str,
+    reporter: Reporter,
 ) -> dict[str, float]:
     """Return the figures of the test split: accuracies of the judge on what is kept, and those of every task."""
     found: dict[str, float] = {}
     if _judged(file):
-        judge = find_judge(file, folder=judges, reporter=reporter)
-        protocols = (
+        judge = find_judge(file, folder=judges, device=device, reporter=reporter)
+        missing = unjudged(verbs, file)
+        draws: dict[str, Any] = {"repeats": repeats, "seed": seed, "reporter": reporter}
+        resampled = {"dynamic_kept": generation.dynamic_kept, "static_kept": generation.static_kept}
+        for scores in (
             generation.reconstruction(verbs, judge, file, reporter=reporter),
-            generation.dynamic_kept(verbs, judge, file, repeats=repeats, seed=seed, reporter=reporter),
-            generation.static_kept(verbs, judge, file, repeats=repeats, seed=seed, reporter=reporter),
-        )
-        for scores in protocols:
+            *(make(verbs, judge, file, **draws) for name, make in resampled.items() if name not in missing),
+        ):
             kept = {name: factor for name, factor in scores.factors.items() if factor.kept}
             title = scores.protocol.replace("_", " ")
             found |= {f"judge accuracy of {name}, {title}": factor.accuracy.mean for name, factor in kept.items()}
     for task in tasks_of(file, parts)[0]:
-        figures = task.run(verbs, file, parts, seed=seed, reporter=reporter).figures
+        figures = task.run(verbs, file, parts, seed=seed, device=device, reporter=reporter).figures
         found |= {f"{task.metrics.get(name, name)} of {task.name}": value for name, value in figures.items()}
     return found

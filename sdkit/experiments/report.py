@@ -2,7 +2,7 @@
 
 import json
 
-from sdkit.evaluation.evaluate import plain
+from sdkit.evaluation.plain import plain
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 
 KINDS = {"baseline": "without a model", "control": "controls", "model": "models"}
@@ -65,8 +65,8 @@ def _intervals(part: PartResult) -> list[str]:
 
 
 def _settings(row: RowResult) -> str:
-    names = ("variant", "epochs", "alpha", "beta", "likelihood", "learning_rate", "batch_size")
-    model = row.settings["model"]
-    parts = [f"{name} {row.settings[name]}" for name in names]
-    parts += [f"{name} {model[name]}" for name in ("static_size", "dynamic_size", "hidden_size", "subtract", "anchor")]
-    return f"- {row.title}: {', '.join(parts)}; {row.minutes:.1f} minutes of training in all."
+    """Return the line of a model's settings: those that are not at the default of its method's variant."""
+    variant = f", variant {row.settings['variant']}" if row.settings["variant"] else ""
+    changed = "".join(f", {name} {value}" for name, value in row.settings["changed"].items())
+    about = f"method {row.settings['method']}{variant}, epochs {row.settings['epochs']}{changed}"
+    return f"- {row.title}: {about}; {row.minutes:.1f} minutes of training in all."

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from sdkit.data import make_dataset
-from sdkit.evaluation.codes.encoded import Parts, parts_of
-from sdkit.evaluation.codes.leakage import LeakageTask
-from sdkit.evaluation.downstream.tasks import Task
-from sdkit.evaluation.evaluate import plain
-from sdkit.evaluation.judge.scores import JudgeTask
+from sdkit.evaluation.data import Parts, parts_of
+from sdkit.evaluation.downstream.tasks import TableTask
 from sdkit.evaluation.likelihood import likelihood
+from sdkit.evaluation.plain import plain
 from sdkit.experiments.report import as_json, as_markdown
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
-from sdkit.methods.dbse.model import SplitModel
+from sdkit.methods.base import Batch, Method
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import sha256
 from sdkit.runtime.errors import ConfigError, MissingFileError
@@ -34,12 +33,17 @@ from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.output import replacing
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.version import __version__
+from sdkit.training.config import plan
+from sdkit.training.data import equal_lengths
 from sdkit.training.run import Run, RunConfig
 
 RESULTS = RUNS / "reproduce"
 DATA = RUNS / "data"
-COSTS = {"kl_static": "KL_s", "kl_dynamic": "KL_d", "nll_value": "NLL a value"}
-"""Figures of the model itself that stand in every table, since a collapsed code hides behind its means."""
+COSTS = {"static_divergence": "KL_s", "dynamic_divergence": "KL_d", "nll_value": "NLL a value"}
+"""Figures of the model itself that stand in every table, since a collapsed code hides behind its means; a method has
+those that its terms give."""
+KEPT_VERSION = 2
+"""Version of the figures that are kept; those of another are measured again."""
 
 
 def reproduce(
@@ -64,7 +68,7 @@ def reproduce(
         rows: names of models to run (`ROWS`); the table's own when None.
         only: one of the table's data sets.
         device: as in `train`.
-        reporter: is told how it goes.
+        reporter: shows how it goes.
 
     Raises:
         ConfigError: an unknown table, row or data set, or fewer than one seed.
@@ -144,7 +148,7 @@ class _Maker:
         found: dict[str, RowResult] = {}
         for seed in seeds:
             path = RESULTS / "baselines" / f"{self.part.data}-{self.part.task.name}-s{seed}.json"
-            measure = partial(self.part.task.baselines, self.file, self.parts, seed=seed, reporter=self.reporter)
+            measure = partial(self.part.task.baselines, self.file, self.parts, **self._options(seed))
             for title, figures in self._kept(path, seed, "none", measure).items():
                 found.setdefault(title, RowResult(title, "baseline")).add(figures)
         return list(found.values())
@@ -155,7 +159,7 @@ class _Maker:
         for seed in seeds:
             run = self._run(row, seed)
             path = run.path / "figures" / f"{self.part.task.name}-untrained.json"
-            measure = partial(self._measure, partial(_untrained_model, run.config), seed)
+            measure = partial(self._measure, partial(self._untrained_model, run.config), seed)
             result.add(self._kept(path, seed, "initial", measure)["figures"])
         return result
 
@@ -171,20 +175,41 @@ class _Maker:
             result.minutes += sum(m["seconds"] for m in run.metrics()) / 60
             if seed == seeds[0]:
                 result.intervals = found["intervals"]
-                config = msgspec.to_builtins(run.config)
-                result.settings = {"variant": row.variant, **config["train"], "model": config["model"]}
+                result.settings = self._settings(row, run.config)
         return result
+
+    def _settings(self, row: Row, config: RunConfig) -> dict[str, Any]:
+        """Return a row's settings, whole and as they differ from the defaults of its method's variant."""
+        usual = plan(self.file.element, method=row.method, variant=row.variant)
+        train = msgspec.to_builtins(config.train)
+        now, defaults = {**config.settings, **train}, msgspec.to_builtins([usual.settings, usual.train])
+        changed = {name: value for name, value in now.items() if value != {**defaults[0], **defaults[1]}[name]}
+        return {
+            "method": row.method,
+            "variant": row.variant or usual.variant,
+            "epochs": config.train.epochs,
+            "changed": {name: value for name, value in changed.items() if name not in ("epochs", "seed")},
+            "train": train,
+            "settings": config.settings,
+        }
 
     def _run(self, row: Row, seed: int) -> Run:
         overrides = {**row.overrides, "seed": seed, **({} if self.epochs is None else {"epochs": self.epochs})}
         return ensure_run(
-            self.file, row.name, variant=row.variant, overrides=overrides, device=self.device, reporter=self.reporter
+            self.file,
+            row.name,
+            method=row.method,
+            variant=row.variant,
+            overrides=overrides,
+            device=self.device,
+            reporter=self.reporter,
         )
 
     def _kept(self, path: Path, seed: int, weights: str, measure: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return what was measured before with the same weights, data, task and seed, or else measure and keep it."""
         key = {
             "sdkit": __version__,
+            "figures": KEPT_VERSION,
             "task": plain(self.part.task),
             "weights": weights,
             "data": str(self.file.path),
@@ -201,24 +226,31 @@ class _Maker:
             temporary.write_text(json.dumps({"key": key, "found": found}, indent=1) + "\n", "utf-8")
         return found
 
-    def _measure(self, load: Callable[[], SplitModel], seed: int) -> dict[str, Any]:
+    def _measure(self, load: Callable[[], Method], seed: int) -> dict[str, Any]:
         """Return the figures of a model, and how far the test split could have moved the main ones."""
         model = load()
-        found = self.part.task.run(verbs(model), self.file, self.parts, seed=seed, reporter=self.reporter)
+        found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
         costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
-        figures = {
-            "kl_static": costs.kl_static,
-            "kl_dynamic": costs.kl_dynamic,
-            "nll_value": (costs.nll + costs.nll_anchor) / costs.values,
-        }
+        figures = {name: value for name in COSTS if (value := getattr(costs, name)) is not None}
         return {"figures": {**found.figures, **figures}, "intervals": plain(found.intervals)}
 
+    def _options(self, seed: int) -> dict[str, Any]:
+        return {"seed": seed, "device": self.device, "reporter": self.reporter}
 
-def _untrained_model(config: RunConfig) -> SplitModel:
-    """Return the model that a run's training starts from."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.train.seed)
-        return SplitModel(config.model).eval()
+    def _untrained_model(self, config: RunConfig) -> Method:
+        """Return the model that a run's training starts from, completed as after a training."""
+        with torch.random.fork_rng():
+            torch.manual_seed(config.train.seed)
+            model = config.plan.build(config.facts).eval()
+        if model.finishes():
+            with torch.no_grad():
+                model.finish(self._batches(config.train.batch_size))
+        return model
+
+    def _batches(self, size: int) -> Iterator[Batch]:
+        index = self.parts.train
+        for rows, x in equal_lengths(self.file, index, size):
+            yield Batch(torch.from_numpy(x), torch.from_numpy(np.searchsorted(index, rows)))
 
 
 def _files(
@@ -246,7 +278,7 @@ def _files(
     return files, skipped
 
 
-def _columns(task: Task | JudgeTask | LeakageTask, rows: list[RowResult]) -> dict[str, str]:
+def _columns(task: TableTask, rows: list[RowResult]) -> dict[str, str]:
     """Return the titles of the figures that some row has, by name, in the task's order."""
     there = dict.fromkeys(name for row in rows for name in row.values)
     others = {name: name for name in there if name not in task.metrics and name not in COSTS}

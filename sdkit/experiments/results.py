@@ -23,8 +23,9 @@ class RowResult:
     """Bootstrap over the test split, of the first seed."""
     runs: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    """Of a model: method, variant, epochs, all settings, and under `changed` those that are not at their default."""
     minutes: float = 0.0
-    """Of training, all seeds together."""
+    """Minutes of training, all seeds together."""
     printed: Mapping[str, str] = field(default_factory=dict)
     """What the paper prints."""
 

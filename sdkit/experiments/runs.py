@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
+from sdkit import methods
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUN_FILE, RUNS
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
-from sdkit.training.config import TrainConfig, settings
+from sdkit.training.config import TrainConfig, plan
 from sdkit.training.data import split_indices
 from sdkit.training.launch import resume, start
 from sdkit.training.run import Run, RunConfig
@@ -21,6 +22,7 @@ def ensure_run(
     file: SequenceFile,
     row: str,
     *,
+    method: str = methods.DEFAULT,
     variant: str,
     overrides: dict[str, Any],
     device: str,
@@ -34,20 +36,22 @@ def ensure_run(
     Args:
         file: training data.
         row: name of the row, such as `no-sub`.
-        variant: `paper`, `release`, ...
+        method: name of the method.
+        variant: one of the method's; empty for its own choice.
         overrides: settings changed, with `seed` and perhaps `epochs`.
         device: as in `train`.
-        reporter: is told how it goes.
+        reporter: shows how it goes.
 
     Raises:
         ConfigError: the folder holds more epochs than are asked for, no complete epoch, or a run of other data.
     """
     preset = default_preset(file)
-    model, train = settings(file.element, preset_name=preset, variant=variant, overrides=overrides)
-    name = run_name(file, row, [changed(model), changed(_shared(train))], train.seed)
+    found = plan(file.element, method=method, preset_name=preset, variant=variant, overrides=overrides)
+    train = found.train
+    name = run_name(file, row, [method, changed(found.settings), changed(_shared(train))], train.seed)
     folder = RUNS / name
     if not folder.exists():
-        return start(file, model, train, name=name, preset=preset or "", device=device, reporter=reporter)
+        return start(file, found, name=name, preset=preset or "", device=device, reporter=reporter)
     run = Run(folder)
     done = len(run.metrics())
     if done == 0 or not (folder / RUN_FILE).is_file():

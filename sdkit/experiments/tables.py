@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sdkit import methods
 from sdkit.evaluation.codes.leakage import LeakageTask
-from sdkit.evaluation.downstream.tasks import Task
+from sdkit.evaluation.downstream.tasks import TableTask, Task
 from sdkit.evaluation.judge.scores import JudgeTask
 
 PAPER_MODEL = "paper"
@@ -15,13 +16,15 @@ Printed = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A model of a table: a variant with some settings changed."""
+    """A model of a table: a method's variant with some settings changed."""
 
     name: str
-    """In folder names and on the command line."""
+    """Word for folder names and the command line."""
     title: str
     variant: str = PAPER_MODEL
+    """Variant of the method; empty for the method's own choice."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    method: str = methods.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class Part:
 
     data: str
     """Name of the data set."""
-    task: Task | JudgeTask | LeakageTask
+    task: TableTask
     rows: tuple[str, ...]
     """Names of `ROWS`."""
     printed: Mapping[str, Printed] = field(default_factory=dict)
-    """By row."""
+    """Printed figures by row."""
     notes: tuple[str, ...] = ()
 
 

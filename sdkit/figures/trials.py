@@ -130,14 +130,15 @@ def _over_setting(
 ) -> None:
     axes.set_title(name.replace("_", " "), fontsize=TEXT_SIZE, color=INK)
     drawn = [trial for trial in trials if name in trial.settings]
-    values = [float(trial.settings[name]) for trial in drawn]
+    values = [trial.settings[name] for trial in drawn]
     if logarithmic:
         axes.set_xscale("log")
-        _points(axes, drawn, values, best)
+        _points(axes, drawn, [float(value) for value in values], best)
         return
-    choices = sorted(set(values))
+    numbers = all(isinstance(value, int | float) for value in values)
+    choices = sorted(set(values), key=float if numbers else str)
     _points(axes, drawn, [float(choices.index(value)) for value in values], best)
-    axes.set_xticks(range(len(choices)), [f"{value:g}" for value in choices])
+    axes.set_xticks(range(len(choices)), [f"{value:g}" if numbers else str(value) for value in choices])
     axes.set_xlim(-0.5, len(choices) - 0.5)
 
 

@@ -7,7 +7,7 @@ and every host know no method by name.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -237,6 +237,11 @@ class Method(nn.Module, ABC):
         """Return the settings that `sdkit tune` searches, besides the learning rate."""
         sizes = Choice(elements.code_sizes(element.kind))
         return {name: sizes for name in ("static_size", "dynamic_size") if name in cls.Settings.__struct_fields__}
+
+    @classmethod
+    def superseded(cls, given: Collection[str]) -> frozenset[str]:
+        """Return the settings of a search that have no effect where settings of these names are given."""
+        return frozenset()
 
     @classmethod
     def term_of(cls, code: Code) -> str | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sdkit.methods.base import Batch
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.noise import Draw, generator
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
 
@@ -35,7 +36,7 @@ def split_indices(file: SequenceFile, val_fraction: float, seed: int) -> tuple[I
     if val is not None and len(val):
         return train, val
     groups = _identities(file)[train]
-    names = np.random.default_rng([seed, 1]).permutation(np.unique(groups))
+    names = generator(seed, Draw.HOLD_OUT).permutation(np.unique(groups))
     held = names[: round(val_fraction * len(names))]
     chosen = np.isin(groups, held)
     if chosen.all():

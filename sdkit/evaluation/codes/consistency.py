@@ -10,20 +10,22 @@ Every function works on at most `limit` sequences of a split, chosen at random b
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sdkit.evaluation.judge.classifier import split_rows, stage
+from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs
+from sdkit.evaluation.data import split_rows
 from sdkit.evaluation.judge.swapping import partners
+from sdkit.evaluation.stage import stage
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.noise import Draw, generator
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
-from sdkit.training.active_units import active_units
 from sdkit.training.data import equal_lengths
 
 LIMIT = 512
@@ -72,21 +74,6 @@ class StaticStability:
     dynamic codes, the mean over sequences; start 0 is the reference."""
 
 
-@dataclass(frozen=True)
-class CodeUse:
-    """How much the codes carry."""
-
-    sequences: int
-    active_static: int
-    """Of the S static units, those whose mean varies over sequences by more than 0.01 (Burda et al. 2016)."""
-    static_size: int
-    active_dynamic: int
-    """Of the D dynamic units, those whose mean varies over sequences and steps by more than 0.01."""
-    dynamic_size: int
-    kl_static: float
-    """KL[q(s | x) || N(0, I)] in nats a sequence: an upper bound of what s says about the sequence."""
-
-
 def swap_consistency(
     verbs: Verbs,
     file: SequenceFile,
@@ -107,8 +94,8 @@ def swap_consistency(
     """
     moved: dict[str, list[Distances]] = {"static": [], "dynamic": [], "twice": []}
     apart: dict[str, list[Distances]] = {"static": [], "dynamic": [], "twice": []}
-    self_swap, rng = 0.0, np.random.default_rng([seed, 3])
-    for x in _sequences(file, split, seed, limit, "swapping and encoding again", reporter):
+    self_swap, rng = 0.0, generator(seed, Draw.PARTNERS)
+    for x in some_sequences(file, split, seed, limit, "swapping and encoding again", reporter):
         if len(x) < 2:
             continue
         partner = partners(len(x), rng)
@@ -143,10 +130,10 @@ def static_stability(
 ) -> StaticStability:
     """Read the static code from every sub-sequence of `window` steps and compare the codes of each sequence.
 
-    The model reads its static code from one element, the anchor, so another start is another anchor: stability over
-    time and sensitivity to the choice of the anchor are one thing. Within and between come from a one-way analysis of
-    variance, summed over the units of the code. The error by start decodes each of these codes with the dynamic codes
-    of the whole sequence.
+    Of a model that reads its static code from one element this tells at once how stable the code is over time and how
+    much it depends on the choice of the element. Within and between come from a one-way analysis of variance, summed
+    over the units of the code. The error by start decodes each of these codes with the dynamic codes of the whole
+    sequence.
 
     Raises:
         ConfigError: no such split, window < 2 or longer than the file's sequences, or limit < 2.
@@ -157,7 +144,7 @@ def static_stability(
     codes: list[NDArray[np.float64]] = []
     drift: list[list[Distances]] = [[] for _ in range(file.steps - window + 1)]
     errors: list[list[Distances]] = [[] for _ in drift]
-    for x in _sequences(file, split, seed, limit, "reading the static code at other starts", reporter):
+    for x in some_sequences(file, split, seed, limit, "reading the static code at other starts", reporter):
         starts = range(x.shape[1] - window + 1)
         read = [verbs.encode(np.ascontiguousarray(x[:, t : t + window])).static for t in starts]
         if not read:
@@ -170,7 +157,7 @@ def static_stability(
     if len(codes) < 2:
         raise DataError(f"{file.path}: split '{split}' has fewer than two sequences of {window} steps")
     first = np.stack([group[0] for group in codes])
-    apart = _code_distance(first[partners(len(first), np.random.default_rng([seed, 3]))], first).mean()
+    apart = _code_distance(first[partners(len(first), generator(seed, Draw.PARTNERS))], first).mean()
     within, between = _variances(codes)
     return StaticStability(
         sequences=len(codes),
@@ -183,44 +170,44 @@ def static_stability(
     )
 
 
-def code_use(
-    verbs: Verbs,
-    file: SequenceFile,
-    split: str = "test",
-    *,
-    seed: int = 0,
-    limit: int = LIMIT,
-    reporter: Reporter | None = None,
-) -> CodeUse:
-    """Count active units and measure the divergence of the static posterior from its prior.
+class SwapConsistencyProtocol(EvaluationProtocol):
+    """Swaps that are encoded again."""
 
-    Raises:
-        ConfigError: no such split, or limit < 2.
-        DataError: an empty split.
-    """
-    static, dynamic, kl = [], [], []
-    for x in _sequences(file, split, seed, limit, "measuring the codes", reporter):
-        for start in range(0, len(x), verbs.batch_size):
-            features = verbs.backend.run("encoder", {"x": x[start : start + verbs.batch_size]})["features"]
-            posterior = verbs.backend.run("static", {"features": features})
-            inputs = {"features": features, "static_hidden": posterior["static_hidden"]}
-            means = verbs.backend.run("dynamic", inputs)["dynamic_mean"]
-            mean, std = (posterior[name].astype(np.float64) for name in ("static_mean", "static_std"))
-            kl.append((0.5 * (mean**2 + std**2 - 1.0) - np.log(std)).sum(1))
-            static.append(mean)
-            dynamic.append(means.reshape(-1, means.shape[-1]).astype(np.float64))
-    s, d = np.concatenate(static), np.concatenate(dynamic)
-    return CodeUse(
-        sequences=len(s),
-        active_static=active_units(torch.from_numpy(s)),
-        static_size=s.shape[1],
-        active_dynamic=active_units(torch.from_numpy(d)),
-        dynamic_size=d.shape[1],
-        kl_static=float(np.concatenate(kl).mean()),
-    )
+    name, section, part = "consistency of swaps", "consistency", "swaps"
+    needs = Needs(verbs=(BOTH_CODES,))
+
+    def run(self, case: Case) -> SwapConsistency:
+        """Swap pairs of the test split."""
+        return swap_consistency(case.verbs, case.file, seed=case.seed, reporter=case.reporter)
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield relative distances."""
+        scale = "0 perfect, 1 as far as another sequence"
+        for figure, value in (
+            ("static code of an encoded swap", found["static"]),
+            ("dynamic codes of an encoded swap", found["dynamic"]),
+            ("swapped twice against reconstruction", found["twice"]),
+        ):
+            yield Line(self.section, figure, _relative(value), scale)
 
 
-def _sequences(
+class StaticStabilityProtocol(EvaluationProtocol):
+    """The static code read at other starts."""
+
+    name, section, part = "consistency of the static code", "consistency", "static"
+    needs = Needs(verbs=(BOTH_CODES,))
+
+    def run(self, case: Case) -> StaticStability:
+        """Read sub-sequences of the test split."""
+        return static_stability(case.verbs, case.file, seed=case.seed, reporter=case.reporter)
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield the intraclass correlation."""
+        value = _relative(found["intraclass_correlation"])
+        yield Line(self.section, "static code over starts (ICC)", value, "1 constant")
+
+
+def some_sequences(
     file: SequenceFile, split: str | None, seed: int, limit: int, what: str, reporter: Reporter | None
 ) -> Iterator[Array]:
     """Yield at most `limit` sequences of a split, all of one length (B, T, *element) at a time."""
@@ -228,7 +215,7 @@ def _sequences(
         raise ConfigError(f"limit = {limit}; two sequences are the least that can be compared")
     index = split_rows(file, split)
     if len(index) > limit:
-        index = np.sort(np.random.default_rng([seed, 4]).choice(index, limit, replace=False))
+        index = np.sort(generator(seed, Draw.SEQUENCES).choice(index, limit, replace=False))
     with stage(reporter, what, len(index)) as told:
         for rows, x in equal_lengths(file, index, limit):
             yield x
@@ -250,6 +237,10 @@ def _data_distance(a: Array, b: Array) -> Distances:
     difference = np.abs(a - b).reshape(len(a), -1)
     seen = (~np.isnan(difference)).sum(1)
     return np.asarray(np.nansum(difference, 1, dtype=np.float64) / np.maximum(seen, 1))
+
+
+def _relative(value: float | None) -> str:
+    return "none: the codes never differ" if value is None else f"{value:.3f}"
 
 
 def _mean(parts: list[Distances]) -> float:

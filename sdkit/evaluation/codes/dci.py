@@ -6,13 +6,16 @@ static and the dynamic kind may spread a factor over several dimensions of the r
 importance that lies in s is given too: near 1 for static factors and near 0 for dynamic ones in a clean split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from sdkit.evaluation.base import Case, EvaluationProtocol, Line, Needs, number
+from sdkit.evaluation.codes.encoded import codes_of
 from sdkit.evaluation.codes.probes import pool, unusable
+from sdkit.evaluation.data import label_table
 from sdkit.evaluation.downstream.splits import Floats, Ints, Split
 from sdkit.runtime.errors import DataError
 
@@ -91,6 +94,29 @@ def dci(
     )
 
 
+class DCIProtocol(EvaluationProtocol):
+    """The three scores over all factors that can be learnt."""
+
+    name = section = "dci"
+    needs = Needs(verbs=("encode",), factors=1)
+
+    def unmet(self, case: Case) -> str:
+        """Return why there are no scores: they compare factors, so that two must be learnable."""
+        return super().unmet(case) or ("" if len(_usable(case)) > 1 else "fewer than two factors can be learnt")
+
+    def run(self, case: Case) -> DCI:
+        """Fit on the codes of the training split and score those of the test split."""
+        coded, columns = codes_of(case), _usable(case)
+        train, test = (labels[:, columns] for labels in _labels(case))
+        names = [case.file.factors[i].name for i in columns]
+        return dci(coded.splits[0], coded.splits[2], train, test, names, seed=case.seed)
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield the three scores."""
+        for name in ("disentanglement", "completeness", "informativeness"):
+            yield Line("DCI", name, number(found[name]), "1 is best")
+
+
 def disentanglement(importances: Floats) -> float:
     """Return the disentanglement of importances (P, K); dimensions that serve nothing do not count."""
     weight = importances.sum(1)
@@ -101,6 +127,18 @@ def disentanglement(importances: Floats) -> float:
 def completeness(importances: Floats) -> float:
     """Return the completeness of importances (P, K), factors weighted alike."""
     return float((1 - _entropy(importances.T)).mean())
+
+
+def _labels(case: Case) -> tuple[Ints, Ints]:
+    """Return the labels (N, K) of the training and the test split."""
+    parts, factors = case.parts, case.file.factors
+    return label_table(case.file, parts.train, factors), label_table(case.file, parts.test, factors)
+
+
+def _usable(case: Case) -> list[int]:
+    """Return the columns of the factors that can be learnt."""
+    train, test = _labels(case)
+    return [i for i in range(train.shape[1]) if not unusable(train[:, i], test[:, i])]
 
 
 def _entropy(importances: Floats) -> Floats:

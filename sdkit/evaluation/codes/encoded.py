@@ -1,50 +1,23 @@
 """Codes of a labelled file, split by split, as predictors, probes and verification take them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sdkit.evaluation.base import Case
+from sdkit.evaluation.data import Parts, label_column, targets_of
 from sdkit.evaluation.downstream.baselines import Series
 from sdkit.evaluation.downstream.splits import Split
-from sdkit.evaluation.judge.classifier import stage
+from sdkit.evaluation.stage import stage
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.errors import DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
-from sdkit.training.data import equal_lengths, split_indices
+from sdkit.training.data import equal_lengths
 
 PARTS = ("train", "val", "test")
-
-
-class Parts(NamedTuple):
-    """Indices of the three parts of a file; nobody is in two of them."""
-
-    train: Indices
-    val: Indices
-    test: Indices
-
-
-def parts_of(file: SequenceFile, *, val_fraction: float = 0.05, seed: int = 0) -> Parts:
-    """Return training, validation and test indices; without a validation split the share that training holds out.
-
-    Raises:
-        ConfigError: the file has no test split, or nothing is left to validate on.
-    """
-    test = file.split("test")
-    if test is None or len(test) == 0:
-        raise ConfigError(f"{file.path} has no test split, or an empty one; evaluation is on sequences held out for it")
-    train, val = split_indices(file, val_fraction, seed)
-    if len(val) == 0:
-        raise ConfigError(
-            f"{file.path} has no validation split, and val_fraction = {val_fraction} of its training split is no "
-            "sequence; evaluation fits, chooses and tests on three splits"
-        )
-    return Parts(train, val, test)
 
 
 @dataclass(frozen=True)
@@ -93,16 +66,6 @@ class Coded:
         return column[self.parts.train], column[self.parts.val], column[self.parts.test]
 
 
-def check_element(verbs: Verbs, file: SequenceFile) -> None:
-    """Check that a file holds what a model takes.
-
-    Raises:
-        DataError: sequences that are not of the model's element.
-    """
-    if file.element.describe() != verbs.element.describe():
-        raise DataError(f"{file.path} holds {file.element.describe()}; the model takes {verbs.element.describe()}")
-
-
 def encode_file(
     verbs: Verbs,
     file: SequenceFile,
@@ -119,16 +82,17 @@ def encode_file(
         file: where the sequences are.
         index: which, each once.
         noise: draw codes from the posterior with this seed instead of taking its means.
-        reporter: is told how it goes.
-        what: it is told of.
+        reporter: shows how it goes.
+        what: what the reporter calls it.
 
     Raises:
+        CapabilityError: the model cannot encode.
         DataError: sequences that are not of the model's element.
     """
-    check_element(verbs, file)
-    letters, position = verbs.letters, {row: i for i, row in enumerate(index.tolist())}
-    static = np.zeros((len(index), letters.static_size), np.float32)
-    dynamic = np.zeros((len(index), file.steps, letters.dynamic_size), np.float32)
+    file.require(verbs.element)
+    widths, position = verbs.widths, {row: i for i, row in enumerate(index.tolist())}
+    static = np.zeros((len(index), widths.static_size), np.float32)
+    dynamic = np.zeros((len(index), file.steps, widths.dynamic_size), np.float32)
     done = 0
     with stage(reporter, what, len(index)) as told:
         for rows, x in equal_lengths(file, np.sort(index), 4 * verbs.batch_size):
@@ -159,13 +123,18 @@ def code(
     return Coded(file, parts, (splits[0], splits[1], splits[2]))
 
 
+def codes_of(case: Case) -> Coded:
+    """Return the codes of a case's file, posterior means; encoded once, whoever asks."""
+    return case.once("codes", lambda: code(case.verbs, case.file, case.parts, reporter=case.reporter))
+
+
 def raw(file: SequenceFile, parts: Parts, factor: str | None = None) -> tuple[Series, Series, Series]:
     """Return the data themselves, in their units, for baselines: series as they are, spectra as windows of one step.
 
     Raises:
         DataError: images, which have no plain summaries.
     """
-    if file.element.kind == "image":
+    if file.element.traits.pictorial:
         raise DataError(f"{file.path} holds images; raw baselines are of series and spectra")
     labels = None if factor is None else label_column(file, factor)
     targets = targets_of(file) if "targets" in file.handle else None
@@ -176,36 +145,6 @@ def raw(file: SequenceFile, parts: Parts, factor: str | None = None) -> tuple[Se
         return Series(x, _rows(lengths, index), _rows(labels, index), None if targets is None else targets[index])
 
     return part(parts.train), part(parts.val), part(parts.test)
-
-
-def label_column(file: SequenceFile, factor: str) -> Indices:
-    """Return the labels (N,) of a factor.
-
-    Raises:
-        ConfigError: the file has no such factor.
-    """
-    names = [f.name for f in file.factors]
-    labels = file.labels()
-    if labels is None or factor not in names:
-        raise ConfigError(f"{file.path} has no factor '{factor}'; it has: {', '.join(names) or 'none'}")
-    return labels[:, names.index(factor)]
-
-
-def label_table(file: SequenceFile, index: Indices, factors: Sequence[Factor]) -> Indices:
-    """Return the labels (N, K) of some sequences and factors."""
-    return np.stack([label_column(file, f.name)[index] for f in factors], 1)
-
-
-def targets_of(file: SequenceFile) -> NDArray[np.float64]:
-    """Return the targets (N, T, K).
-
-    Raises:
-        DataError: the file has none.
-    """
-    targets = file.targets()
-    if targets is None:
-        raise DataError(f"{file.path} has no targets (N, T, K) to predict")
-    return np.asarray(targets, np.float64)
 
 
 def _rows(values: Indices | None, index: Indices) -> Indices | None:

@@ -1,10 +1,13 @@
-"""Leakage as a task, so that tables of models and controls can be made of it."""
+"""Leakage of a coded file: as a section of an evaluation, and as a task that tables of models are made of."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sdkit.evaluation.codes.encoded import Coded, Parts, code, label_column, label_table
-from sdkit.evaluation.codes.probes import LeakageTable, Reader, leakage_table
+from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, percent
+from sdkit.evaluation.codes.encoded import Coded, code, codes_of
+from sdkit.evaluation.codes.probes import Leakage, LeakageTable, Reader, leakage_table
+from sdkit.evaluation.data import Parts, label_column, label_table
 from sdkit.evaluation.downstream.tasks import Baselines, Figures, Result
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -19,6 +22,29 @@ def leakage(coded: Coded, *, readers: tuple[Reader, ...] = ("linear", "mlp"), se
     return leakage_table(coded.splits[0], coded.splits[2], train, test, coded.factors, readers=readers, seed=seed)
 
 
+class LeakageProtocol(EvaluationProtocol):
+    """Probes of every factor from both codes."""
+
+    name = section = "leakage"
+    needs = Needs(verbs=(BOTH_CODES,), factors=1)
+
+    def run(self, case: Case) -> tuple[Leakage, ...]:
+        """Probe the codes of the test split by readers fitted on those of the training split."""
+        table = leakage(codes_of(case), seed=case.seed)
+        case.skipped |= {f"probe of {name}": reason for name, reason in table.skipped.items()}
+        return table.rows
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield the accuracy from the wrong code, beside chance and that from the right one."""
+        for row in found:
+            wrong, right = ("d", "s") if row["kind"] == "static" else ("s", "d")
+            leaked, intended = row["leaked"], row["intended"]
+            chance = max(leaked["majority"], leaked["uniform"])
+            beside = f"chance {percent(chance)}; from {right} {percent(intended['accuracy'])}"
+            figure = f"{row['factor']} from {wrong}, {row['reader']}"
+            yield Line(self.section, figure, percent(leaked["accuracy"]), beside)
+
+
 @dataclass(frozen=True)
 class LeakageTask:
     """Every factor from the code that should tell it and from the one that should not, means and samples."""
@@ -30,15 +56,30 @@ class LeakageTask:
         """Empty: the figures are named after the data's own factors."""
         return {}
 
-    def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
-        """Probe a model's codes."""
+    def run(
+        self,
+        verbs: Verbs,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter,
+    ) -> Result:
+        """Probe a model's codes; no device is needed."""
         means = leakage(code(verbs, file, parts, reporter=reporter), seed=seed)
         drawn = code(verbs, file, parts, noise=seed, reporter=reporter)
         samples = leakage(drawn, readers=("linear",), seed=seed)
         return Result({**_figures(means, ""), **_figures(samples, " sampled")}, {})
 
     def baselines(
-        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+        self,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter | None = None,
     ) -> Baselines:
         """Return the share of each factor's commonest test value, for every probe of it."""
         rows: Figures = {}

@@ -4,15 +4,17 @@ A task turns the codes of a file into named figures, the same for a trained mode
 codes, so that rows of a table compare. Baselines read the data themselves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from sdkit.evaluation.codes.encoded import Coded, Parts, code, label_column, raw
+from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, number, refusal
+from sdkit.evaluation.codes.encoded import Coded, code, raw
 from sdkit.evaluation.codes.linear import class_probabilities, logistic_regression
 from sdkit.evaluation.codes.probes import pool, unusable
+from sdkit.evaluation.data import Parts, label_column
 from sdkit.evaluation.downstream import baselines
 from sdkit.evaluation.downstream.bootstrap import Interval, auprc, auroc, average
 from sdkit.evaluation.downstream.predictors import BinaryPredictor, StaticClassifier, WindowRegressor
@@ -25,7 +27,8 @@ from sdkit.evaluation.downstream.speaker_verification import (
     verify,
 )
 from sdkit.evaluation.downstream.splits import Ints, Scale, Split
-from sdkit.evaluation.judge.classifier import stage
+from sdkit.evaluation.plain import plain
+from sdkit.evaluation.stage import stage
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -36,6 +39,8 @@ Baselines = dict[str, Figures]
 """Figures by row."""
 Kind = Literal["detect", "classify", "regress", "verify"]
 
+OF_STATIC: tuple[Kind, ...] = ("classify", "verify")
+"""Kinds of tasks that read the static code by itself."""
 WIDE = 32
 """Hidden width of a second head, which shows how much the protocol's narrow one costs."""
 
@@ -46,6 +51,34 @@ class Result:
 
     figures: Figures
     intervals: Mapping[str, Interval]
+
+
+class TableTask(Protocol):
+    """What a table of models asks of each of them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """What each figure is, by name, the main ones first."""
+
+    def run(
+        self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
+    ) -> Result:
+        """Return the figures of a model; `device` is that of whatever judges it."""
+
+    def baselines(
+        self,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter | None = None,
+    ) -> Baselines:
+        """Return what is reached without a model."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +103,20 @@ class Task:
         """What each figure is, by name, the main ones first."""
         return METRICS[self.kind]
 
-    def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The verbs that a model needs for the task to say something of it."""
+        return ("encode", BOTH_CODES) if self.kind in OF_STATIC else ("encode",)
+
+    def run(
+        self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
+    ) -> Result:
         """Encode the file, train heads on the training codes and return what they reach on the test codes.
 
+        Heads run on the CPU whatever the device.
+
         Raises:
+            CapabilityError: the model cannot encode.
             ConfigError: no such factor.
             DataError: labels or targets from which nothing can be told, or a file that is not of the model's element.
         """
@@ -82,12 +125,18 @@ class Task:
         return RUNNERS[self.kind](self, means, sampled, seed)
 
     def baselines(
-        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+        self,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter | None = None,
     ) -> Baselines:
         """Return what is reached without a model; rows that do not depend on a seed say so by equal figures."""
-        with stage(reporter, f"baselines of {self.name}", 1) as told:
+        with stage(reporter, f"baselines of {self.name}", 1) as shown:
             found = BASELINES[self.kind](self, file, parts, seed)
-            told.advance()
+            shown.advance()
         return found
 
 
@@ -132,8 +181,8 @@ def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, st
     tells their recordings apart, targets of series and spectra predicted. Other factors are left to judges and probes.
     """
     tasks, skipped = [], {}
-    kind, names = file.element.kind, {factor.name for factor in file.factors}
-    for factor in file.factors if kind == "series" else ():
+    traits, names = file.element.traits, {factor.name for factor in file.factors}
+    for factor in file.factors if traits.windowed else ():
         if factor.kind != "static":
             continue
         task = Task(factor.name, "classify", factor.name, max(4, len(factor.values)))
@@ -147,17 +196,66 @@ def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, st
             skipped[factor.name] = reason
         else:
             tasks.append(task)
-    if "targets" in file.handle and kind == "image":
+    if "targets" in file.handle and traits.pictorial:
         skipped["targets"] = "targets are predicted of series and spectra"
     elif "targets" in file.handle:
         tasks.append(Task("targets", "regress"))
-    if kind == "spectrum" and {"speaker", "recording"} <= names:
+    if not (traits.windowed or traits.pictorial) and {"speaker", "recording"} <= names:
         reason = _unverifiable(file, parts)
         if reason:
             skipped["speaker"] = reason
         else:
             tasks.append(Task("speaker", "verify", "speaker"))
     return tasks, skipped
+
+
+class TasksProtocol(EvaluationProtocol):
+    """The tasks that a file allows, each beside its baselines."""
+
+    name = section = "tasks"
+    needs = Needs(verbs=("encode",))
+
+    def run(self, case: Case) -> dict[str, Any]:
+        """Run every task that the file and the model allow."""
+        tasks, reasons = tasks_of(case.file, case.parts)
+        case.skipped |= {f"task {name}": reason for name, reason in reasons.items()}
+        found = {}
+        for task in tasks:
+            if reason := refusal(case.verbs.abilities, task.verbs, case.file.steps):
+                case.skipped[f"task {task.name}"] = reason
+                continue
+            options: dict[str, Any] = {"seed": case.seed, "device": case.device, "reporter": case.reporter}
+            result = task.run(case.verbs, case.file, case.parts, **options)
+            found[task.name] = {
+                "kind": task.kind,
+                "figures": plain(result.figures),
+                "intervals": plain(result.intervals),
+                "baselines": plain(task.baselines(case.file, case.parts, **options)),
+            }
+        return found
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield every figure, beside the plainest and the best baseline."""
+        for name, task in found.items():
+            for figure, title in METRICS[task["kind"]].items():
+                interval = task["intervals"].get(figure)
+                value = number(task["figures"][figure])
+                if interval:
+                    value += f" ({number(interval['low'])} to {number(interval['high'])})"
+                yield Line(f"task {name}", title, value, _beside(task["baselines"], figure))
+
+
+def _beside(rows: dict[str, dict[str, float | None]], figure: str) -> str:
+    """Return the first baseline, which knows nothing of a sequence, and the best of the others."""
+    values = {row: value for row, figures in rows.items() if (value := figures.get(figure)) is not None}
+    if not values:
+        return ""
+    (name, value), *others = values.items()
+    text = f"{name} {value:.3f}"
+    if others:
+        best = (min if figure.startswith("mae") else max)(others, key=lambda item: item[1])
+        text += f"; {best[0]} {best[1]:.3f}"
+    return text
 
 
 def _one_sided(labels: Ints, parts: Parts) -> str:

@@ -12,7 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.evaluation.judge.classifier import Classifier, labels_for, split_rows, stage
+from sdkit.evaluation.base import REPEATS
+from sdkit.evaluation.data import split_rows
+from sdkit.evaluation.judge.classifier import Classifier, labels_for
+from sdkit.evaluation.stage import stage
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
@@ -25,7 +28,6 @@ from sdkit.training.data import equal_lengths
 Floats = NDArray[np.float32]
 EPSILON = 1e-16
 """Added to probabilities before their logarithm is taken."""
-REPEATS = 5
 
 Kept = Literal["static", "dynamic", "all"]
 Variants = Callable[[Array, int], Iterator[Array]]
@@ -172,23 +174,23 @@ def dynamic_kept(
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> ProtocolScores:
-    """Score sequences that keep their dynamic codes (posterior means), with a static code drawn from N(0, I).
+    """Score sequences that keep their dynamic codes (posterior means), with a static code drawn from its prior.
 
     Dynamic factors should survive; a static factor judged above chance has leaked into the dynamic codes. Repeat r
     draws with seed + r, as `Verbs.resample_static` does.
 
     Raises:
+        CapabilityError: the model cannot resample its static code.
         ConfigError: repeats < 1; otherwise as `real`.
         DataError: as `real`.
     """
-    size = verbs.letters.static_size
+    verbs.abilities.require("resample_static")
     seeds = _seeds(seed, repeats)
 
     def variants(x: Array, first: int) -> Iterator[Array]:
         codes = verbs.encode(x)
         for number in seeds:
-            static = standard_normal(number, Purpose.STATIC_PRIOR, first, (len(x), size))
-            yield verbs.decode(Codes(static, codes.dynamic))
+            yield verbs.decode(Codes(verbs.draw_static(len(x), number, first), codes.dynamic))
 
     return _score("dynamic_kept", "dynamic", variants, judge, file, split, verbs.batch_size, reporter)
 
@@ -217,22 +219,31 @@ def static_kept(
         repeats: how often dynamic codes are drawn.
         seed: of the first repeat.
         decode_means: roll the prior by its samples but decode the means of its steps, as the published code does.
-        reporter: is told how it goes.
+        reporter: shows how it goes.
 
     Raises:
-        ConfigError: repeats < 1; otherwise as `real`.
+        CapabilityError: the model cannot resample its dynamic codes.
+        ConfigError: repeats < 1, means of a prior that has none, or more steps than it draws; otherwise as `real`.
         DataError: as `real`.
     """
-    size, output = verbs.letters.dynamic_size, "dynamic_mean" if decode_means else "dynamic"
-    seeds = _seeds(seed, repeats)
+    verbs.abilities.require("resample_dynamic")
+    seeds, draw = _seeds(seed, repeats), _prior_means if decode_means else Verbs.draw_dynamic
 
     def variants(x: Array, first: int) -> Iterator[Array]:
         static = verbs.encode(x).static
         for number in seeds:
-            noise = standard_normal(number, Purpose.DYNAMIC_PRIOR, first, (len(x), x.shape[1], size))
-            yield verbs.decode(Codes(static, verbs.backend.run("prior", {"noise": noise})[output]))
+            yield verbs.decode(Codes(static, draw(verbs, len(x), x.shape[1], number, first)))
 
     return _score("static_kept", "static", variants, judge, file, split, verbs.batch_size, reporter)
+
+
+def _prior_means(verbs: Verbs, count: int, steps: int, seed: int, first: int) -> Floats:
+    """Return the means (B, T, D) of the steps of a prior that is rolled by its samples."""
+    verbs.abilities.require_steps(steps)
+    if "dynamic_mean" not in verbs.backend.ports["prior"].outputs:
+        raise ConfigError("the prior of this model returns no means; decode its samples")
+    noise = standard_normal(seed, Purpose.DYNAMIC_PRIOR, first, (count, steps, verbs.widths.dynamic_size))
+    return verbs.backend.run("prior", {"noise": noise})["dynamic_mean"]
 
 
 def chance_levels(labels: Indices, classes: int) -> tuple[float, float]:

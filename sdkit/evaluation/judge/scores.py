@@ -1,50 +1,68 @@
 """What a judge sees in a model's sequences: all its scores, and those of the paper's Tables 1 and 9 by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdkit.evaluation.codes.encoded import Parts
+from sdkit.evaluation.base import BOTH_CODES, REPEATS, Case, EvaluationProtocol, Line, Needs, number, percent, refusal
+from sdkit.evaluation.data import Parts
 from sdkit.evaluation.downstream.tasks import Baselines, Figures, Result
 from sdkit.evaluation.judge import generation, msd, swapping
-from sdkit.evaluation.judge.classifier import Judge, find_judge
+from sdkit.evaluation.judge.classifier import Judge
 from sdkit.evaluation.judge.generation import ProtocolScores, Spread
 from sdkit.evaluation.judge.msd import Intervention
 from sdkit.evaluation.judge.swapping import SwapScores, SwapTruth
+from sdkit.evaluation.judge.training import find_judge
+from sdkit.evaluation.plain import plain
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
 
 SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)", "entropy": "H(y)"}
 """Of a factor whose code is kept, as the paper calls them."""
+NEEDED = {"dynamic_kept": "resample_static", "static_kept": "resample_dynamic", "swaps": BOTH_CODES}
+"""The verb that a score takes beside `reconstruct`."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """All scores of one model."""
+    """All scores of one model; None where it cannot do what they take."""
 
     accuracy_on_real: dict[str, float]
     """The judge's own, by factor: no row can be trusted further than this."""
     weights: str
-    """SHA-256 of the judge's."""
+    """SHA-256 of the judge's weights."""
     real: ProtocolScores
     reconstruction: ProtocolScores
-    dynamic_kept: ProtocolScores
-    static_kept: ProtocolScores
-    swaps: SwapScores
-    swap_truth: SwapTruth | str
+    dynamic_kept: ProtocolScores | None
+    static_kept: ProtocolScores | None
+    swaps: SwapScores | None
+    swap_truth: SwapTruth | str | None
     """A reason where labels do not tell the true swap."""
     msd: dict[str, Intervention]
 
 
+def unjudged(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
+    """Return why scores cannot be had of a model, by name of the score."""
+    reasons = {score: refusal(verbs.abilities, (verb,), file.steps) for score, verb in NEEDED.items()}
+    return {score: reason for score, reason in reasons.items() if reason}
+
+
 def judged(verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed: int, reporter: Reporter) -> Judged:
-    """Judge real, reconstructed, resampled and swapped test sequences."""
+    """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can make them."""
     options: dict[str, Any] = {"reporter": reporter}
-    static = generation.static_kept(verbs, judge, file, repeats=repeats, seed=seed, **options)
-    dynamic = generation.dynamic_kept(verbs, judge, file, repeats=repeats, seed=seed, **options)
-    swaps = swapping.swap_scores(verbs, judge, file, seed=seed, **options)
-    truth, reason = swapping.swap_truth(verbs, file, seed=seed, **options)
-    scores = (msd.two_factor_swap(swaps), msd.two_factor_sample(static, dynamic))
+    draws = {"repeats": repeats, "seed": seed, **options}
+    missing = unjudged(verbs, file)
+    static = None if "static_kept" in missing else generation.static_kept(verbs, judge, file, **draws)
+    dynamic = None if "dynamic_kept" in missing else generation.dynamic_kept(verbs, judge, file, **draws)
+    swaps, truth, scores = None, None, []
+    if "swaps" not in missing:
+        swaps = swapping.swap_scores(verbs, judge, file, seed=seed, **options)
+        found, reason = swapping.swap_truth(verbs, file, seed=seed, **options)
+        truth = found or reason
+        scores.append(msd.two_factor_swap(swaps))
+    if static is not None and dynamic is not None:
+        scores.append(msd.two_factor_sample(static, dynamic))
     return Judged(
         judge.accuracy(file),
         judge.weights_sha256(),
@@ -53,9 +71,67 @@ def judged(verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed
         dynamic,
         static,
         swaps,
-        truth or reason,
+        truth,
         {score.name: score for score in scores},
     )
+
+
+class JudgeProtocol(EvaluationProtocol):
+    """What a classifier that was trained on the same labels sees in a model's sequences."""
+
+    name = section = "judge"
+    needs = Needs(verbs=("reconstruct",), factors=1)
+
+    def unmet(self, case: Case) -> str:
+        """Return why nothing is judged."""
+        if not (case.file.factors and case.file.element.traits.pictorial):
+            return "judges are trained for labelled images"
+        return super().unmet(case)
+
+    def run(self, case: Case) -> dict[str, Any]:
+        """Find or train the judge of the file, and judge the test split; without scores that cannot be had."""
+        file, reporter = case.file, case.reporter
+        judge = find_judge(file, folder=case.judges, device=case.device, reporter=reporter)
+        case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
+        found = judged(case.verbs, judge, file, repeats=case.repeats, seed=case.seed, reporter=reporter)
+        return {name: plain(value) for name, value in vars(found).items() if value is not None}
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield the accuracies, each beside chance or its bound."""
+        least = min(found["accuracy_on_real"].values())
+        yield Line(self.section, "least accuracy on real sequences", percent(least), "bounds all below")
+        for title, part in (("d kept, s drawn", "dynamic_kept"), ("s kept, d drawn", "static_kept")):
+            if part in found:
+                yield from self._kept(title, found[part], found["real"] if part == "dynamic_kept" else None)
+        for name, factor in found.get("swaps", {"factors": {}})["factors"].items():
+            beside = f"chance {percent(factor['chance'])}"
+            yield Line(self.section, f"swap: {name}", percent(factor["accuracy"]), beside)
+        yield from self._truth(found.get("swap_truth"))
+        for name, score in found["msd"].items():
+            yield Line(self.section, name, number(score["score"]["mean"]), "1 is best")
+
+    def _kept(self, title: str, scores: Any, bound: Any) -> Iterator[Line]:
+        for name, factor in scores["factors"].items():
+            wanted = "should be kept" if factor["kept"] else f"should be lost: chance {percent(factor['chance'])}"
+            yield Line(self.section, f"{title}: {name}", percent(factor["accuracy"]["mean"]), wanted)
+            if bound is not None and factor["kept"]:
+                values, best = (
+                    ", ".join(number(part[score]["mean"]) for score in SCORES if score != "accuracy")
+                    for part in (factor, bound["factors"][name])
+                )
+                yield Line(self.section, f"{title}: IS, H(y|x), H(y)", values, f"real sequences {best}")
+
+    def _truth(self, truth: Any) -> Iterator[Line]:
+        if not isinstance(truth, dict):
+            return
+        names = ("swap", "reconstruction", "copy")
+        for steps, errors in (
+            ("all steps", [truth[name] for name in names]),
+            ("step 1", [truth[f"{name}_by_step"][0] for name in names]),
+        ):
+            swap, back, copy = (number(error, 2) for error in errors)
+            beside = f"reconstruction {back}, no swap {copy}"
+            yield Line(self.section, f"swap against its truth, {steps}", swap, beside)
 
 
 @dataclass(frozen=True)
@@ -68,11 +144,11 @@ class JudgeTask:
     """
 
     factor: str
-    repeats: int = generation.REPEATS
+    repeats: int = REPEATS
 
     @property
     def name(self) -> str:
-        """Of the task; draws are part of it."""
+        """Name of the task; draws are part of it."""
         return f"judge-{self.factor}-{self.repeats}"
 
     @property
@@ -84,43 +160,58 @@ class JudgeTask:
             "leaked": f"{self.factor} from s",
             "swap_static": "swap, static",
             "swap_dynamic": "swap, dynamic",
-            "swap_anchor": "swap error at step 1",
+            "swap_first": "swap error at step 1",
             "swap_error": "swap error",
             **{f"{name}_draws": f"{title}, std over draws" for name, title in SCORES.items()},
         }
 
-    def run(self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter) -> Result:
-        """Judge a model on the test split."""
-        judge = find_judge(file, reporter=reporter)
+    def run(
+        self,
+        verbs: Verbs,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter,
+    ) -> Result:
+        """Judge a model on the test split; figures that it cannot have are left out."""
+        judge = find_judge(file, device=device, reporter=reporter)
         found = judged(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
-        figures = self._protocol(found.dynamic_kept)
-        figures["leaked"] = found.static_kept.factors[self.factor].accuracy.mean
-        for name, scores in found.static_kept.factors.items():
-            if scores.kind == "static":
-                figures[f"static {name}"] = scores.accuracy.mean
-        if found.swaps.static is not None and found.swaps.dynamic is not None:
+        figures: Figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
+        if found.static_kept is not None:
+            figures["leaked"] = found.static_kept.factors[self.factor].accuracy.mean
+            figures |= _static_factors(found.static_kept)
+        if found.swaps is not None and found.swaps.static is not None and found.swaps.dynamic is not None:
             figures |= {"swap_static": found.swaps.static, "swap_dynamic": found.swaps.dynamic}
         if isinstance(found.swap_truth, SwapTruth):
-            figures |= {"swap_anchor": found.swap_truth.swap_by_step[0], "swap_error": found.swap_truth.swap}
+            figures |= {"swap_first": found.swap_truth.swap_by_step[0], "swap_error": found.swap_truth.swap}
         return Result(figures, {})
 
     def baselines(
-        self, file: SequenceFile, parts: Parts, *, seed: int = 0, reporter: Reporter | None = None
+        self,
+        file: SequenceFile,
+        parts: Parts,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        reporter: Reporter | None = None,
     ) -> Baselines:
         """Return the judge on real sequences, and chance."""
-        judge = find_judge(file, reporter=reporter)
+        judge = find_judge(file, device=device, reporter=reporter)
         real = generation.real(judge, file, reporter=reporter)
-        statics = {f"static {n}": s for n, s in real.factors.items() if s.kind == "static"}
         guess = {"accuracy": real.factors[self.factor].chance, "leaked": real.factors[self.factor].chance}
+        chances = {f"static {n}": s.chance for n, s in real.factors.items() if s.kind == "static"}
         return {
-            "real sequences": {
-                **self._protocol(real),
-                **{name: scores.accuracy.mean for name, scores in statics.items()},
-            },
-            "guessing": {**guess, **{name: scores.chance for name, scores in statics.items()}},
+            "real sequences": {**self._protocol(real), **_static_factors(real)},
+            "guessing": {**guess, **chances},
         }
 
     def _protocol(self, scores: ProtocolScores) -> Figures:
         spreads: dict[str, Spread] = {name: getattr(scores.factors[self.factor], name) for name in SCORES}
         drawn = {f"{name}_draws": spread.std for name, spread in spreads.items() if spread.std is not None}
         return {**{name: spread.mean for name, spread in spreads.items()}, **drawn}
+
+
+def _static_factors(scores: ProtocolScores) -> Figures:
+    return {f"static {name}": s.accuracy.mean for name, s in scores.factors.items() if s.kind == "static"}

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.evaluation.judge.classifier import Classifier, labels_for, split_rows, stage
+from sdkit.evaluation.data import split_rows
+from sdkit.evaluation.judge.classifier import Classifier, labels_for
 from sdkit.evaluation.judge.generation import chance_levels
+from sdkit.evaluation.stage import stage
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
+from sdkit.runtime.noise import Draw, generator
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
@@ -197,7 +200,7 @@ def pair_codes(
         for rows, x in equal_lengths(file, index, verbs.batch_size):
             by_length.setdefault(x.shape[1], []).append((rows, verbs.encode(x)))
             told.advance(len(rows))
-    rng = np.random.default_rng([seed, 2])
+    rng = generator(seed, Draw.PAIRS)
     groups = []
     for parts in by_length.values():
         rows = np.concatenate([part[0] for part in parts])

@@ -1,6 +1,6 @@
 """DBSE as a method: encoder, static path, dynamic path, decoder and prior, put together as in the paper's Fig. 1."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -57,6 +57,11 @@ class Dbse(Method):
     def search(cls, element: Element) -> dict[str, Range | Choice]:
         """Return the space of appendix A.3 but for the learning rate."""
         return {"alpha": WEIGHTS, "beta": WEIGHTS, **super().search(element)}
+
+    @classmethod
+    def superseded(cls, given: Collection[str]) -> frozenset[str]:
+        """Return beta where both codes have a weight of their own."""
+        return frozenset({"beta"} if {"beta_static", "beta_dynamic"} <= set(given) else ())
 
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:

@@ -1,0 +1,17 @@
+"""A stage of long work, which ends for the reporter however it ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sdkit.runtime.progress import Quiet, Reporter
+
+
+@contextmanager
+def stage(reporter: Reporter | None, what: str, total: int) -> Iterator[Reporter]:
+    """Yield a reporter within a stage of `total` units of work, which it ends whether it goes well or not."""
+    reporter = reporter or Quiet()
+    reporter.start(what, total)
+    try:
+        yield reporter
+    finally:
+        reporter.finish()

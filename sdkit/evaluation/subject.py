@@ -1,0 +1,79 @@
+"""What is evaluated: a trained run, or the graphs of a bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdkit.runtime.bundles.specs import GraphFormat
+from sdkit.runtime.errors import MissingFileError
+from sdkit.runtime.locate import BUNDLE_FILE, RUN_FILE, find_run_folder
+from sdkit.runtime.verbs.arrays import Verbs
+
+if TYPE_CHECKING:
+    from sdkit.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated."""
+
+    path: Path
+    verbs: Verbs
+    model: "Method | None"
+    """The training model; None for a bundle."""
+    backend: str
+    """`torch`, `onnx` or `torchscript`."""
+    weights: str
+    """SHA-256 of the weights."""
+    val_fraction: float
+    seed: int
+    """Seed of the training: it decides which sequences were held out where the file has no validation split."""
+    data: str
+    """Path of the training data, where known."""
+
+    @property
+    def output(self) -> Path:
+        """Folder that results go to unless another is given."""
+        run = self.path if self.model is not None else self.path.resolve().parent
+        return run / ("evaluation" if self.model is not None else f"evaluation-{self.backend}")
+
+
+def open_subject(source: str | Path | None, *, backend: GraphFormat = "onnx", device: str = "auto") -> Subject:
+    """Return a run or bundle, ready to run.
+
+    Raises:
+        MissingFileError: neither a run nor a bundle.
+    """
+    if source is not None and (Path(source) / BUNDLE_FILE).is_file():
+        return _bundle(Path(source), backend, device)
+    from sdkit.methods.graphs import verbs
+    from sdkit.runtime.bundles.bundle import sha256
+    from sdkit.training.run import Run
+
+    try:
+        run = Run(find_run_folder(source))
+    except MissingFileError as error:
+        if source is None:
+            raise
+        raise MissingFileError(
+            f"{source} is neither a run nor a bundle: it holds neither {RUN_FILE} nor {BUNDLE_FILE}"
+        ) from error
+    model, config = run.load_model(), run.config
+    weights = sha256(run.weights())
+    train = config.train
+    return Subject(run.path, verbs(model), model, "torch", weights, train.val_fraction, train.seed, config.data.path)
+
+
+def _bundle(path: Path, backend: GraphFormat, device: str) -> Subject:
+    from sdkit.runtime.runtime import Runtime
+
+    rt = Runtime.open(path, device=device, backend=backend)
+    provenance = rt.manifest.provenance
+    val_fraction, seed, data = 0.05, provenance.seed, ""
+    run = path.resolve().parent
+    if (run / RUN_FILE).is_file():
+        from sdkit.training.run import Run
+
+        config = Run(run).config
+        val_fraction, data = config.train.val_fraction, config.data.path
+    return Subject(path, rt, None, backend, provenance.weights_sha256, val_fraction, seed, data)
