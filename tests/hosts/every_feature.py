@@ -5,7 +5,7 @@ wrong tensor or draws by the wrong formula gives other numbers.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -31,20 +31,23 @@ MAX_STEPS = 8
 """T that the prior draws at most."""
 CONTEXT_SIZE = 3
 REASON = "its {verb} is left out on purpose"
-WHOLE = ("stream",)
-"""Verbs that the bundle with every feature has not."""
-NO_STATIC = ("swap", "resample_static", "stream")
-"""Verbs that a method without a static code has not."""
-NO_ENCODER = tuple(verb for verb in VERBS if verb not in ("decode", "generate"))
-"""Verbs that a method without an encoder has not."""
+BUNDLES: dict[str, dict[str, Any]] = {
+    "whole": {"refused": ("stream",)},
+    "no-static": {"refused": ("swap", "resample_static", "stream"), "correlated": False},
+    "no-encoder": {"refused": tuple(verb for verb in VERBS if verb not in ("decode", "generate"))},
+}
+"""Settings by name: every feature; the verbs of a method without a static code, dynamic codes that are drawn step by step
+of a distribution that depends on the drawn static code; a method that can only generate."""
 COUNT, STEPS = 3, 4
 
 
 class EverySettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the method."""
 
-    refused: tuple[str, ...] = WHOLE
+    refused: tuple[str, ...] = ("stream",)
     """Verbs that the model has not."""
+    correlated: bool = True
+    """Whether the posterior's steps are correlated."""
 
 
 class StaticGraph(nn.Module):
@@ -162,9 +165,9 @@ class EveryFeature(Method):
             "encoder": EncoderGraph(self),
             "static": StaticGraph(self),
             "dynamic": DynamicGraph(self),
-            DYNAMIC_POSTERIOR: DynamicPosteriorGraph(self),
         }
-        return {**coders, **made}
+        posterior = {DYNAMIC_POSTERIOR: DynamicPosteriorGraph(self)} if self.settings.correlated else {}
+        return {**coders, **posterior, **made}
 
 
 METHOD = EveryFeature
@@ -179,16 +182,16 @@ def known() -> Iterator[None]:
         yield
 
 
-def export(folder: Path, refused: tuple[str, ...] = WHOLE, element: Element = IMAGE, **changes: Any) -> Bundle:
-    """Export a tiny model; the run lies beside the bundle."""
+def export(folder: Path, name: str, element: Element = IMAGE, **changes: Any) -> Bundle:
+    """Export a tiny model of the settings of a name; the run lies beside the bundle."""
     with known():
-        model = lively_model(method=METHOD.name, element=element, refused=refused, **changes)
-        return quick_export(write_run(folder.with_name(folder.name + "-run"), model), folder)
+        model = lively_model(method=METHOD.name, element=element, **BUNDLES[name], **changes)
+        return quick_export(write_run(folder.with_name(f"{folder.name}-run"), model), folder)
 
 
-def make_set(folder: Path, bundles: Mapping[str, tuple[str, ...]]) -> Path:
-    """Write a conformance set of bundles without the verbs that are named; results are of the Python runtime."""
-    about = {name: _describe(folder, export(folder / name, refused)) for name, refused in bundles.items()}
+def make_set(folder: Path) -> Path:
+    """Write a conformance set of all bundles; results are of the Python runtime."""
+    about = {name: _describe(folder, export(folder / name, name)) for name in BUNDLES}
     (folder / "golden.json").write_text(json.dumps({"bundles": about, "noise": []}))
     return folder
 
@@ -219,9 +222,9 @@ def inputs_of(rt: Runtime) -> dict[str, Array]:
     return {name: made[name] for name in names}
 
 
-def clips(rt: Runtime, steps: int = STEPS) -> Array:
-    """Return sequences (B, T, *element) of a bundle's element."""
-    return sample(rt.element, COUNT, steps, 3, scale_of(rt.manifest))
+def clips(rt: Runtime, steps: int) -> Array:
+    """Return three sequences (3, T, *element) of a bundle's element."""
+    return sample(rt.element, COUNT, steps, 7, scale_of(rt.manifest))
 
 
 def _allowed(result: str) -> float:

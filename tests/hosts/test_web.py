@@ -19,7 +19,7 @@ from sdkit.runtime.errors import CapabilityError, ConfigError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
 from tests.hosts.bad import edit
-from tests.hosts.every_feature import MAX_STEPS, NO_ENCODER, NO_STATIC, WHOLE, clips, make_set
+from tests.hosts.every_feature import MAX_STEPS, clips, make_set
 from tests.hosts.golden import KEPT, make_conformance, make_int8_conformance
 from tests.hosts.web import SOURCES, engine, node
 
@@ -37,8 +37,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a set of bundles that use all of the contract, and that lack verbs."""
     node(), engine()
-    folder = tmp_path_factory.mktemp("every")
-    return make_set(folder, {"whole": WHOLE, "no-static": NO_STATIC, "no-encoder": NO_ENCODER})
+    return make_set(tmp_path_factory.mktemp("every"))
 
 
 def conformance(*arguments: object) -> subprocess.CompletedProcess[str]:
