@@ -1,7 +1,7 @@
 // @ts-check
 /** Noise that any host can draw again: Philox 4x64-10 counters and the Box-Muller transform. */
 
-import { ConfigError } from "./bundle.mjs";
+import { ConfigError } from "./errors.mjs";
 
 /** What noise is for: the second half of the Philox key. */
 export const PURPOSE = { staticPrior: 0, dynamicPrior: 1, staticPosterior: 2, dynamicPosterior: 3 };

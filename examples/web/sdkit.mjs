@@ -2,8 +2,8 @@
 /**
  * sdkit in JavaScript: checks a bundle, then encodes, decodes, swaps, generates and streams with onnxruntime-web.
  *
- * Runs as it stands in node 20 or newer and in browsers. It imports its two neighbours bundle.mjs and noise.mjs and
- * nothing else: the caller hands it onnxruntime-web.
+ * Runs as it stands in node 20 or newer and in browsers. It imports its neighbours bundle.mjs, manifest.mjs,
+ * contract.mjs, errors.mjs and noise.mjs, and nothing else: the caller hands it onnxruntime-web.
  *
  *     import * as ort from "onnxruntime-web";
  *     import { Runtime } from "./sdkit.mjs";
@@ -15,10 +15,15 @@
  * D dynamic width; `*element` is the shape of one element.
  */
 
-import { BundleError, Bundle, ConfigError, DataError, GRAPHS, ManifestError, STEP, firstLine } from "./bundle.mjs";
+import { Bundle } from "./bundle.mjs";
+import { DYNAMIC_POSTERIOR, GRAPHS, KINDS, MEANS, STATIC_PRIOR, STEP, VERBS } from "./contract.mjs";
+import { BundleError, CapabilityError, ConfigError, DataError, ManifestError, firstLine } from "./errors.mjs";
 import { PURPOSE, standardNormal } from "./noise.mjs";
 
 export * from "./bundle.mjs";
+export * from "./contract.mjs";
+export * from "./errors.mjs";
+export * from "./manifest.mjs";
 export * from "./noise.mjs";
 
 /**
@@ -29,16 +34,18 @@ export * from "./noise.mjs";
  *   (B, S), the same at every element of a stream, dynamic (B, D), and x, the reconstruction (B, *element).
  * @typedef {{ seed?: number | bigint, first?: number | bigint }} Draw Seed of the noise, and the number of the first
  *   sequence, which selects its noise; bigints beyond 2^53.
- * @typedef {import("./bundle.mjs").Manifest} Manifest
- * @typedef {import("./bundle.mjs").Element} Element
- * @typedef {import("./bundle.mjs").Letters} Letters
- * @typedef {import("./bundle.mjs").TensorSpec} TensorSpec
+ * @typedef {Record<string, Sequences>} Pool Tensors by name.
+ * @typedef {import("./manifest.mjs").Manifest} Manifest
+ * @typedef {import("./manifest.mjs").Element} Element
+ * @typedef {import("./manifest.mjs").Widths} Widths
+ * @typedef {import("./manifest.mjs").TensorSpec} TensorSpec
  * @typedef {import("./bundle.mjs").Progress} Progress
  */
 
 /**
  * The verbs on a checked bundle. Decoded sequences are float32 in the data set's units; `cast` turns them into its
- * dtype. Codes are means unless a seed asks for samples.
+ * dtype. Codes are means unless a seed asks for samples. A verb that the bundle has not is refused with a
+ * CapabilityError that says why.
  */
 export class Runtime {
   /** @type {Promise<unknown>} */
@@ -53,7 +60,7 @@ export class Runtime {
   constructor(manifest, ort, sessions, batchSize) {
     this.manifest = manifest;
     this.element = manifest.element;
-    this.letters = manifest.letters;
+    this.widths = manifest.widths;
     this.ort = ort;
     this.sessions = sessions;
     this.batchSize = batchSize;
@@ -75,24 +82,49 @@ export class Runtime {
       throw new ConfigError(`batchSize = ${batchSize}; it must be at least 1`);
     const bundle = await Bundle.open(where, progress);
     const sessions = /** @type {Record<string, any>} */ ({});
-    for (const name of [...GRAPHS, STEP])
+    for (const name of Object.keys(GRAPHS))
       if (name in bundle.manifest.graphs) sessions[name] = await openSession(bundle, name, ort);
     return new Runtime(bundle.manifest, ort, sessions, batchSize);
   }
 
   /**
-   * Run one graph; names and shapes are those of the manifest.
-   * @param {string} name
-   * @param {Record<string, Sequences>} inputs
-   * @returns {Promise<Record<string, Floats>>}
+   * Raise CapabilityError, which says why, unless the model has a verb.
+   * @param {string} verb One of `VERBS`.
+   * @throws {CapabilityError}
    */
-  async run(name, inputs) {
+  require(verb) {
+    const reason = this.manifest.refusals[verb];
+    if (reason !== undefined) throw new CapabilityError(`this model cannot ${verb}: ${reason}`);
+  }
+
+  /**
+   * Raise ConfigError unless the prior can draw so many steps.
+   * @param {number} steps T.
+   * @throws {ConfigError}
+   */
+  requireSteps(steps) {
+    const { max_steps: most, method } = this.manifest;
+    if (most !== null && steps > most) {
+      throw new ConfigError(
+        `the prior of this model draws at most ${most} steps, not ${steps}; its method (${method}) sets the limit ` +
+          "when it is trained",
+      );
+    }
+  }
+
+  /**
+   * Run one graph on the inputs that the manifest lists for it.
+   * @param {string} name
+   * @param {Pool} pool Holds them by name; what the graph does not take is left alone.
+   * @returns {Promise<Record<string, Floats>>} Its outputs.
+   */
+  async run(name, pool) {
     // Inputs are copied: where onnxruntime-web runs in a worker, their memory moves there and is lost to the caller.
     const feeds = Object.fromEntries(
-      Object.entries(inputs).map(([key, { data, shape }]) => [
-        key,
-        new this.ort.Tensor(data instanceof Uint8Array ? "uint8" : "float32", data.slice(), shape),
-      ]),
+      this.manifest.graphs[name].inputs.map(({ name: key }) => {
+        const { data, shape } = pool[key];
+        return [key, new this.ort.Tensor(data instanceof Uint8Array ? "uint8" : "float32", data.slice(), shape)];
+      }),
     );
     // A session of onnxruntime-web cannot be entered twice: calls queue.
     const result = this.#last.then(() => this.sessions[name].run(feeds));
@@ -103,13 +135,31 @@ export class Runtime {
   }
 
   /**
+   * Run graphs one after the other over a pool of tensors.
+   * @param {string[]} graphs
+   * @param {Pool} given What is in the pool at first.
+   * @returns {Promise<Record<string, Floats>>} The pool at the end; a mean stands for its code where there is none.
+   */
+  async chain(graphs, given) {
+    const pool = { ...given };
+    for (const graph of graphs) {
+      const found = await this.run(graph, pool);
+      Object.assign(pool, found);
+      for (const [mean, code] of Object.entries(MEANS)) if (mean in found) pool[code] ??= found[mean];
+    }
+    return /** @type {Record<string, Floats>} */ (pool);
+  }
+
+  /**
    * Return the codes of sequences.
    * @param {Sequences} x (B, T, *element), T >= 2.
    * @param {Draw} [options] With a seed, codes are drawn from the posterior instead of being its means.
    * @returns {Promise<Codes>}
+   * @throws {CapabilityError} The model cannot encode.
    * @throws {DataError} x is not a batch of this element.
    */
   async encode(x, { seed, first = 0 } = {}) {
+    this.require("encode");
     checkSequences(this.element, x);
     const parts = [];
     for (const [start, stop] of this.#parts(x.shape[0]))
@@ -121,6 +171,7 @@ export class Runtime {
    * Return the sequences of codes, (B, T, *element) in data units.
    * @param {Codes} codes
    * @returns {Promise<Floats>}
+   * @throws {CapabilityError} The model cannot decode.
    * @throws {DataError} Codes of other widths, or of different B.
    */
   async decode(codes) {
@@ -131,10 +182,12 @@ export class Runtime {
    * Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
    * @param {Codes} codes
    * @returns {Promise<Record<string, Floats>>}
+   * @throws {CapabilityError} The model cannot decode.
    * @throws {DataError} Codes of other widths, or of different B.
    */
   async decodeOutputs(codes) {
-    checkCodes(this.letters, codes);
+    this.require("decode");
+    checkCodes(this.widths, codes);
     /** @type {Record<string, Floats>[]} */
     const parts = [];
     for (const [start, stop] of this.#parts(codes.static.shape[0])) {
@@ -154,7 +207,8 @@ export class Runtime {
    * @returns {Promise<Floats>}
    */
   async reconstruct(x) {
-    return this.decode(await this.encode(x));
+    this.require("reconstruct");
+    return this.#each(x, async (codes) => codes);
   }
 
   /**
@@ -162,9 +216,11 @@ export class Runtime {
    * @param {Sequences} a
    * @param {Sequences} b
    * @returns {Promise<[Floats, Floats]>}
+   * @throws {CapabilityError} The model cannot swap, for instance because it has no static code.
    * @throws {DataError} Different B, or not batches of this element.
    */
   async swap(a, b) {
+    this.require("swap");
     if (a.shape[0] !== b.shape[0]) {
       throw new DataError(`swap pairs sequences one to one; a has ${a.shape[0]} and b has ${b.shape[0]}`);
     }
@@ -181,16 +237,23 @@ export class Runtime {
    * @param {number} [steps] T >= 2.
    * @param {Draw} [options] The same seed gives the same sequences in every host.
    * @returns {Promise<Floats>}
-   * @throws {ConfigError} count < 1 or steps < 2.
+   * @throws {CapabilityError} The model cannot generate.
+   * @throws {ConfigError} count < 1, steps < 2, or more steps than the prior draws.
    */
   async generate(count, steps = 8, { seed = 0, first = 0 } = {}) {
+    this.require("generate");
     if (count < 1 || steps < 2) {
       throw new ConfigError(`generate(count=${count}, steps=${steps}): count must be at least 1 and steps at least 2`);
     }
-    return this.decode({
-      static: this.drawStatic(count, { seed, first }),
-      dynamic: await this.drawDynamic(count, steps, { seed, first }),
-    });
+    this.requireSteps(steps);
+    const clips = [];
+    for (const [start, stop] of this.#parts(count)) {
+      const draw = { seed, first: shift(first, start) };
+      const noise = this.#noise(stop - start, steps, draw);
+      const given = { static: await this.drawStatic(stop - start, draw), noise };
+      clips.push((await this.chain(VERBS.generate, given)).x);
+    }
+    return join(clips);
   }
 
   /**
@@ -198,10 +261,14 @@ export class Runtime {
    * @param {Sequences} x
    * @param {Draw} [options]
    * @returns {Promise<Floats>}
+   * @throws {CapabilityError} The model cannot, for instance because it has no static code.
    */
-  async resampleStatic(x, options = {}) {
-    const { dynamic } = await this.encode(x);
-    return this.decode({ static: this.drawStatic(x.shape[0], options), dynamic });
+  async resampleStatic(x, { seed = 0, first = 0 } = {}) {
+    this.require("resample_static");
+    return this.#each(x, async ({ dynamic }, start) => ({
+      static: await this.drawStatic(dynamic.shape[0], { seed, first: shift(first, start) }),
+      dynamic,
+    }));
   }
 
   /**
@@ -209,30 +276,43 @@ export class Runtime {
    * @param {Sequences} x
    * @param {Draw} [options]
    * @returns {Promise<Floats>}
+   * @throws {CapabilityError} The model cannot.
+   * @throws {ConfigError} More steps than the prior draws.
    */
-  async resampleDynamic(x, options = {}) {
-    const codes = await this.encode(x);
-    return this.decode({ static: codes.static, dynamic: await this.drawDynamic(x.shape[0], x.shape[1], options) });
+  async resampleDynamic(x, { seed = 0, first = 0 } = {}) {
+    this.require("resample_dynamic");
+    checkSequences(this.element, x);
+    this.requireSteps(x.shape[1]);
+    return this.#each(x, async (codes, start) => {
+      const [count, steps] = codes.dynamic.shape;
+      return {
+        static: codes.static,
+        dynamic: await this.drawDynamic(count, steps, { seed, first: shift(first, start) }),
+      };
+    });
   }
 
   /**
    * Return live streams, which take an element at a time and give its codes and reconstruction at once.
    * @param {number} [batch] How many advance together, B.
    * @returns {Stream}
-   * @throws {ConfigError} batch < 1, or the model cannot run online: it must be causal, with anchor = first.
+   * @throws {CapabilityError} The model cannot run online; says why.
+   * @throws {ConfigError} batch < 1.
    */
   stream(batch = 1) {
-    return new Stream(this, requireOnline(this.manifest), batch);
+    this.require("stream");
+    return new Stream(this, this.widths.state, batch);
   }
 
   /**
    * Return static codes drawn from the prior, (B, S).
    * @param {number} count B.
    * @param {Draw} [options]
-   * @returns {Floats}
+   * @returns {Promise<Floats>}
    */
-  drawStatic(count, { seed = 0, first = 0 } = {}) {
-    return standardNormal(seed, PURPOSE.staticPrior, first, [count, this.letters.static_size]);
+  async drawStatic(count, { seed = 0, first = 0 } = {}) {
+    const noise = standardNormal(seed, PURPOSE.staticPrior, first, [count, this.widths.static_size]);
+    return STATIC_PRIOR in this.manifest.graphs ? (await this.run(STATIC_PRIOR, { noise })).static : noise;
   }
 
   /**
@@ -241,15 +321,11 @@ export class Runtime {
    * @param {number} steps T.
    * @param {Draw} [options]
    * @returns {Promise<Floats>}
+   * @throws {ConfigError} More steps than the prior draws.
    */
   async drawDynamic(count, steps, { seed = 0, first = 0 } = {}) {
-    const parts = [];
-    for (const [start, stop] of this.#parts(count)) {
-      const shape = [stop - start, steps, this.letters.dynamic_size];
-      const noise = standardNormal(seed, PURPOSE.dynamicPrior, shift(first, start), shape);
-      parts.push((await this.run("prior", { noise })).dynamic);
-    }
-    return join(parts);
+    this.requireSteps(steps);
+    return (await this.run("prior", { noise: this.#noise(count, steps, { seed, first }) })).dynamic;
   }
 
   /**
@@ -259,7 +335,8 @@ export class Runtime {
    */
   cast({ data, shape }) {
     if (this.element.dtype === "uint8") return { data: new Uint8Array(Uint8ClampedArray.from(data).buffer), shape };
-    if (this.element.kind === "image") return { data: data.map((value) => Math.min(1, Math.max(0, value))), shape };
+    if (KINDS[this.element.kind].pictorial)
+      return { data: data.map((value) => Math.min(1, Math.max(0, value))), shape };
     return { data, shape };
   }
 
@@ -270,25 +347,52 @@ export class Runtime {
     }
   }
 
+  /** @param {number} count @param {number} steps @param {{ seed: number | bigint, first: number | bigint }} draw */
+  #noise(count, steps, { seed, first }) {
+    return standardNormal(seed, PURPOSE.dynamicPrior, first, [count, steps, this.widths.dynamic_size]);
+  }
+
+  /**
+   * Return decoded sequences whose codes were changed, batch by batch.
+   * @param {Sequences} x
+   * @param {(codes: Codes, start: number) => Promise<Codes>} change Is given the number of the batch's first sequence.
+   */
+  async #each(x, change) {
+    checkSequences(this.element, x);
+    const clips = [];
+    for (const [start, stop] of this.#parts(x.shape[0])) {
+      const codes = await change(await this.#encode(slice(x, start, stop), undefined, 0), start);
+      clips.push((await this.run("decoder", codes)).x);
+    }
+    return join(clips);
+  }
+
   /** @param {Sequences} x @param {number | bigint | undefined} seed @param {number | bigint} first @returns {Promise<Codes>} */
   async #encode(x, seed, first) {
-    const { features } = await this.run("encoder", { x });
-    const found = await this.run("static", { features });
-    const moving = await this.run("dynamic", { features, static_hidden: found.static_hidden });
-    const codes = { static: found.static_mean, dynamic: moving.dynamic_mean };
-    if (seed === undefined) return codes;
-    return {
-      static: sample(
-        codes.static,
-        found.static_std,
-        standardNormal(seed, PURPOSE.staticPosterior, first, codes.static.shape),
-      ),
-      dynamic: sample(
-        codes.dynamic,
-        moving.dynamic_std,
-        standardNormal(seed, PURPOSE.dynamicPosterior, first, codes.dynamic.shape),
-      ),
-    };
+    if (seed !== undefined) return this.#sampled(x, seed, first);
+    const { static_mean, dynamic_mean } = await this.chain(VERBS.encode, { x });
+    return { static: static_mean, dynamic: dynamic_mean };
+  }
+
+  /**
+   * Return drawn codes; where the dynamic codes depend on the static code, it is on the drawn one.
+   * @param {Sequences} x
+   * @param {number | bigint} seed
+   * @param {number | bigint} first
+   * @returns {Promise<Codes>}
+   */
+  async #sampled(x, seed, first) {
+    const pool = await this.chain(["encoder", "static"], { x });
+    const { static_mean: mean, static_std: std } = pool;
+    const fixed = sample(mean, std, standardNormal(seed, PURPOSE.staticPosterior, first, mean.shape));
+    const size = [...x.shape.slice(0, 2), this.widths.dynamic_size];
+    const noise = standardNormal(seed, PURPOSE.dynamicPosterior, first, size);
+    const given = { ...pool, static: fixed, noise };
+    if (DYNAMIC_POSTERIOR in this.manifest.graphs) {
+      return { static: fixed, dynamic: (await this.run(DYNAMIC_POSTERIOR, given)).dynamic };
+    }
+    const { dynamic_mean, dynamic_std } = await this.run("dynamic", given);
+    return { static: fixed, dynamic: sample(dynamic_mean, dynamic_std, noise) };
   }
 }
 
@@ -379,32 +483,6 @@ export class Stream {
   }
 }
 
-/**
- * Return the width K of a stream's state.
- * @param {Manifest} manifest
- * @throws {ConfigError} The model cannot run online; says why, and which can.
- */
-function requireOnline({ causal, anchor, graphs }) {
-  if (!causal) {
-    throw new ConfigError(
-      "this model cannot run online: its LSTM is bidirectional, so no dynamic code is known before the last element; " +
-        "the variants paper and filter can, and others with bidirectional = false",
-    );
-  }
-  if (anchor !== "first") {
-    throw new ConfigError(
-      `this model cannot run online: its static code is read from the ${anchor} element, which is not known when a ` +
-        "stream begins; causal variants with anchor = first can",
-    );
-  }
-  if (!graphs[STEP]) {
-    throw new ConfigError(
-      `this bundle cannot run online: it was made before bundles had a ${STEP} graph; export its run again`,
-    );
-  }
-  return Number(graphs[STEP].inputs.find((input) => input.name === "state")?.shape.at(-1));
-}
-
 /** @param {number | bigint} first @param {number} start */
 function shift(first, start) {
   return typeof first === "bigint" ? first + BigInt(start) : first + start;
@@ -467,7 +545,7 @@ export function checkSequences(element, x, where = "x") {
 
 /** @param {Element} element @param {Float32Array} data @param {string} where */
 function checkValues(element, data, where) {
-  if (element.kind !== "image") {
+  if (KINDS[element.kind].incomplete) {
     if (data.some((value) => Math.abs(value) === Infinity)) {
       throw new DataError(`${where} holds infinite values; NaN stands for 'not observed', infinity has no meaning`);
     }
@@ -480,17 +558,17 @@ function checkValues(element, data, where) {
   }
 }
 
-/** @param {Letters} letters @param {Codes} codes */
-function checkCodes(letters, { static: fixed, dynamic }) {
+/** @param {Widths} widths @param {Codes} codes */
+function checkCodes(widths, { static: fixed, dynamic }) {
   const fits =
     fixed.shape.length === 2 &&
     dynamic.shape.length === 3 &&
-    fixed.shape[1] === letters.static_size &&
-    dynamic.shape[2] === letters.dynamic_size &&
+    fixed.shape[1] === widths.static_size &&
+    dynamic.shape[2] === widths.dynamic_size &&
     [fixed, dynamic].every(({ data, shape }) => data instanceof Float32Array && data.length === product(shape)) &&
     dynamic.shape[1] >= 2;
   if (!fits || fixed.shape[0] !== dynamic.shape[0] || fixed.shape[0] === 0) {
-    const expected = `static (B, ${letters.static_size}) and dynamic (B, T, ${letters.dynamic_size}), float32, T >= 2`;
+    const expected = `static (B, ${widths.static_size}) and dynamic (B, T, ${widths.dynamic_size}), float32, T >= 2`;
     throw new DataError(
       `codes are static (${fixed.shape.join(", ")}) and dynamic (${dynamic.shape.join(", ")}); expected ${expected}`,
     );

@@ -1,8 +1,9 @@
 """`write_triton`: a model repository for NVIDIA Triton Inference Server.
 
-Every graph of a bundle becomes a model of its name, and every verb but decode (which the decoder is) an ensemble that
-joins them on the server. The step graph keeps the state of a live stream as Triton's implicit state, so that a client
-sends elements and the id of their sequence, nothing else.
+Every graph of a bundle becomes a model of its name, and every verb that the bundle has but decode (which the decoder
+is) an ensemble that joins them on the server: the graphs of `contract.VERBS`, fed by name as any host feeds them. The
+step graph keeps the state of a live stream as Triton's implicit state, so that a client sends elements and the id of
+their sequence, nothing else.
 """
 
 import shutil
@@ -13,14 +14,19 @@ from typing import NamedTuple
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import GraphSpec, TensorSpec
-from sdkit.runtime.engines.backend import STEP
+from sdkit.runtime.contract import DYNAMIC_POSTERIOR, MEANS, STATIC_PRIOR, STEP, VERBS, Ports
 from sdkit.runtime.errors import BundleError, ConfigError
 from sdkit.runtime.storage.output import check_output, replacing
 
 CONFIG, VERSION, NOTE = "config.pbtxt", "1", "README.md"
+TITLE = "# Models of sdkit for NVIDIA Triton Inference Server"
 TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
 STATE = ("state", "next_state")
 """Input and output of the step graph that the server keeps and no client sees."""
+STATIC_NOISE, DYNAMIC_NOISE = "static_noise", "dynamic_noise"
+"""What a client calls the noise (B, S) of static codes and (B, T, D) of dynamic codes."""
+ENCODE_DYNAMIC = "encode_dynamic"
+"""Ensemble beside those of verbs: dynamic codes on a static code that the client has drawn."""
 DELAY_MICROSECONDS = 1000
 """How long a request may wait for others to share its batch."""
 IDLE_MICROSECONDS = 60_000_000
@@ -43,49 +49,106 @@ class Ensemble(NamedTuple):
     steps: int = -1
     """T, where it is fixed."""
 
-
-def _encoding(x: str = "x", suffix: str = "") -> tuple[Call, ...]:
-    """Return the calls that encode, from (B, T, *element) to `static_mean`, `dynamic_mean` and their like."""
-    features, hidden = f"features{suffix}", f"static_hidden{suffix}"
-    static = {name: name + suffix for name in ("static_mean", "static_std")}
-    dynamic = {name: name + suffix for name in ("dynamic_mean", "dynamic_std")}
-    return (
-        Call("encoder", {"x": x}, {"features": features}),
-        Call("static", {"features": features}, {**static, "static_hidden": hidden}),
-        Call("dynamic", {"features": features, "static_hidden": hidden}, dynamic),
-    )
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a client gives: inputs that no call makes."""
+        made = {ours for call in self.calls for ours in call.outputs.values()}
+        taken = (ours for call in self.calls for ours in call.inputs.values())
+        return tuple(dict.fromkeys(ours for ours in taken if ours not in made))
 
 
-def _decoding(static: str, dynamic: str, decoded: str = "decoded") -> Call:
-    return Call("decoder", {"static": static, "dynamic": dynamic}, {"x": decoded, "x_std": f"{decoded}_std"})
+class Plan:
+    """An ensemble in the making: calls, and what the tensors of the pool are called in it.
+
+    Args:
+        ports: names of what every graph takes and returns.
+        pool: what a client gives: tensors, and their names in the ensemble.
+        suffix: of the names of all that is computed.
+    """
+
+    def __init__(self, ports: Mapping[str, Ports], pool: Mapping[str, str], suffix: str = "") -> None:
+        self.ports, self.pool, self.suffix = ports, dict(pool), suffix
+        self.calls: list[Call] = []
+
+    def call(self, *graphs: str) -> "Plan":
+        """Run graphs on the pool and add their outputs to it; a mean stands for its code where there is none yet."""
+        for graph in graphs:
+            taken, given = self.ports[graph]
+            outputs = {name: name + self.suffix for name in given if name not in STATE}
+            self.calls.append(Call(graph, {name: self.pool[name] for name in taken if name not in STATE}, outputs))
+            self.pool |= outputs
+            for mean, code in MEANS.items():
+                if mean in outputs:
+                    self.pool.setdefault(code, outputs[mean])
+        return self
+
+    def draw_static(self) -> "Plan":
+        """Let the static code be drawn from the prior: N(0, I) unless there is a graph."""
+        self.pool["static"] = STATIC_NOISE
+        if STATIC_PRIOR in self.ports:
+            self.calls.append(Call(STATIC_PRIOR, {"noise": STATIC_NOISE}, {"static": "static"}))
+            self.pool["static"] = "static"
+        return self
+
+    def decode(self, static: str, dynamic: str, decoded: str = "decoded") -> "Plan":
+        """Decode codes of these names."""
+        taken, codes = self.ports["decoder"].inputs, {"static": static, "dynamic": dynamic}
+        outputs = {"x": decoded, "x_std": f"{decoded}_std"}
+        self.calls.append(Call("decoder", {name: codes[name] for name in taken}, outputs))
+        return self
+
+    def ensemble(self, *outputs: str, steps: int = -1) -> Ensemble:
+        """Return the ensemble of these outputs, without the calls that they do not need."""
+        used, calls = set(outputs), []
+        for call in reversed(self.calls):
+            if used & set(call.outputs.values()):
+                calls.append(call)
+                used |= set(call.inputs.values())
+        return Ensemble(tuple(reversed(calls)), outputs, steps)
 
 
-_PRIOR = Call("prior", {"noise": "dynamic_noise"}, {"dynamic": "dynamic_sample"})
-_STREAM = (
-    Call("encoder", {"x": "x"}, {"features": "features"}),
-    Call(STEP, {"element_features": "features"}, {name: name for name in ("static_mean", "dynamic_mean")}),
-    _decoding("static_mean", "dynamic_mean"),
-)
-ENSEMBLES = {
-    "encode": Ensemble(_encoding(), ("static_mean", "static_std", "dynamic_mean", "dynamic_std")),
-    "reconstruct": Ensemble((*_encoding(), _decoding("static_mean", "dynamic_mean")), ("decoded", "decoded_std")),
-    "swap": Ensemble(
-        (
-            *_encoding("a", "_a"),
-            *_encoding("b", "_b"),
-            _decoding("static_mean_a", "dynamic_mean_b", "a_with_b"),
-            _decoding("static_mean_b", "dynamic_mean_a", "b_with_a"),
-        ),
-        ("a_with_b", "a_with_b_std", "b_with_a", "b_with_a_std"),
-    ),
-    "generate": Ensemble((_PRIOR, _decoding("static_noise", "dynamic_sample")), ("decoded", "decoded_std")),
-    "resample_static": Ensemble((*_encoding(), _decoding("static_noise", "dynamic_mean")), ("decoded", "decoded_std")),
-    "resample_dynamic": Ensemble(
-        (*_encoding()[:2], _PRIOR, _decoding("static_mean", "dynamic_sample")), ("decoded", "decoded_std")
-    ),
-    "stream": Ensemble(_STREAM, ("static_mean", "dynamic_mean", "decoded", "decoded_std"), steps=1),
-}
-"""Outputs that a bundle's graphs do not have (`x_std` is of series alone) are left out."""
+CODES = ("static_mean", "static_std", "dynamic_mean", "dynamic_std")
+"""Outputs of `encode`: a client draws static_mean + static_std * noise, and the dynamic codes likewise unless there is
+an ensemble `encode_dynamic`."""
+DECODED = ("decoded", "decoded_std")
+"""Outputs that a bundle's graphs do not have (`x_std` is of some kinds alone) are left out."""
+
+
+def ensembles(manifest: Manifest) -> dict[str, Ensemble]:
+    """Return an ensemble for every verb that a bundle has but decode, by name."""
+    ports = manifest.ports
+    made = {verb: _ensemble(verb, ports) for verb in manifest.capabilities if verb != "decode"}
+    correlated = DYNAMIC_POSTERIOR in ports
+    if "encode" in made and (correlated or "static" in ports["dynamic"].inputs):
+        plan = Plan(ports, {"x": "x", "static": "static", "noise": DYNAMIC_NOISE})
+        plan.call("encoder", "static", DYNAMIC_POSTERIOR if correlated else "dynamic")
+        made[ENCODE_DYNAMIC] = plan.ensemble(*(["dynamic"] if correlated else ["dynamic_mean", "dynamic_std"]))
+    return made
+
+
+def _ensemble(verb: str, ports: Mapping[str, Ports]) -> Ensemble:
+    """Return the ensemble of a verb: its graphs over a pool, the static code drawn where the verb draws it."""
+    graphs = VERBS[verb].graphs
+    if verb == "swap":
+        return _swap(ports)
+    if verb == "encode":
+        return Plan(ports, {"x": "x"}).call(*graphs).ensemble(*CODES)
+    plan = Plan(ports, {"x": "x", "noise": DYNAMIC_NOISE, "element_features": "features"}).call(*graphs[:-1])
+    if verb in ("generate", "resample_static"):
+        plan.draw_static()
+    plan.decode(plan.pool["static"], plan.pool["dynamic"])
+    if verb == "stream":
+        return plan.ensemble(*MEANS, *DECODED, steps=1)
+    return plan.ensemble(*DECODED)
+
+
+def _swap(ports: Mapping[str, Ports]) -> Ensemble:
+    *encode, _ = VERBS["swap"].graphs
+    a, b = (Plan(ports, {"x": name}, f"_{name}").call(*encode) for name in "ab")
+    both = Plan(ports, {})
+    both.calls = [*a.calls, *b.calls]
+    both.decode(a.pool["static"], b.pool["dynamic"], "a_with_b").decode(b.pool["static"], a.pool["dynamic"], "b_with_a")
+    return both.ensemble("a_with_b", "a_with_b_std", "b_with_a", "b_with_a_std")
 
 
 def write_triton(bundle: Bundle, folder: str | Path, *, max_batch_size: int = 64, force: bool = False) -> Path:
@@ -114,18 +177,18 @@ def write_triton(bundle: Bundle, folder: str | Path, *, max_batch_size: int = 64
         for name, graph in graphs.items():
             version = _model(temporary, name, graph_config(name, graph, max_batch_size))
             shutil.copyfile(bundle.graph_file(name, "onnx"), version / "model.onnx")
-        for name, ensemble in ENSEMBLES.items():
-            if all(call.model in graphs for call in ensemble.calls):
-                version = _model(temporary, name, ensemble_config(name, ensemble, graphs, max_batch_size))
-                # Without a version folder there is no model, and stores of objects keep no empty folder.
-                (version / ".keep").write_bytes(b"")
+        for name, ensemble in ensembles(bundle.manifest).items():
+            version = _model(temporary, name, ensemble_config(name, ensemble, graphs, max_batch_size))
+            # Without a version folder there is no model, and stores of objects keep no empty folder.
+            (version / ".keep").write_bytes(b"")
         (temporary / NOTE).write_text(_note(bundle.manifest), "utf-8")
     return target
 
 
 def is_repository(folder: Path) -> bool:
     """Return whether a folder is one that `write_triton` wrote."""
-    return all((folder / name).is_file() for name in (NOTE, f"encode/{CONFIG}", f"encoder/{VERSION}/model.onnx"))
+    note = folder / NOTE
+    return note.is_file() and note.read_bytes().startswith(TITLE.encode()) and any(folder.glob(f"*/{CONFIG}"))
 
 
 def graph_config(name: str, graph: GraphSpec, max_batch_size: int) -> str:
@@ -222,18 +285,35 @@ def _model(root: Path, name: str, config: str) -> Path:
 
 def _note(manifest: Manifest) -> str:
     element, widths, provenance = manifest.element, manifest.widths, manifest.provenance
-    ensembles = ", ".join(name for name, one in ENSEMBLES.items() if all(c.model in manifest.graphs for c in one.calls))
-    return f"""# Models of sdkit for NVIDIA Triton Inference Server
+    variant = f", variant {manifest.variant}" if manifest.variant else ""
+    return f"""{TITLE}
 
     tritonserver --model-repository THIS_FOLDER
 
-Sequences are (B, T, {", ".join(map(str, element.shape))}) {element.dtype}, T >= 2; S = {widths.static_size}, \
-D = {widths.dynamic_size}. Noise is an input, drawn by the client as sdkit's docs/bundle.md says.
-A client checks values as sdkit's hosts do: the graphs take what they get.
+Method {manifest.method}{variant}. Sequences are (B, T, {", ".join(map(str, element.shape))}) {element.dtype}, T >= 2; \
+S = {widths.static_size}, D = {widths.dynamic_size}. Noise is an
+input, drawn by the client as sdkit's docs/bundle.md says. A client checks values as sdkit's hosts do: the graphs take
+what they get.
 
 Models: {", ".join(manifest.graphs)}.
-Ensembles: {ensembles}.
-
+Ensembles: {", ".join(ensembles(manifest))}.
+{"".join(f"{line}{chr(10)}" for line in _particulars(manifest))}
 Made by sdkit {provenance.sdkit_version} from weights {provenance.weights_sha256}, data {provenance.data}
 (licence: {provenance.data_licence or "not stated"}).
 """
+
+
+def _particulars(manifest: Manifest) -> list[str]:
+    """Return lines on what this bundle has beside the verbs, and on what it has not."""
+    lines, dynamic = [], ensembles(manifest).get(ENCODE_DYNAMIC)
+    if STATIC_PRIOR in manifest.graphs:
+        lines += [
+            f"A static code drawn from the prior is the model {STATIC_PRIOR} of noise (B, S), not the noise itself."
+        ]
+    if dynamic is not None:
+        about = f"from {', '.join(dynamic.inputs)} to {', '.join(dynamic.outputs)}"
+        lines += [f"{ENCODE_DYNAMIC}: {about}, where a client samples; static is the static code that it has drawn."]
+    if manifest.max_steps is not None:
+        lines += [f"The prior draws at most {manifest.max_steps} steps; the client checks it."]
+    refused = [f"- {verb}: {reason}" for verb, reason in manifest.refusals.items()]
+    return [*lines, *(["", "What this model cannot do, and why:", "", *refused] if refused else [])]

@@ -5,7 +5,6 @@ parsed configurations.
 """
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,17 @@ from google.protobuf import text_format
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
-from sdkit.export.hosts.triton import ENSEMBLES, write_triton
+from sdkit.export.hosts.triton import ensembles, write_triton
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.contract import DYNAMIC_POSTERIOR, STATIC_PRIOR, STEP, VERBS
 from sdkit.runtime.element import Array
-from sdkit.runtime.engines.backend import GRAPHS, STEP
 from sdkit.runtime.errors import BundleError, ConfigError, OutputExistsError
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import lively_model, quick_export, write_run
-from tests.hosts.golden import KEPT, read
+from tests.hosts import every_feature
+from tests.hosts.every_feature import MAX_STEPS, clips
+from tests.hosts.golden import KEPT, SERIES
 from tests.hosts.triton_schema import MESSAGES, parse
 
 MOST = 8
@@ -96,14 +97,33 @@ def name_of(tensor: Any) -> str:
     return str(tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name)
 
 
-@pytest.fixture(scope="module", params=["image", "series"])
+def close(found: Array, expected: Array, atol: float = 1e-5) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol)
+
+
+NAMES = ("format 1", "image", "series", *every_feature.BUNDLES)
+GREY = 0.0255
+"""Tolerance of decoded data."""
+
+
+def make(name: str, folder: Path) -> Bundle:
+    """Return a bundle: one of format 1, two of dbse, and three of a method that uses all of the contract."""
+    if name == "format 1":
+        kept = [Bundle.open(path.parent) for path in sorted(KEPT.glob("*/manifest.json"))]
+        return next(bundle for bundle in kept if bundle.manifest.version == 1)
+    if name in ("image", "series"):
+        return quick_export(write_run(folder / "run", lively_model(**(SERIES if name == "series" else {}))))
+    return every_feature.export(folder / "bundle", name)
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def bundle(name: str) -> Bundle:
-    return Bundle.open(KEPT / name)
+def bundle(name: str, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make(name, tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
@@ -122,26 +142,68 @@ def rt(bundle: Bundle) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def x(name: str) -> Array:
-    return read(KEPT, about(name))
+def x(rt: Runtime) -> Array:
+    return clips(rt, 4)
 
 
-def about(name: str, key: str = "x") -> dict[str, Any]:
-    golden = json.loads((KEPT / "golden.json").read_text())
-    return dict(golden["bundles"][name]["inputs"][key])
+def has(server: Server, rt: Runtime, verb: str) -> bool:
+    """Return whether the bundle has a verb; where it has not, the repository has no ensemble of it."""
+    refused = verb in rt.abilities.refusals
+    assert refused == (verb not in server.configs)
+    return not refused
 
 
-def test_every_model_has_its_graph_and_every_verb_an_ensemble(repository: Path, bundle: Bundle) -> None:
-    for graph in (*GRAPHS, STEP):
+def noises(rt: Runtime, seed: int, static: Purpose, dynamic: Purpose, x: Array) -> tuple[Array, Array]:
+    """Return the noise of static and dynamic codes."""
+    widths = rt.widths
+    return (
+        standard_normal(seed, static, 0, (len(x), widths.static_size)),
+        standard_normal(seed, dynamic, 0, (len(x), x.shape[1], widths.dynamic_size)),
+    )
+
+
+def test_every_model_has_its_graph_and_every_verb_an_ensemble(name: str, repository: Path, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    for graph in manifest.graphs:
         content = (repository / graph / "1" / "model.onnx").read_bytes()
         assert content == bundle.graph_file(graph, "onnx").read_bytes()
-    assert {path.name for path in repository.iterdir()} == {*GRAPHS, STEP, *ENSEMBLES, "README.md"}
-    for ensemble in ENSEMBLES:
+    verbs = {verb for verb in VERBS if verb not in ("decode", *manifest.refusals)}
+    extra = {"encode_dynamic"} if name in ("whole", "no-static") else set()
+    assert {path.name for path in repository.iterdir()} == {*manifest.graphs, *verbs, *extra, "README.md"}
+    assert set(ensembles(manifest)) == verbs | extra
+    for ensemble in (*verbs, *extra):
         assert (repository / ensemble / "1").is_dir()
 
 
-@pytest.mark.parametrize("graph", [*GRAPHS, STEP])
-def test_tensors_are_those_of_the_graph(server: Server, graph: str) -> None:
+def test_no_ensemble_runs_a_model_in_vain(server: Server, name: str, x: Array) -> None:
+    steps = {
+        verb: [step.model_name for step in config.ensemble_scheduling.step]
+        for verb, config in server.configs.items()
+        if config.platform
+    }
+    if name == "no-encoder":
+        assert steps == {"generate": ["prior", STATIC_PRIOR, "decoder"]}
+    elif name == "whole":
+        encode = ["encoder", "static", "dynamic"]
+        assert steps == {
+            "encode": encode,
+            "encode_dynamic": ["encoder", "static", DYNAMIC_POSTERIOR],
+            "reconstruct": [*encode, "decoder"],
+            "swap": [*encode, *encode, "decoder", "decoder"],
+            "generate": ["prior", STATIC_PRIOR, "decoder"],
+            "resample_static": [*encode, STATIC_PRIOR, "decoder"],
+            "resample_dynamic": ["encoder", "static", "prior", "decoder"],
+        }
+    else:
+        assert steps["reconstruct"] == ["encoder", "static", "dynamic", "decoder"]
+
+
+def test_tensors_are_those_of_the_graph(server: Server, bundle: Bundle) -> None:
+    for graph in bundle.manifest.graphs:
+        check_tensors(server, graph)
+
+
+def check_tensors(server: Server, graph: str) -> None:
     config, model = server.configs[graph], onnx.load(server.folder / graph / "1" / "model.onnx")
     assert (config.name, config.backend, config.max_batch_size) == (graph, "onnxruntime", MOST)
     state = [*config.sequence_batching.state]
@@ -160,17 +222,23 @@ def test_tensors_are_those_of_the_graph(server: Server, graph: str) -> None:
 
 
 def test_streams_begin_at_zero_and_are_batched(server: Server, rt: Runtime) -> None:
+    if not has(server, rt, "stream"):
+        return
     batching = server.configs[STEP].sequence_batching
     (state,) = batching.state
-    assert (state.input_name, state.output_name, list(state.dims)) == ("state", "next_state", [rt.online.state_size])
+    assert (state.input_name, state.output_name, list(state.dims)) == ("state", "next_state", [rt.widths.state])
     (begin,) = state.initial_state
     assert begin.zero_data
     assert (begin.data_type, list(begin.dims)) == (state.data_type, list(state.dims))
     assert batching.oldest.max_candidate_sequences == MOST
 
 
-@pytest.mark.parametrize("verb", ENSEMBLES)
-def test_ensembles_are_connected(server: Server, verb: str) -> None:
+def test_ensembles_are_connected(server: Server, bundle: Bundle) -> None:
+    for ensemble in ensembles(bundle.manifest):
+        check_connected(server, ensemble)
+
+
+def check_connected(server: Server, verb: str) -> None:
     """Every step finds its inputs made, of one type and shape, by the client or a step before it."""
     config = server.configs[verb]
     assert (config.name, config.platform) == (verb, "ensemble")
@@ -204,36 +272,86 @@ def test_ensembles_are_connected(server: Server, verb: str) -> None:
 
 
 def test_encode_gives_the_runtimes_codes(server: Server, rt: Runtime, x: Array) -> None:
+    if not has(server, rt, "encode"):
+        return
     found, codes = server.infer("encode", {"x": x}), rt.encode(x)
     close(found["static_mean"], codes.static)
     close(found["dynamic_mean"], codes.dynamic)
+
+
+def test_a_client_draws_the_runtimes_samples(server: Server, rt: Runtime, x: Array) -> None:
+    if not has(server, rt, "encode"):
+        return
     sampled = rt.encode(x, seed=7)
-    noise = standard_normal(7, Purpose.STATIC_POSTERIOR, 0, codes.static.shape)
-    close(found["static_mean"] + found["static_std"] * noise, sampled.static)
+    static_noise, dynamic_noise = noises(rt, 7, Purpose.STATIC_POSTERIOR, Purpose.DYNAMIC_POSTERIOR, x)
+    found = server.infer("encode", {"x": x})
+    static = found["static_mean"] + found["static_std"] * static_noise
+    close(static, sampled.static)
+    if "encode_dynamic" in server.configs:
+        given = {"x": x, "static": static, "dynamic_noise": dynamic_noise}
+        given = {tensor.name: given[tensor.name] for tensor in server.configs["encode_dynamic"].input}
+        found = server.infer("encode_dynamic", given)
+    if DYNAMIC_POSTERIOR in server.configs:
+        close(found["dynamic"], sampled.dynamic)
+    else:
+        close(found["dynamic_mean"] + found["dynamic_std"] * dynamic_noise, sampled.dynamic)
 
 
 def test_swap_joins_codes_of_other_lengths(server: Server, rt: Runtime, name: str, x: Array) -> None:
-    other = read(KEPT, about(name, "other"))
-    assert other.shape[1] != x.shape[1]
+    if not has(server, rt, "swap"):
+        return
+    other = clips(rt, 5)
     found = server.infer("swap", {"a": x, "b": other})
     for key, expected in zip(("a_with_b", "b_with_a"), rt.swap(x, other), strict=True):
-        close(found[key], expected, 0.0255)
+        close(found[key], expected, GREY)
     assert ("a_with_b_std" in found) == (name == "series")
 
 
-def test_the_other_verbs(server: Server, rt: Runtime, x: Array) -> None:
-    close(server.infer("reconstruct", {"x": x})["decoded"], rt.reconstruct(x), 0.0255)
-    static = standard_normal(3, Purpose.STATIC_PRIOR, 0, (len(x), rt.letters.static_size))
-    dynamic = standard_normal(3, Purpose.DYNAMIC_PRIOR, 0, (len(x), x.shape[1], rt.letters.dynamic_size))
-    drawn = {"static_noise": static, "dynamic_noise": dynamic}
-    close(server.infer("generate", drawn)["decoded"], rt.generate(len(x), x.shape[1], seed=3), 0.0255)
-    for verb, noise in (("resample_static", "static_noise"), ("resample_dynamic", "dynamic_noise")):
-        expected = getattr(rt, verb)(x, seed=3)
-        close(server.infer(verb, {"x": x, noise: drawn[noise]})["decoded"], expected, 0.0255)
+def test_reconstruct_and_decode(server: Server, rt: Runtime, x: Array) -> None:
+    if not has(server, rt, "reconstruct"):
+        return
+    close(server.infer("reconstruct", {"x": x})["decoded"], rt.reconstruct(x), GREY)
+    codes = rt.encode(x)
+    close(server.infer("decoder", {"static": codes.static, "dynamic": codes.dynamic})["x"], rt.decode(codes), GREY)
+
+
+@pytest.mark.parametrize("verb", ["generate", "resample_static", "resample_dynamic"])
+def test_draws_are_the_runtimes(server: Server, rt: Runtime, x: Array, verb: str) -> None:
+    if not has(server, rt, verb):
+        return
+    static, dynamic = noises(rt, 3, Purpose.STATIC_PRIOR, Purpose.DYNAMIC_PRIOR, x)
+    inputs = {"x": x, "static_noise": static, "dynamic_noise": dynamic}
+    taken = {
+        "generate": ("static_noise", "dynamic_noise"),
+        "resample_static": ("x", "static_noise"),
+        "resample_dynamic": ("x", "dynamic_noise"),
+    }[verb]
+    found = server.infer(verb, {key: inputs[key] for key in taken})
+    expected = rt.generate(len(x), x.shape[1], seed=3) if verb == "generate" else getattr(rt, verb)(x, seed=3)
+    close(found["decoded"], expected, GREY)
+
+
+def test_the_note_says_what_the_model_cannot_and_why(repository: Path, rt: Runtime, name: str) -> None:
+    note = (repository / "README.md").read_text()
+    manifest = rt.manifest
+    assert f"Method {manifest.method}" in note
+    for verb, reason in manifest.refusals.items():
+        assert f"- {verb}: {reason}" in note
+    assert ("What this model cannot do" in note) == bool(manifest.refusals)
+    assert (f"The prior draws at most {MAX_STEPS} steps" in note) == (manifest.method == "every_feature")
+    sampling = {
+        "whole": "encode_dynamic: from x, dynamic_noise, static to dynamic, where a client samples",
+        "no-static": "encode_dynamic: from x, static to dynamic_mean, dynamic_std, where a client samples",
+    }
+    assert sampling.get(name, "") in note
+    assert ("encode_dynamic" in note) == (name in sampling)
+    assert (STATIC_PRIOR in note) == (STATIC_PRIOR in manifest.graphs)
 
 
 def test_a_stream_keeps_its_state_on_the_server(server: Server, rt: Runtime, x: Array) -> None:
     """Three sequences in changing company: whichever share a batch, each gets the codes of its own past."""
+    if not has(server, rt, "stream"):
+        return
     expected = rt.encode(x)
     at = [0] * len(x)
     for batch in ((0,), (0, 1, 2), (2, 1), (2,), (1, 0)):
@@ -244,16 +362,6 @@ def test_a_stream_keeps_its_state_on_the_server(server: Server, rt: Runtime, x: 
             close(found["dynamic_mean"][place, 0], expected.dynamic[row, at[row]])
             at[row] += 1
     assert found["decoded"].shape == (2, 1, *rt.element.shape)
-
-
-def close(found: Array, expected: Array, atol: float = 1e-5) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol)
-
-
-def test_a_model_that_cannot_run_online_has_no_stream(tmp_path: Path) -> None:
-    made = quick_export(write_run(tmp_path / "run", lively_model("release")))
-    names = {path.name for path in write_triton(made, tmp_path / "models").iterdir()}
-    assert names == {*GRAPHS, *ENSEMBLES, "README.md"} - {"stream"}
 
 
 def test_what_triton_does_not_know_is_refused_here_too() -> None:

@@ -1,21 +1,26 @@
 """The JavaScript host computes and refuses what the Python runtime does; run by node."""
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from sdkit.runtime import contract, kinds
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
 from sdkit.runtime.bundles.manifest import Manifest
-from sdkit.runtime.errors import SdkitError
+from sdkit.runtime.bundles.specs import TensorSpec
+from sdkit.runtime.errors import CapabilityError, ConfigError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
-from tests.hosts.golden import make_conformance, make_int8_conformance
+from tests.hosts.bad import edit
+from tests.hosts.every_feature import MAX_STEPS, clips, make_set
+from tests.hosts.golden import KEPT, make_conformance, make_int8_conformance
 from tests.hosts.web import SOURCES, engine, node
 
 Spoil = Callable[[Bundle], None]
@@ -28,18 +33,99 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
 
 
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a set of bundles that use all of the contract, and that lack verbs."""
+    node(), engine()
+    return make_set(tmp_path_factory.mktemp("every"))
+
+
 def conformance(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [node(), str(SOURCES / "conformance.mjs"), "--onnxruntime-web", str(engine()), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_every_verb_and_the_noise_agree_with_python(golden: Path) -> None:
-    result = conformance(golden)
+def evaluate(code: str, *arguments: object) -> Any:
+    """Return what a program in JavaScript prints, a line of JSON each."""
+    command = [node(), "--input-type=module", "-e", code, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def names_of(folder: Path) -> set[str]:
+    """Return the names of all results of a set."""
+    about = json.loads((folder / "golden.json").read_text())
+    found = {f"noise{i} {what}" for i in range(len(about["noise"])) for what in ("raw", "normal")}
+    for name, bundle in about["bundles"].items():
+        found |= {f"{name} {result}" for result in bundle["outputs"]}
+        found |= {f"{name} refusals"} if "refused" in bundle else set()
+    return found
+
+
+def agreeing(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return re.findall(r"^ok +(\S+ \S+) +largest difference \S+ ", result.stdout, re.MULTILINE)
+
+
+def test_tables_are_those_of_python() -> None:
+    names = "TENSORS, WIDTHS, MEANS, GRAPHS, VERBS, KINDS, STEP, STATIC_PRIOR, DYNAMIC_POSTERIOR"
+    code = f'import {{ {names} }} from "{(SOURCES / "contract.mjs").as_uri()}";'
+    (found,) = evaluate(f"{code} console.log(JSON.stringify({{ {names} }}))")
+    for name in ("TENSORS", "WIDTHS", "MEANS"):
+        assert list(found[name].items()) == listed(getattr(contract, name)), name
+    for name in ("STEP", "STATIC_PRIOR", "DYNAMIC_POSTERIOR"):
+        assert found[name] == getattr(contract, name)
+    assert list(found["GRAPHS"]) == list(contract.GRAPHS)
+    for name, graph in contract.GRAPHS.items():
+        theirs = {"optional": [], "axes": {}, **found["GRAPHS"][name]}
+        assert (theirs["inputs"], theirs["outputs"]) == (list(graph.inputs), list(graph.outputs)), name
+        assert (theirs["optional"], [*theirs["axes"].items()]) == (list(graph.optional), listed(graph.axes)), name
+    assert list(found["VERBS"].items()) == [(name, list(verb.graphs)) for name, verb in contract.VERBS.items()]
+    for name in kinds.names():
+        kind = kinds.find(name)
+        assert found["KINDS"].pop(name) == {
+            "axes": list(kind.axes),
+            "pictorial": kind.pictorial,
+            "windowed": kind.windowed,
+            "incomplete": kind.incomplete,
+        }, name
+    assert set(found["KINDS"]) <= {"vector"}
+
+
+def listed(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, list(value) if isinstance(value, tuple) else value) for name, value in table.items()]
+
+
+@pytest.mark.parametrize("which", ["made anew", "kept", "every feature"])
+def test_every_verb_and_the_noise_agree_with_python(which: str, golden: Path, every: Path) -> None:
+    folder = {"made anew": golden, "kept": KEPT, "every feature": every}[which]
+    result = conformance(folder)
     assert result.returncode == 0, result.stdout + result.stderr
-    about = json.loads((golden / "golden.json").read_text())
-    expected = sum(len(bundle["outputs"]) for bundle in about["bundles"].values()) + 2 * len(about["noise"])
-    assert result.stdout.count("ok  ") == expected
+    found = agreeing(result)
+    assert sorted(found) == sorted(names_of(folder))
     assert "all results agree" in result.stdout
+    if which == "every feature":
+        assert {"whole swap()/a_with_b", "no-static refusals", "no-encoder generate()/x"} <= set(found)
+        assert not {name for name in found if name.startswith(("no-static swap", "no-encoder encode"))}
+
+
+def test_a_bundle_without_samples_of_refusals_runs_and_a_wrong_refusal_is_noticed(every: Path) -> None:
+    text = (every / "golden.json").read_text()
+    about = json.loads(text)
+    try:
+        del about["bundles"]["no-static"]["refused"]
+        about["bundles"]["whole"]["refused"]["stream"] += "!"
+        about["bundles"]["no-encoder"]["refused"]["decode"] = "this model cannot decode: it can"
+        (every / "golden.json").write_text(json.dumps(about))
+        result = conformance(every)
+    finally:
+        (every / "golden.json").write_text(text)
+    assert result.returncode == 1
+    assert re.findall(r"^BAD +(.*?) +largest difference (\S+) ", result.stdout, re.MULTILINE) == [
+        ("whole refusals", "NaN"),
+        ("no-encoder refusals", "NaN"),
+    ]
+    assert "no-static refusals" not in result.stdout
 
 
 def test_a_bundle_of_8_bit_graphs_runs(golden: Path, tmp_path: Path) -> None:
@@ -123,6 +209,30 @@ def another_graph(manifest: Manifest) -> dict[str, Any]:
     return {"graphs": {**manifest.graphs, "discriminator": manifest.graphs["prior"]}}
 
 
+def tensors(graph: str, **changes: tuple[TensorSpec, ...]) -> Spoil:
+    """Let a graph have other inputs or outputs."""
+
+    def change(manifest: Manifest) -> dict[str, Any]:
+        return {"graphs": {**manifest.graphs, graph: msgspec.structs.replace(manifest.graphs[graph], **changes)}}
+
+    return manifest_change(change)
+
+
+def renamed(graph: str, side: str, old: str, new: str) -> Spoil:
+    """Let a tensor of a graph have another name."""
+
+    def change(bundle: Bundle) -> None:
+        found = getattr(bundle.manifest.graphs[graph], side)
+        changed = tuple(msgspec.structs.replace(t, name=new) if t.name == old else t for t in found)
+        tensors(graph, **{side: changed})(bundle)
+
+    return change
+
+
+def verbs(capabilities: tuple[str, ...], refusals: dict[str, str]) -> Spoil:
+    return manifest_change(lambda manifest: {"capabilities": capabilities, "refusals": refusals})
+
+
 def no_onnx(manifest: Manifest) -> dict[str, Any]:
     return {
         "graphs": {
@@ -149,7 +259,21 @@ def no_graph(bundle: Bundle) -> None:
 def awkward(manifest: Manifest) -> dict[str, Any]:
     """Put values into the manifest that other languages write in other ways."""
     numbers = (1e-6, 1e-5, 0.1, 1.0, -0.0, 123456.789, 1e15, 1e16, 1e22, 5e-324, -7, 2**63)
-    return {"model": {**manifest.model, "numbers": list(numbers), "text": 'é\u2028\x01\t"\\/', "none": [None, {}, []]}}
+    return {
+        "settings": {
+            **manifest.settings,
+            "numbers": list(numbers),
+            "text": 'é\u2028\x01\t"\\/',
+            "none": [None, {}, []],
+        },
+        "feature_mean": (0.0, 1e22, 120.5, -3.0),
+    }
+
+
+def short_floats(bundle: Bundle) -> None:
+    """Let another program write floats as integers where it can."""
+    reseal(bundle, feature_mean=(7.0, -0.5))
+    text_change("7.0", "7")(bundle)
 
 
 def rewritten(bundle: Bundle) -> None:
@@ -159,25 +283,61 @@ def rewritten(bundle: Bundle) -> None:
     (bundle.path / "manifest.json").write_text(json.dumps(values, indent=3), "utf-8")
 
 
+def old(change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> Spoil:
+    """Return a change of the manifest of format 1."""
+
+    def spoil(bundle: Bundle) -> None:
+        edit(change, seal=seal)(bundle.path)
+
+    return spoil
+
+
+def use_step(manifest: dict[str, Any], width: int | str) -> None:
+    (state,) = (t for t in manifest["graphs"]["dynamic_step"]["inputs"] if t["name"] == "state")
+    state["shape"] = ["B", width]
+
+
+def edit_widths(**widths: int) -> Spoil:
+    return manifest_change(lambda manifest: {"widths": msgspec.structs.replace(manifest.widths, **widths)})
+
+
+VERBS = tuple(contract.VERBS)
 CASES: dict[str, tuple[str | None, Spoil]] = {
     "untouched": (None, lambda bundle: None),
     "awkward values": (None, manifest_change(awkward)),
     "rewritten": (None, rewritten),
+    "short floats": (None, short_floats),
     "no manifest": ("MissingFileError", lambda bundle: (bundle.path / "manifest.json").unlink()),
     "not json": ("ManifestError", text_change("{", "[")),
     "not utf-8": ("ManifestError", replaced("manifest.json", b"\xff\xfe{}")),
     "other json": ("ManifestError", replaced("manifest.json", b"[]")),
     "unknown key": ("ManifestError", text_change('"steps"', '"licence": "MIT", "steps"')),
+    "unknown key inside": ("ManifestError", text_change('"dynamic_size"', '"more": 1, "dynamic_size"')),
     "missing key": ("ManifestError", text_change('"steps": 5,', "")),
     "wrong type": ("ManifestError", text_change('"steps": 5', '"steps": "5"')),
+    "wrong type of a limit": ("ManifestError", text_change('"max_steps": null', '"max_steps": 1.5')),
+    "wrong type of a statistic": ("ManifestError", text_change('"feature_std": []', '"feature_std": [null]')),
     "float for int": ("ManifestError", text_change('"steps": 5', '"steps": 5.0')),
+    "list for an object": ("ManifestError", text_change('"refusals": {}', '"refusals": []')),
     "wrong kind": ("ManifestError", text_change('"image"', '"video"')),
     "wrong axes": ("ManifestError", text_change('"image"', '"spectrum"')),
     "changed value": ("ManifestError", text_change('"steps": 5', '"steps": 6')),
-    "float of the model": ("ManifestError", text_change("255.0", "255")),
+    "float of the settings": ("ManifestError", text_change("255.0", "255")),
     "missing graph": ("ManifestError", manifest_change(without_prior)),
     "unknown graph": ("ManifestError", manifest_change(another_graph)),
-    "wrong version": ("BundleVersionError", manifest_change(lambda manifest: {"version": 2})),
+    "unknown verb": ("ManifestError", verbs((*VERBS, "dream"), {})),
+    "verb of no mention": ("ManifestError", verbs(VERBS[1:], {})),
+    "verb had and refused": ("ManifestError", verbs(VERBS, {"swap": "it is tired"})),
+    "unknown input": ("ManifestError", renamed("decoder", "inputs", "static", "x")),
+    "missing output": ("ManifestError", renamed("static", "outputs", "static_std", "context")),
+    "unknown output": ("ManifestError", renamed("decoder", "outputs", "x", "noise")),
+    "wrong shape": ("ManifestError", tensors("encoder", inputs=(TensorSpec("x", "uint8", ("B", "T", 3)),))),
+    "no free axis": ("ManifestError", tensors("encoder", inputs=(TensorSpec("x", "uint8", (1,)),))),
+    "no state": ("ManifestError", edit_widths(state=0)),
+    "wrong version": ("BundleVersionError", manifest_change(lambda manifest: {"version": 3})),
+    "no version": ("BundleVersionError", text_change('"version": 2', '"version": null')),
+    "version of another type": ("BundleVersionError", text_change('"version": 2', '"version": true')),
+    "version of another format": ("ManifestError", text_change('"version": 2', '"version": 1')),
     "changed graph": ("DigestError", changed_byte("decoder.onnx")),
     "changed torchscript": ("DigestError", changed_byte("prior.ts.pt")),
     "changed card": ("DigestError", changed_byte("MODEL_CARD.md")),
@@ -195,47 +355,120 @@ CASES: dict[str, tuple[str | None, Spoil]] = {
     "no graph": ("BundleError", no_graph),
     "exchanged graphs": ("ManifestError", manifest_change(exchanged)),
 }
+"""Of a bundle of format 2: the error that it must be refused with, and what is done to it."""
+OLD_CASES: dict[str, tuple[str | None, Spoil]] = {
+    "untouched": (None, lambda bundle: None),
+    "without a step graph": (None, old(lambda m: m["graphs"].pop("dynamic_step"))),
+    "bidirectional": (None, old(lambda m: m.update(causal=False))),
+    "middle": (None, old(lambda m: m.update(anchor="middle"))),
+    "missing key": ("ManifestError", old(lambda m: m.pop("anchor"))),
+    "key of format 2": ("ManifestError", old(lambda m: m.update(method="dbse"))),
+    "no truth": ("ManifestError", old(lambda m: m.update(causal=1))),
+    "changed value": ("ManifestError", old(lambda m: m.update(steps=6), seal=False)),
+    "missing graph": ("ManifestError", old(lambda m: m["graphs"].pop("prior"))),
+    "graph of format 2": ("ManifestError", old(lambda m: m["graphs"].update(static_prior=m["graphs"]["prior"]))),
+    "state of a free width": ("ManifestError", old(lambda m: use_step(m, "K"))),
+    "state of no width": ("ManifestError", old(lambda m: use_step(m, 0))),
+    "newer version": ("ManifestError", old(lambda m: m.update(version=2))),
+}
+"""The same of a bundle of format 1."""
+Opened = dict[str, tuple[Path, dict[str, Any]]]
 
 
-@pytest.fixture(scope="module")
-def opened(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
+def open_all(source: Bundle, folder: Path, cases: dict[str, tuple[str | None, Spoil]]) -> Opened:
     """Return, by case, a spoilt bundle and what JavaScript says of it; one process opens them all."""
-    folder = tmp_path_factory.mktemp("spoilt")
-    source = Bundle.open(golden / "image")
-    paths = {name: folder / name.replace(" ", "-") / "bundle" for name in CASES}
-    for name, (_, spoil) in CASES.items():
+    paths = {name: folder / name.replace(" ", "-") / "bundle" for name in cases}
+    for name, (_, spoil) in cases.items():
         spoil(copy(source, paths[name]))
     result = conformance("--open", *paths.values())
     assert result.returncode == 0, result.stderr
     answers = map(json.loads, result.stdout.splitlines())
-    return {name: (paths[name], answer) for name, answer in zip(CASES, answers, strict=True)}
+    return {name: (paths[name], answer) for name, answer in zip(cases, answers, strict=True)}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_bundles_are_opened_and_refused_as_by_python(opened: dict[str, tuple[Path, dict[str, Any]]], name: str) -> None:
-    path, answer = opened[name]
+@pytest.fixture(scope="module")
+def opened(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    return open_all(Bundle.open(golden / "image"), tmp_path_factory.mktemp("spoilt"), CASES)
+
+
+@pytest.fixture(scope="module")
+def old_opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    node(), engine()
+    return open_all(of_format_1(), tmp_path_factory.mktemp("old"), OLD_CASES)
+
+
+def of_format_1() -> Bundle:
+    """Return a kept bundle that was written in format 1."""
+    bundles = [Bundle.open(path.parent) for path in sorted(KEPT.glob("*/manifest.json"))]
+    return next(bundle for bundle in bundles if bundle.manifest.version == 1)
+
+
+OTHER_WORDS = ("is not JSON", "cannot be loaded by onnxruntime")
+"""What messages of Python and JavaScript have in common where the rest is of a parser or an engine."""
+
+
+def check_answer(path: Path, answer: dict[str, Any], expected: str | None) -> None:
+    """Compare what JavaScript says of a bundle with what Python says, word for word."""
     try:
-        Runtime.open(path, device="cpu", threads=1)
-        said = None
+        every_session(path)
+        said, message = None, ""
     except SdkitError as error:
-        said = type(error).__name__
-    assert (said, answer["error"]) == (CASES[name][0], CASES[name][0]), answer["message"]
+        said, message = type(error).__name__, str(error)
+    assert (said, answer["error"]) == (expected, expected), answer["message"]
+    shared = next((words for words in OTHER_WORDS if words in message), None)
+    if shared is None:
+        assert answer["message"] == message
+    else:
+        assert answer["message"].partition(shared)[:2] == message.partition(shared)[:2]
     assert "\n" not in answer["message"]
 
 
-def test_messages_say_what_is_wrong_and_where(opened: dict[str, tuple[Path, dict[str, Any]]]) -> None:
+def every_session(path: Path) -> None:
+    """Load every graph, as JavaScript does when it opens a bundle."""
+    rt = Runtime.open(path, device="cpu", threads=1)
+    for graph in rt.manifest.graphs:
+        rt.backend._session(graph)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bundles_are_opened_and_refused_as_by_python(opened: Opened, name: str) -> None:
+    check_answer(*opened[name], CASES[name][0])
+
+
+@pytest.mark.parametrize("name", OLD_CASES)
+def test_bundles_of_format_1_are_opened_and_refused_as_by_python(old_opened: Opened, name: str) -> None:
+    check_answer(*old_opened[name], OLD_CASES[name][0])
+
+
+def test_messages_say_what_is_wrong_and_where(opened: Opened) -> None:
     for name, words in {
         "changed graph": "decoder.onnx is not the file that was exported (its bytes changed)",
-        "missing file": "static.onnx is missing, though the manifest names it",
         "parent": "the manifest points outside the bundle, to '../golden.npz'; do not use this bundle",
-        "wrong version": "manifest.json has version 2; this sdkit reads version 1",
-        "unknown key": "unknown field 'licence' - at $",
-        "wrong type": "Expected int, got string - at $.steps",
+        "wrong version": "manifest.json has version 3; this sdkit reads versions 1 and 2",
+        "wrong type": "Expected `int`, got `str` - at `$.steps`",
+        "verb of no mention": "names the verbs decode, reconstruct",
+        "missing graph": "expected encoder, static, dynamic, decoder, prior, dynamic_step, and any of static_prior",
+        "wrong shape": "the shape ('B', 'T', 3); expected ('B', 'T', 3, 16, 16)",
         "exchanged graphs": "graph 'static' has other inputs or outputs than the manifest says",
     }.items():
         path, answer = opened[name]
         assert words in answer["message"]
         assert answer["message"].startswith(str(path))
+
+
+UPGRADED = """
+import { Bundle, Runtime } from "%(module)s";
+for (const path of process.argv.slice(1)) console.log(JSON.stringify((await Bundle.open(path)).manifest));
+"""
+
+
+def test_manifests_of_format_1_become_those_of_today(old_opened: Opened) -> None:
+    paths = [old_opened[name][0] for name, (error, _) in OLD_CASES.items() if error is None]
+    answers = evaluate(UPGRADED % {"module": (SOURCES / "sdkit.mjs").as_uri()}, *paths)
+    for path, found in zip(paths, answers, strict=True):
+        manifest = Bundle.open(path).manifest
+        assert found == json.loads(msgspec.json.encode(manifest))
+        assert (found["version"], found["method"], found["widths"]["context"] > 0) == (1, "dbse", True)
 
 
 BAD_CALLS = """
@@ -251,7 +484,7 @@ const tries = {
   steps: () => rt.encode({ data: good, shape: [6, 1, ...element] }),
   empty: () => rt.encode({ data: good, shape: [0, 3, ...element] }),
   pairs: () => rt.swap({ data: good, shape: [2, 3, ...element] }, { data: good, shape: [3, 2, ...element] }),
-  codes: async () => rt.decode({ static: rt.drawStatic(2), dynamic: await rt.drawDynamic(3, 4) }),
+  codes: async () => rt.decode({ static: await rt.drawStatic(2), dynamic: await rt.drawDynamic(3, 4) }),
   count: () => rt.generate(0),
   seed: () => rt.generate(1, 4, { seed: -1 }),
   large: () => rt.generate(1, 4, { seed: 2 ** 60 }),
@@ -260,9 +493,6 @@ const tries = {
   rows: () => rt.stream(2).reset([2]),
   element: () => rt.stream(2).push({ data: good.slice(768), shape: [1, ...element] }),
   values: () => rt.stream(1).push({ data: new Float32Array(768), shape: [1, ...element] }),
-  bidirectional: async () => new Runtime({ ...rt.manifest, causal: false }, ort, rt.sessions, 2).stream(),
-  middle: async () => new Runtime({ ...rt.manifest, anchor: "middle" }, ort, rt.sessions, 2).stream(),
-  old: async () => new Runtime({ ...rt.manifest, graphs: {} }, ort, rt.sessions, 2).stream(),
 };
 for (const [name, call] of Object.entries(tries)) {
   const error = await call().then(() => null, (reason) => reason);
@@ -284,29 +514,73 @@ console.log(JSON.stringify(["at once", String(many[0].static.data) === String(ma
 
 
 def test_bad_arguments_are_refused_and_calls_may_overlap(golden: Path) -> None:
-    module = (SOURCES / "sdkit.mjs").as_uri()
-    code = BAD_CALLS % {"module": module, "engine": (engine() / "dist" / "ort.node.min.mjs").as_uri()}
-    command = [node(), "--input-type=module", "-e", code, str(golden / "image")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    answers = {line[0]: line[1:] for line in map(json.loads, result.stdout.splitlines())}
+    code = BAD_CALLS % {"module": (SOURCES / "sdkit.mjs").as_uri(), "engine": engine_module()}
+    answers = {line[0]: line[1:] for line in evaluate(code, golden / "image")}
     assert answers.pop("at once") == [True, 2 * 3 * 768]
     assert answers.pop("kept") == [True, True]
-    config = {"count", "seed", "large", "batch", "streams", "rows", "bidirectional", "middle", "old"}
+    config = {"count", "seed", "large", "batch", "streams", "rows"}
     assert {name: answer[0] for name, answer in answers.items()} == {
         name: "ConfigError" if name in config else "DataError" for name in answers
     }
-    assert len(answers) == 18
-    rt = Runtime.open(golden / "image", device="cpu", threads=1)
-    for name, change in {
-        "bidirectional": {"causal": False},
-        "middle": {"anchor": "middle"},
-        "old": {"state_size": 0},
-    }.items():
-        with pytest.raises(SdkitError) as said:
-            rt.online._replace(**change).require()  # type: ignore[arg-type]
-        assert answers[name][1] == str(said.value)
+    assert len(answers) == 15
     assert answers["rows"][1] == "rows = [2]: there are 2 streams, 0 to 1"
     assert answers["shape"][1] == "x has shape (2, 3, 3, 16, 8); expected (B, T, 3, 16, 16) uint8"
     assert "nothing is cast silently" in answers["dtype"][1]
     assert "bigint beyond 2^53" in answers["large"][1]
+
+
+def engine_module() -> str:
+    """Return the address of onnxruntime-web for node."""
+    return (engine() / "dist" / "ort.node.min.mjs").as_uri()
+
+
+REFUSED = """
+import { CapabilityError, ConfigError, Runtime } from "%(module)s";
+const ort = await import("%(engine)s");
+ort.env.wasm.numThreads = 1;
+const rt = await Runtime.open(process.argv[1], { ort });
+const most = rt.manifest.max_steps;
+const long = { data: new Uint8Array((most + 1) * 768), shape: [1, most + 1, ...rt.element.shape] };
+const tries = {
+  swap: () => rt.swap(long, long),
+  resample_static: () => rt.resampleStatic(long),
+  stream: async () => rt.stream(),
+  generate: () => rt.generate(1, most + 1),
+  resample_dynamic: () => rt.resampleDynamic(long),
+  draw: () => rt.drawDynamic(1, most + 1),
+  few: () => rt.generate(1, 1),
+};
+for (const [name, call] of Object.entries(tries)) {
+  const error = await call().then(() => null, (reason) => reason);
+  const kinds = [error instanceof CapabilityError, error instanceof ConfigError];
+  console.log(JSON.stringify([name, error.name, error.message, kinds]));
+}
+console.log(JSON.stringify([(await rt.generate(1, most)).shape, (await rt.reconstruct(long)).shape]));
+"""
+
+
+def test_verbs_that_a_model_has_not_and_steps_that_its_prior_draws_not_are_refused_in_the_words_of_python(
+    every: Path,
+) -> None:
+    path = every / "no-static"
+    code = REFUSED % {"module": (SOURCES / "sdkit.mjs").as_uri(), "engine": engine_module()}
+    *answers, shapes = evaluate(code, path)
+    rt = Runtime.open(path, device="cpu", threads=1)
+    x = clips(rt, MAX_STEPS + 1)[:1]
+    calls: dict[str, Callable[[], object]] = {
+        "swap": lambda: rt.swap(x, x),
+        "resample_static": lambda: rt.resample_static(x),
+        "stream": rt.stream,
+        "generate": lambda: rt.generate(1, MAX_STEPS + 1),
+        "resample_dynamic": lambda: rt.resample_dynamic(x),
+        "draw": lambda: rt.draw_dynamic(1, MAX_STEPS + 1, 0),
+        "few": lambda: rt.generate(1, 1),
+    }
+    for (name, error, message, (refused, config)), call in zip(answers, calls.values(), strict=True):
+        with pytest.raises(ConfigError) as said:
+            call()
+        assert (error, message) == (type(said.value).__name__, str(said.value)), name
+        assert (refused, config) == (isinstance(said.value, CapabilityError), True)
+    assert [line[0] for line in answers] == list(calls)
+    assert answers[0][2].startswith("this model cannot swap: ")
+    assert shapes == [[1, MAX_STEPS, 3, 16, 16], [1, MAX_STEPS + 1, 3, 16, 16]]
