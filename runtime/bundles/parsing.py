@@ -26,7 +26,7 @@ def parse(text: bytes, where: str) -> Manifest:
         raise ManifestError(f"{where} is not the manifest of an sdkit bundle: it has no format '{FORMAT}'")
     version = header.get("version")
     types: dict[Any, type[Manifest] | type[format1.Manifest1]] = {1: format1.Manifest1, VERSION: Manifest}
-    if isinstance(version, bool) or version not in types:
+    if type(version) is not int or version not in types:
         raise BundleVersionError(f"{where} has version {version}; this sdkit reads versions 1 and {VERSION}")
     try:
         found = msgspec.json.decode(text, type=types[version])
