@@ -63,6 +63,12 @@ bool compare(const std::string& name, const Tensor& found, const Tensor& wanted,
     return fits;
 }
 
+// Prints whether something that knows no tolerance is right.
+void report(bool exact, const std::string& name) {
+    const double difference = exact ? 0.0 : std::numeric_limits<double>::quiet_NaN();
+    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", name.c_str(), difference);
+}
+
 bool check_noise(const fs::path& folder, const std::string& name, const Json& about) {
     const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
     const auto purpose = about.at("purpose").get<sdkit::Purpose>();
@@ -72,9 +78,7 @@ bool check_noise(const fs::path& folder, const std::string& name, const Json& ab
         exact = exact &&
                 sdkit::philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, first, 0, 0})[i % 4] == raw[i];
     }
-    const double difference = exact ? 0.0 : std::numeric_limits<double>::quiet_NaN();
-    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", (name + " raw").c_str(),
-                difference);
+    report(exact, name + " raw");
     const Tensor wanted = read(folder, about.at("normal"));
     const Tensor drawn = sdkit::standard_normal(seed, purpose, first, wanted.shape());
     return compare(name + " normal", drawn, wanted, 1e-6, 0) && exact;
@@ -124,6 +128,25 @@ void stream_results(const sdkit::Runtime& rt, const Tensor& x, const std::string
     }
     found[name + "/dynamic"] = stacked(dynamics);
     found[name + "/x"] = stacked(decoded);
+}
+
+// Sequences or codes of a shape, all of one value.
+Tensor filled(const Shape& shape, float value = 0) {
+    std::size_t size = 1;
+    for (const std::int64_t axis : shape) size *= static_cast<std::size_t>(axis);
+    return {shape, std::vector<float>(size, value)};
+}
+
+Tensor pixels(const Shape& shape) {
+    const std::vector<float> zeros = filled(shape).floats();
+    return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
+}
+
+// Sequences (batch, steps, *element) of zeros.
+Tensor zeros(const sdkit::Element& element, std::int64_t batch, std::int64_t steps) {
+    Shape shape = element.shape;
+    shape.insert(shape.begin(), {batch, steps});
+    return element.dtype == sdkit::DType::uint8 ? pixels(shape) : filled(shape);
 }
 
 using Results = std::map<std::string, Tensor>;
@@ -185,18 +208,36 @@ const std::map<std::string, std::function<void(const Case&, Results&)>> runners 
 
 // Whether a call is refused with an error of a class, in these words.
 template <typename Refusal>
-bool refused(const std::string& name, const std::string& words, const std::function<void()>& call) {
-    std::string said = "nothing: it ran";
+bool refused(const std::string& what, const std::string& words, const std::function<void()>& call) {
+    std::string said = "nothing, and ran";
     try {
         call();
     } catch (const Refusal& error) {
         said = error.what();
     }
-    const double difference = said == words ? 0.0 : std::numeric_limits<double>::quiet_NaN();
-    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", said == words ? "ok" : "BAD", name.c_str(),
-                difference);
-    if (said != words) std::printf("     says: %s\n     not:  %s\n", said.c_str(), words.c_str());
+    if (said != words) std::printf("     %s says: %s\n     instead of: %s\n", what.c_str(), said.c_str(), words.c_str());
     return said == words;
+}
+
+// Holds what is refused against the words of the set: verbs that the model has not, and more steps than it draws.
+bool check_refusals(const std::string& name, const Case& given) {
+    bool good = true;
+    Results none;
+    for (const auto& [verb, words] : given.about.at("refused").items()) {
+        const auto call = [&, &runner = runners.at(verb)] { runner(given, none); };
+        good = refused<sdkit::CapabilityError>(verb, words, call) && good;
+    }
+    if (given.about.contains("limit")) {
+        const std::string words = given.about.at("limit").at("message");
+        const std::int64_t steps = given.about.at("limit").at("steps");
+        const auto generate = [&] { given.rt.generate(1, steps); };
+        const auto resample = [&] { given.rt.resample_dynamic(zeros(given.rt.element(), 1, steps)); };
+        good = refused<sdkit::ConfigError>("generate", words, generate) && good;
+        if (given.rt.abilities().refusals.count("resample_dynamic") == 0)
+            good = refused<sdkit::ConfigError>("resample_dynamic", words, resample) && good;
+    }
+    report(good, name + " refusals");
+    return good;
 }
 
 // Holds a bundle's results and refusals against those of the set.
@@ -211,16 +252,7 @@ bool check_bundle(const std::string& name, const Case& given) {
                        about.at("atol"), about.at("rtol")) &&
                good;
     }
-    for (const auto& [verb, words] : given.about.at("refused").items()) {
-        const auto call = [&, &runner = runners.at(verb)] { runner(given, found); };
-        good = refused<sdkit::CapabilityError>(name + " " + verb + "()/refused", words, call) && good;
-    }
-    if (given.about.contains("limit")) {
-        const Json& limit = given.about.at("limit");
-        const auto call = [&] { given.rt.generate(1, limit.at("steps")); };
-        good = refused<sdkit::ConfigError>(name + " generate()/limit", limit.at("message"), call) && good;
-    }
-    return good;
+    return check_refusals(name, given) && good;
 }
 
 int golden(const fs::path& folder) {
@@ -246,18 +278,6 @@ int open(const fs::path& bundle) {
     const sdkit::Runtime rt = open_runtime(bundle, {});
     std::cout << rt.element().describe() << '\n';
     return 0;
-}
-
-// Sequences or codes of a shape, all of one value.
-Tensor filled(const Shape& shape, float value = 0) {
-    std::size_t size = 1;
-    for (const std::int64_t axis : shape) size *= static_cast<std::size_t>(axis);
-    return {shape, std::vector<float>(size, value)};
-}
-
-Tensor pixels(const Shape& shape) {
-    const std::vector<float> zeros = filled(shape).floats();
-    return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
 }
 
 // Begins a stream of a model that cannot run online.
@@ -320,9 +340,7 @@ int speed(const fs::path& bundle, std::int64_t batch, std::int64_t steps, int re
     sdkit::Options options;
     options.batch_size = batch;
     const sdkit::Runtime rt = open_runtime(bundle, options);
-    Shape shape = rt.element().shape;
-    shape.insert(shape.begin(), {batch, steps});
-    const Tensor x = rt.element().dtype == sdkit::DType::uint8 ? pixels(shape) : filled(shape);
+    const Tensor x = zeros(rt.element(), batch, steps);
     rt.encode(x);  // the first call makes the library's plans
     for (int i = 0; i < repeats; ++i) {
         const auto begin = std::chrono::steady_clock::now();

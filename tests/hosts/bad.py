@@ -42,12 +42,8 @@ def link_outside(folder: Path) -> None:
     (folder / "prior.onnx").symlink_to(target)
 
 
-def exchange_graphs(folder: Path) -> None:
-    def change(manifest: dict[str, Any]) -> None:
-        graphs = manifest["graphs"]
-        graphs["static"]["files"], graphs["prior"]["files"] = graphs["prior"]["files"], graphs["static"]["files"]
-
-    edit(change)(folder)
+def repeat_graph(folder: Path) -> None:
+    edit(lambda m: m["graphs"]["static"].update(files=m["graphs"]["prior"]["files"]))(folder)
 
 
 def write(name: str, content: bytes) -> Callable[[Path], object]:
@@ -98,7 +94,7 @@ _ANY_FORMAT: dict[str, Callable[[Path], object]] = {
     "wrong layout": edit(lambda m: m["element"].update(shape=[3])),
     "unknown graph format": edit(lambda m: m["graphs"]["encoder"]["files"].update(tensorrt=dict(_FILE))),
     "no onnx": edit(lambda m: [graph["files"].pop("onnx") for graph in m["graphs"].values()]),
-    "graphs exchanged": exchange_graphs,
+    "graph in place of another": repeat_graph,
     "not an object": write("manifest.json", b"[]"),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
 }
@@ -106,7 +102,7 @@ BAD: dict[str, Callable[[Path], object]] = {
     **_ANY_FORMAT,
     "no method": edit(lambda m: m.pop("method")),
     "method of another type": edit(lambda m: m.update(method=None)),
-    "keys of format 1": edit(lambda m: m.update(letters=m.pop("widths"))),
+    "keys of format 1": edit(lambda m: m.update(letters=m["widths"])),
     "no widths": edit(lambda m: m.pop("widths")),
     "unknown width": edit(lambda m: m["widths"].update(hidden_size=6)),
     "width of another type": edit(lambda m: m["widths"].update(state=None)),
@@ -136,7 +132,7 @@ BAD1: dict[str, Callable[[Path], object]] = {
     **_ANY_FORMAT,
     "no anchor": edit(lambda m: m.pop("anchor")),
     "no truth": edit(lambda m: m.update(causal=1)),
-    "keys of format 2": edit(lambda m: m.update(widths=m.pop("letters"))),
+    "keys of format 2": edit(lambda m: m.update(widths=m["letters"])),
     "no letters": edit(lambda m: m.pop("letters")),
     "unknown letter": edit(lambda m: m["letters"].update(context=6)),
     "model is text": edit(lambda m: m.update(model="")),

@@ -49,7 +49,7 @@ BUNDLES: Mapping[str, Mapping[str, Any]] = {
 }
 """The bundles of a set by name, and of which model each is: the arguments of `lively_model`."""
 FORMAT1: Mapping[str, Any] = {"variant": "paper"}
-"""The same of the bundle `format1`, which sdkit wrote while manifests had format 1. It is kept as it is, and copied into
+"""The same of the bundle `format1`, which sdkit wrote while manifests had format 1. It is kept as it is and copied into
 every set: old bundles run in every host."""
 NOISES = (
     (0, Purpose.STATIC_PRIOR, 0, (5,)),
