@@ -3,6 +3,7 @@
 //   golden FOLDER          every result of a conformance set (tests/conformance), within the tolerances it states
 //   open BUNDLE            opens a bundle and its graphs
 //   mistakes BUNDLE        the messages of calls that must be refused, one a line; the bundle is one of uint8 images
+//   --contract             prints the contract of graphs, tensors, verbs and kinds that it follows, as JSON
 //   speed BUNDLE B T N     encodes B sequences of T elements N times and tells each time's seconds, one a line
 
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "programs.hpp"
 
@@ -61,6 +63,12 @@ bool compare(const std::string& name, const Tensor& found, const Tensor& wanted,
     return fits;
 }
 
+// Prints whether something that knows no tolerance is right.
+void report(bool exact, const std::string& name) {
+    const double difference = exact ? 0.0 : std::numeric_limits<double>::quiet_NaN();
+    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", name.c_str(), difference);
+}
+
 bool check_noise(const fs::path& folder, const std::string& name, const Json& about) {
     const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
     const auto purpose = about.at("purpose").get<sdkit::Purpose>();
@@ -70,9 +78,7 @@ bool check_noise(const fs::path& folder, const std::string& name, const Json& ab
         exact = exact &&
                 sdkit::philox({seed, static_cast<std::uint64_t>(purpose)}, {i / 4 + 1, first, 0, 0})[i % 4] == raw[i];
     }
-    const double difference = exact ? 0.0 : std::numeric_limits<double>::quiet_NaN();
-    std::printf("%-4s %-32s largest difference %.2e, allowed none\n", exact ? "ok" : "BAD", (name + " raw").c_str(),
-                difference);
+    report(exact, name + " raw");
     const Tensor wanted = read(folder, about.at("normal"));
     const Tensor drawn = sdkit::standard_normal(seed, purpose, first, wanted.shape());
     return compare(name + " normal", drawn, wanted, 1e-6, 0) && exact;
@@ -124,31 +130,129 @@ void stream_results(const sdkit::Runtime& rt, const Tensor& x, const std::string
     found[name + "/x"] = stacked(decoded);
 }
 
-std::map<std::string, Tensor> results(const sdkit::Runtime& rt, const fs::path& folder, const Json& about) {
-    const Json& inputs = about.at("inputs");
-    const Tensor x = read(folder, inputs.at("x")), other = read(folder, inputs.at("other"));
-    const std::uint64_t seed = number(about.at("seed")), first = number(about.at("first"));
-    const sdkit::Codes codes = rt.encode(x), sampled = rt.encode(x, seed, first);
-    const auto [ab, ba] = rt.swap(x, other);
-    std::map<std::string, Tensor> found = {
-        {"encode()/static", codes.static_},
-        {"encode()/dynamic", codes.dynamic},
-        {"encode(seed)/static", sampled.static_},
-        {"encode(seed)/dynamic", sampled.dynamic},
-        {"reconstruct()/x", rt.reconstruct(x)},
-        {"swap()/a_with_b", ab},
-        {"swap()/b_with_a", ba},
-        {"generate()/x", rt.generate(about.at("count"), about.at("steps"), seed, first)},
-        {"resample_static()/x", rt.resample_static(x, seed, first)},
-        {"resample_dynamic()/x", rt.resample_dynamic(x, seed, first)},
-        {"cast()/x", rt.element().cast(read(folder, about.at("outputs").at("decode()/x")))},
-    };
-    const sdkit::Codes given{read(folder, inputs.at("static")), read(folder, inputs.at("dynamic"))};
-    for (const auto& [name, tensor] : rt.decode_outputs(given)) found["decode()/" + name] = tensor;
-    const Json& reset = about.at("reset");
-    stream_results(rt, x, "stream()", {}, 0, found);
-    stream_results(rt, x, "stream(reset)", reset.at("rows").get<std::vector<std::int64_t>>(), reset.at("after"), found);
-    return found;
+// Sequences or codes of a shape, all of one value.
+Tensor filled(const Shape& shape, float value = 0) {
+    std::size_t size = 1;
+    for (const std::int64_t axis : shape) size *= static_cast<std::size_t>(axis);
+    return {shape, std::vector<float>(size, value)};
+}
+
+Tensor pixels(const Shape& shape) {
+    const std::vector<float> zeros = filled(shape).floats();
+    return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
+}
+
+// Sequences (batch, steps, *element) of zeros.
+Tensor zeros(const sdkit::Element& element, std::int64_t batch, std::int64_t steps) {
+    Shape shape = element.shape;
+    shape.insert(shape.begin(), {batch, steps});
+    return element.dtype == sdkit::DType::uint8 ? pixels(shape) : filled(shape);
+}
+
+using Results = std::map<std::string, Tensor>;
+
+// A bundle of the set, and what its verbs are given.
+struct Case {
+    const sdkit::Runtime& rt;
+    fs::path folder;
+    Json about;
+
+    Tensor input(const char* name) const { return read(folder, about.at("inputs").at(name)); }
+    std::uint64_t seed() const { return number(about.at("seed")); }
+    std::uint64_t first() const { return number(about.at("first")); }
+};
+
+void decode_results(const Case& given, Results& found) {
+    for (auto& [name, tensor] : given.rt.decode_outputs({given.input("static"), given.input("dynamic")}))
+        found["decode()/" + name] = tensor;
+    found["cast()/x"] = given.rt.element().cast(read(given.folder, given.about.at("outputs").at("decode()/x")));
+}
+
+void encode_results(const Case& given, Results& found) {
+    const sdkit::Codes codes = given.rt.encode(given.input("x"));
+    const sdkit::Codes sampled = given.rt.encode(given.input("x"), given.seed(), given.first());
+    found["encode()/static"] = codes.static_, found["encode()/dynamic"] = codes.dynamic;
+    found["encode(seed)/static"] = sampled.static_, found["encode(seed)/dynamic"] = sampled.dynamic;
+}
+
+void streams_results(const Case& given, Results& found) {
+    const Json& reset = given.about.at("reset");
+    stream_results(given.rt, given.input("x"), "stream()", {}, 0, found);
+    stream_results(given.rt, given.input("x"), "stream(reset)", reset.at("rows").get<std::vector<std::int64_t>>(),
+                   reset.at("after"), found);
+}
+
+// What gives the results of each verb.
+const std::map<std::string, std::function<void(const Case&, Results&)>> runners = {
+    {"encode", encode_results},
+    {"decode", decode_results},
+    {"reconstruct", [](const Case& c, Results& found) { found["reconstruct()/x"] = c.rt.reconstruct(c.input("x")); }},
+    {"swap",
+     [](const Case& c, Results& found) {
+         std::tie(found["swap()/a_with_b"], found["swap()/b_with_a"]) = c.rt.swap(c.input("x"), c.input("other"));
+     }},
+    {"generate",
+     [](const Case& c, Results& found) {
+         found["generate()/x"] = c.rt.generate(c.about.at("count"), c.about.at("steps"), c.seed(), c.first());
+     }},
+    {"resample_static",
+     [](const Case& c, Results& found) {
+         found["resample_static()/x"] = c.rt.resample_static(c.input("x"), c.seed(), c.first());
+     }},
+    {"resample_dynamic",
+     [](const Case& c, Results& found) {
+         found["resample_dynamic()/x"] = c.rt.resample_dynamic(c.input("x"), c.seed(), c.first());
+     }},
+    {"stream", streams_results},
+};
+
+// Whether a call is refused with an error of a class, in these words.
+template <typename Refusal>
+bool refused(const std::string& what, const std::string& words, const std::function<void()>& call) {
+    std::string said = "nothing, and ran";
+    try {
+        call();
+    } catch (const Refusal& error) {
+        said = error.what();
+    }
+    if (said != words) std::printf("     %s says: %s\n     instead of: %s\n", what.c_str(), said.c_str(), words.c_str());
+    return said == words;
+}
+
+// Holds what is refused against the words of the set: verbs that the model has not, and more steps than it draws.
+bool check_refusals(const std::string& name, const Case& given) {
+    bool good = true;
+    Results none;
+    for (const auto& [verb, words] : given.about.at("refused").items()) {
+        const auto call = [&, &runner = runners.at(verb)] { runner(given, none); };
+        good = refused<sdkit::CapabilityError>(verb, words, call) && good;
+    }
+    if (given.about.contains("limit")) {
+        const std::string words = given.about.at("limit").at("message");
+        const std::int64_t steps = given.about.at("limit").at("steps");
+        const auto generate = [&] { given.rt.generate(1, steps); };
+        const auto resample = [&] { given.rt.resample_dynamic(zeros(given.rt.element(), 1, steps)); };
+        good = refused<sdkit::ConfigError>("generate", words, generate) && good;
+        if (given.rt.abilities().refusals.count("resample_dynamic") == 0)
+            good = refused<sdkit::ConfigError>("resample_dynamic", words, resample) && good;
+    }
+    report(good, name + " refusals");
+    return good;
+}
+
+// Holds a bundle's results and refusals against those of the set.
+bool check_bundle(const std::string& name, const Case& given) {
+    bool good = true;
+    Results found;
+    for (const std::string& verb : given.rt.abilities().verbs()) runners.at(verb)(given, found);
+    for (const auto& [result, about] : given.about.at("outputs").items()) {
+        const auto value = found.find(result);
+        const Tensor missing;
+        good = compare(name + " " + result, value == found.end() ? missing : value->second, read(given.folder, about),
+                       about.at("atol"), about.at("rtol")) &&
+               good;
+    }
+    return check_refusals(name, given) && good;
 }
 
 int golden(const fs::path& folder) {
@@ -164,13 +268,7 @@ int golden(const fs::path& folder) {
             options.threads = 1;
             options.batch_size = batch_size;
             const sdkit::Runtime rt = open_runtime(folder / bundle.at("folder").get<std::string>(), options);
-            const auto found = results(rt, folder, bundle);
-            for (const auto& [result, wanted] : bundle.at("outputs").items()) {
-                const Tensor& value = found.at(result);
-                good =
-                    compare(name + " " + result, value, read(folder, wanted), wanted.at("atol"), wanted.at("rtol")) &&
-                    good;
-            }
+            good = check_bundle(name, {rt, folder, bundle}) && good;
         }
     }
     return good ? 0 : 1;
@@ -182,30 +280,17 @@ int open(const fs::path& bundle) {
     return 0;
 }
 
-// Sequences or codes of a shape, all of one value.
-Tensor filled(const Shape& shape, float value = 0) {
-    std::size_t size = 1;
-    for (const std::int64_t axis : shape) size *= static_cast<std::size_t>(axis);
-    return {shape, std::vector<float>(size, value)};
-}
-
-Tensor pixels(const Shape& shape) {
-    const std::vector<float> zeros = filled(shape).floats();
-    return {shape, std::vector<std::uint8_t>(zeros.begin(), zeros.end())};
-}
-
-// Begins a stream of a changed model.
-template <typename Change>
-void online(const sdkit::Runtime& rt, Change change) {
+// Begins a stream of a model that cannot run online.
+void stream_refused(const sdkit::Runtime& rt, const std::string& reason) {
     sdkit::Manifest changed = rt.manifest();
-    change(changed);
-    sdkit::Stream(changed, rt.backend());
+    changed.abilities.refusals["stream"] = reason;
+    sdkit::Stream(changed, rt.backend(), 0);
 }
 
 int mistakes(const fs::path& bundle) {
     const sdkit::Runtime rt = open_runtime(bundle, {});
     const Shape e = rt.element().shape;
-    const std::int64_t s = rt.manifest().static_size, d = rt.manifest().dynamic_size;
+    const std::int64_t s = rt.manifest().widths.static_size, d = rt.manifest().widths.dynamic_size;
     const auto clips = [&](std::int64_t batch, std::int64_t steps) { return Shape{batch, steps, e[0], e[1], e[2]}; };
     const sdkit::Element image{"image", {1, 1, 2}, sdkit::DType::float32, {}, {}};
     const sdkit::Element series{"series", {2, 1}, sdkit::DType::float32, {}, {}};
@@ -231,11 +316,15 @@ int mistakes(const fs::path& bundle) {
         [&] { rt.stream(2).push(pixels({1, e[0], e[1], e[2]})); },
         [&] { rt.stream(1).push(filled({1, e[0], e[1], e[2]})); },
         [&] { rt.stream(2).reset({2}); },
-        [&] { online(rt, [](auto& m) { m.causal = false; }); },
-        [&] { online(rt, [](auto& m) { m.anchor = "middle"; }); },
-        [&] { online(rt, [](auto& m) { m.state_size = 0; }); },
+        [&] { stream_refused(rt, "it sees the future"); },
+        [&] { sdkit::Abilities{"some", {}, 3}.require_steps(4); },
     };
+    sdkit::Abilities{"some", {}, 3}.require_steps(3);
     series.check(filled({1, 2, 2, 1}, nan));  // "not observed"
+    const Tensor values = filled({1, 2, 3}, 7);
+    const sdkit::Element vector{"vector", {3}, sdkit::DType::float32, {}, {}};
+    vector.check(filled({1, 2, 3}, nan));
+    if (vector.cast(values).floats() != values.floats()) throw sdkit::Error("values of a vector were changed");
     for (const auto& call : calls) {
         try {
             call();
@@ -251,9 +340,7 @@ int speed(const fs::path& bundle, std::int64_t batch, std::int64_t steps, int re
     sdkit::Options options;
     options.batch_size = batch;
     const sdkit::Runtime rt = open_runtime(bundle, options);
-    Shape shape = rt.element().shape;
-    shape.insert(shape.begin(), {batch, steps});
-    const Tensor x = rt.element().dtype == sdkit::DType::uint8 ? pixels(shape) : filled(shape);
+    const Tensor x = zeros(rt.element(), batch, steps);
     rt.encode(x);  // the first call makes the library's plans
     for (int i = 0; i < repeats; ++i) {
         const auto begin = std::chrono::steady_clock::now();
@@ -265,6 +352,10 @@ int speed(const fs::path& bundle, std::int64_t batch, std::int64_t steps, int re
 
 int run(const std::vector<std::string>& words) {
     const std::string command = words.empty() ? "" : words[0];
+    if (command == "--contract" && words.size() == 1) {
+        std::cout << sdkit::contract() << '\n';
+        return 0;
+    }
     if (command == "golden" && words.size() == 2) return golden(words[1]);
     if (command == "open" && words.size() == 2) return open(words[1]);
     if (command == "mistakes" && words.size() == 2) return mistakes(words[1]);
@@ -272,7 +363,7 @@ int run(const std::vector<std::string>& words) {
         return speed(words[1], std::stoll(words[2]), std::stoll(words[3]), std::stoi(words[4]));
     }
     throw sdkit::ConfigError(
-        "usage: sdkit-conformance golden FOLDER | open BUNDLE | mistakes BUNDLE | speed BUNDLE B T N");
+        "usage: sdkit-conformance golden FOLDER | open BUNDLE | mistakes BUNDLE | --contract | speed BUNDLE B T N");
 }
 
 }  // namespace

@@ -135,7 +135,10 @@ void SequenceFile::read_element() {
         throw FileFormatError(path_.string() + " has format version " + found + "; this sdkit reads version 1");
     }
     const auto by_axes = kinds.find(shape_.size());
-    if (by_axes == kinds.end() || text("element").value_or(by_axes->second) != by_axes->second) {
+    std::string kind = text("element").value_or("");
+    if (kind.empty() && by_axes != kinds.end()) kind = by_axes->second;
+    const std::size_t axes = sdkit::axes_of(kind).size();
+    if (axes == 0 || shape_.size() != 2 + axes) {
         throw FileFormatError(where + "has shape " + sdkit::text(shape_) +
                               "; expected (N, T, C, H, W) images, (N, T, W, F) windows of a series or (N, T, F) "
                               "spectrum frames");
@@ -145,7 +148,7 @@ void SequenceFile::read_element() {
     if (!whole && H5Tequal(type.get(), H5T_NATIVE_FLOAT) <= 0) {
         throw FileFormatError(where + "is neither uint8 nor float32; expected uint8 or float32");
     }
-    element_.kind = by_axes->second;
+    element_.kind = kind;
     element_.shape.assign(shape_.begin() + 2, shape_.end());
     element_.dtype = whole ? DType::uint8 : DType::float32;
     const auto is_colour = [](std::int64_t channels) { return channels == 1 || channels == 3; };

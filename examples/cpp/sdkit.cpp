@@ -54,10 +54,108 @@ std::string read_bytes(const fs::path& path) {
 
 // The manifest.
 
-const std::array<const char*, 5> every_graph = {"encoder", "static", "dynamic", "decoder", "prior"};
-const char* const step_graph = "dynamic_step";  // the sixth, of models that can run online
-const std::map<std::string, std::size_t> layouts = {{"image", 3}, {"series", 2}, {"spectrum", 1}};
-const std::map<std::string, std::string> axes_of = {{"image", "C, H, W"}, {"series", "W, F"}, {"spectrum", "F"}};
+// The contract of bundles, once: what runtime/contract.py and runtime/kinds say, and tests/hosts/test_cpp.py compares
+// with them. A graph lists what it may take and gives, and what it may give besides (`optional`); `axes` differ from
+// those of `tensors`. `means` stand for codes until a sample is there.
+const char* const contract_text = R"({
+  "tensors": {
+    "x": ["B", "T", "*element"],
+    "x_std": ["B", "T", "*element"],
+    "features": ["B", "T", "G"],
+    "context": ["B", "C"],
+    "static_mean": ["B", "S"],
+    "static_std": ["B", "S"],
+    "static": ["B", "S"],
+    "dynamic_mean": ["B", "T", "D"],
+    "dynamic_std": ["B", "T", "D"],
+    "dynamic": ["B", "T", "D"],
+    "noise": ["B", "T", "D"],
+    "element_features": ["B", 1, "G"],
+    "state": ["B", "K"],
+    "next_state": ["B", "K"]
+  },
+  "widths": {"S": "static_size", "D": "dynamic_size", "G": "features", "C": "context", "K": "state"},
+  "means": {"static_mean": "static", "dynamic_mean": "dynamic"},
+  "graphs": {
+    "encoder": {"inputs": ["x"], "outputs": ["features"], "optional": [], "axes": {}},
+    "static": {"inputs": ["features"], "outputs": ["static_mean", "static_std"], "optional": ["context"], "axes": {}},
+    "dynamic": {
+      "inputs": ["features", "context", "static"], "outputs": ["dynamic_mean", "dynamic_std"], "optional": [], "axes": {}
+    },
+    "decoder": {"inputs": ["static", "dynamic"], "outputs": ["x"], "optional": ["x_std"], "axes": {}},
+    "prior": {"inputs": ["noise"], "outputs": ["dynamic"], "optional": ["dynamic_mean"], "axes": {}},
+    "static_prior": {"inputs": ["noise"], "outputs": ["static"], "optional": [], "axes": {"noise": ["B", "S"]}},
+    "dynamic_posterior": {
+      "inputs": ["features", "context", "static", "noise"], "outputs": ["dynamic"], "optional": [], "axes": {}
+    },
+    "dynamic_step": {
+      "inputs": ["element_features", "state"],
+      "outputs": ["static_mean", "dynamic_mean", "dynamic_std", "next_state"],
+      "optional": [],
+      "axes": {"dynamic_mean": ["B", 1, "D"], "dynamic_std": ["B", 1, "D"]}
+    }
+  },
+  "verbs": {
+    "encode": ["encoder", "static", "dynamic"],
+    "decode": ["decoder"],
+    "reconstruct": ["encoder", "static", "dynamic", "decoder"],
+    "swap": ["encoder", "static", "dynamic", "decoder"],
+    "generate": ["prior", "decoder"],
+    "resample_static": ["encoder", "static", "dynamic", "decoder"],
+    "resample_dynamic": ["encoder", "static", "prior", "decoder"],
+    "stream": ["encoder", "dynamic_step", "decoder"]
+  },
+  "kinds": {
+    "image": {"axes": ["C", "H", "W"], "pictorial": true, "incomplete": false},
+    "series": {"axes": ["W", "F"], "pictorial": false, "incomplete": true},
+    "spectrum": {"axes": ["F"], "pictorial": false, "incomplete": true},
+    "vector": {"axes": ["F"], "pictorial": false, "incomplete": true}
+  }
+})";
+const char* const step_graph = "dynamic_step";
+const char* const static_prior_graph = "static_prior";            // absent: the static prior is N(0, I)
+const char* const dynamic_posterior_graph = "dynamic_posterior";  // absent: a sample is mean + std * noise
+
+const Json& rules() {
+    static const Json parsed = Json::parse(contract_text);
+    return parsed;
+}
+
+const Json& rules(const char* part) { return rules().at(part); }
+
+std::vector<std::string> keys(const Json& object) {
+    std::vector<std::string> found;
+    for (const auto& [name, value] : object.items()) found.push_back(name);
+    return found;
+}
+
+// Whether every word of `some` is one of `all`.
+bool within(const std::vector<std::string>& some, const std::vector<std::string>& all) {
+    return std::all_of(some.begin(), some.end(),
+                       [&](const auto& word) { return std::find(all.begin(), all.end(), word) != all.end(); });
+}
+
+std::vector<std::string> chain_of(const char* verb) {
+    return rules("verbs").at(verb).get<std::vector<std::string>>();
+}
+
+// Whether the values of a kind are pixels, complete and, as float32, in 0..1.
+bool pictorial(const std::string& kind) { return rules("kinds").at(kind).at("pictorial").get<bool>(); }
+
+// Texts as Python prints them, for the same messages.
+
+std::string printed(const Json& value) {
+    if (value.is_null()) return "None";
+    if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
+    return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// An axis of a shape: a number, or a letter in quotes.
+std::string tuple(const Json& shape) {
+    std::vector<std::string> axes;
+    for (const Json& axis : shape) axes.push_back(axis.is_string() ? "'" + printed(axis) + "'" : axis.dump());
+    return "(" + join(axes) + (axes.size() == 1 ? ",)" : ")");
+}
 
 // A manifest that does not follow the schema; `parse_manifest` adds whose it is.
 struct SchemaError : std::runtime_error {
@@ -147,7 +245,7 @@ Element read_element(const Json& value, const std::string& where) {
     Fields fields(value, where);
     Element element;
     element.kind = fields.required("kind", as_text);
-    if (layouts.count(element.kind) == 0)
+    if (!rules("kinds").contains(element.kind))
         throw SchemaError("Invalid enum value '" + element.kind + "'", where + ".kind");
     fields.required("shape", [&](const Json& axes, const std::string& at) {
         each_item(axes, at,
@@ -162,27 +260,35 @@ Element read_element(const Json& value, const std::string& where) {
                     [&](const Json& texts, const std::string& at) { element.feature_names = read_texts(texts, at); });
     fields.reject_others();
     const bool positive = std::all_of(element.shape.begin(), element.shape.end(), [](std::int64_t n) { return n > 0; });
-    if (element.shape.size() != layouts.at(element.kind) || !positive) {
-        throw SchemaError("an element of kind " + element.kind + " has the axes (" + axes_of.at(element.kind) +
-                              "), not the shape " + text(element.shape),
+    const std::vector<std::string> axes = axes_of(element.kind);
+    if (element.shape.size() != axes.size() || !positive) {
+        throw SchemaError("an element of kind " + element.kind + " has the axes (" + join(axes) + "), not the shape " +
+                              text(element.shape),
                           where);
     }
     return element;
 }
 
-void read_letters(const Json& value, const std::string& where, Manifest& manifest) {
+Widths read_widths(const Json& value, const std::string& where) {
     Fields fields(value, where);
-    manifest.static_size = fields.required("static_size", as_whole);
-    manifest.dynamic_size = fields.required("dynamic_size", as_whole);
-    fields.optional("features", as_whole);
-    fields.optional("hidden_size", as_whole);
+    Widths widths;
+    const auto optional = [&](const char* name, std::int64_t& width) {
+        fields.optional(name, [&](const Json& given, const std::string& at) { width = as_whole(given, at); });
+    };
+    widths.static_size = fields.required("static_size", as_whole);
+    widths.dynamic_size = fields.required("dynamic_size", as_whole);
+    optional("features", widths.features);
+    optional("context", widths.context);
+    optional("state", widths.state);
     fields.reject_others();
+    return widths;
+}
+
+void whole_or_null(const Json& number, const std::string& at) {
+    if (!number.is_null() && !number.is_number_integer()) expected("int | null", number, at);
 }
 
 FileSpec read_file(const Json& value, const std::string& where) {
-    const auto whole_or_null = [](const Json& number, const std::string& at) {
-        if (!number.is_null() && !number.is_number_integer()) expected("int | null", number, at);
-    };
     Fields fields(value, where);
     FileSpec file;
     file.path = fields.required("path", as_text);
@@ -205,12 +311,6 @@ std::map<std::string, FileSpec> read_files(const Json& value, const std::string&
     std::map<std::string, FileSpec> files;
     for (const auto& [name, file] : value.items()) files[name] = read_file(file, where + "[...]");
     return files;
-}
-
-// Whether a tensor of the contract is the state of a stream, (B, K) with a fixed K.
-bool is_state(const Json& tensor) {
-    const Json& shape = tensor.at("shape");
-    return tensor.at("name") == "state" && !shape.empty() && shape.back().is_number_integer() && shape.back() > 0;
 }
 
 std::vector<std::string> read_tensors(const Json& value, const std::string& where) {
@@ -257,29 +357,200 @@ void read_provenance(const Json& value, const std::string& where, Manifest& mani
     fields.reject_others();
 }
 
-Manifest read_manifest(const Json& value) {
-    Fields fields(value, "$");
-    Manifest manifest;
-    manifest.element = fields.required("element", read_element);
-    fields.required("letters",
-                    [&](const Json& letters, const std::string& at) { read_letters(letters, at, manifest); });
-    fields.required("graphs", [&](const Json& graphs, const std::string& at) {
-        check_object(graphs, at);
-        for (const auto& [name, graph] : graphs.items()) manifest.graphs[name] = read_graph(graph, at + "[...]");
-    });
-    manifest.steps = fields.required("steps", as_whole);
-    manifest.anchor = fields.required("anchor", as_text);
-    manifest.anchor_dynamic = fields.required("anchor_dynamic", as_text);
-    manifest.causal = fields.required("causal", as_bool);
-    manifest.variant = fields.required("variant", as_text);
-    fields.required("model", check_object);
+void read_graphs(const Json& value, const std::string& where, Manifest& manifest) {
+    check_object(value, where);
+    for (const auto& [name, graph] : value.items()) manifest.graphs[name] = read_graph(graph, where + "[...]");
+}
+
+// What ends a manifest of every format.
+void read_rest(Fields& fields, Manifest& manifest) {
     fields.optional("files", [&](const Json& files, const std::string& at) { manifest.files = read_files(files, at); });
     fields.optional("provenance",
                     [&](const Json& from, const std::string& at) { read_provenance(from, at, manifest); });
     for (const char* name : {"format", "digest"}) fields.optional(name, as_text);
     fields.optional("version", as_whole);
     fields.reject_others();
+}
+
+Manifest read_manifest(const Json& value) {
+    Fields fields(value, "$");
+    Manifest manifest;
+    const auto reals = [](const Json& numbers, const std::string& where) {
+        each_item(numbers, where, [](const Json& number, const std::string& at) {
+            if (!number.is_number()) expected("float", number, at);
+        });
+    };
+    manifest.element = fields.required("element", read_element);
+    manifest.widths = fields.required("widths", read_widths);
+    fields.required("graphs", [&](const Json& graphs, const std::string& at) { read_graphs(graphs, at, manifest); });
+    manifest.abilities.method = fields.required("method", as_text);
+    manifest.variant = fields.required("variant", as_text);
+    fields.required("settings", check_object);
+    fields.required("capabilities", read_texts);
+    fields.required("refusals", [&](const Json& reasons, const std::string& at) {
+        check_object(reasons, at);
+        for (const auto& [verb, reason] : reasons.items())
+            manifest.abilities.refusals[verb] = as_text(reason, at + "[...]");
+    });
+    manifest.steps = fields.required("steps", as_whole);
+    fields.optional("max_steps", [&](const Json& steps, const std::string& at) {
+        whole_or_null(steps, at);
+        if (!steps.is_null()) manifest.abilities.max_steps = steps.get<std::int64_t>();
+    });
+    fields.optional("feature_mean", reals);
+    fields.optional("feature_std", reals);
+    read_rest(fields, manifest);
     return manifest;
+}
+
+// Manifests of format 1, which sdkit wrote while it had one method, `dbse`. Their graphs run as they are: what is
+// called `context` today is called `static_hidden` in them, and graphs are fed by the names that the manifest lists.
+
+// K of the graph `dynamic_step`, 0 where it has no state of a fixed width.
+std::int64_t state_width(const Json& graphs) {
+    if (!graphs.contains(step_graph)) return 0;
+    for (const Json& tensor : graphs.at(step_graph).at("inputs")) {
+        const Json& shape = tensor.at("shape");
+        if (tensor.at("name") != "state" || shape.empty()) continue;
+        return shape.back().is_number_integer() ? shape.back().get<std::int64_t>() : 0;
+    }
+    return 0;
+}
+
+// Why a model of format 1 cannot run online; empty where it can.
+std::string offline(bool causal, const std::string& anchor, bool step) {
+    if (!causal) return "its LSTM is bidirectional, so no dynamic code is known before the last element";
+    if (anchor != "first")
+        return "its static code is read from the " + anchor + " element, which is not known when a stream begins";
+    if (!step)
+        return std::string("its bundle was made before bundles had a graph ") + step_graph + "; export its run again";
+    return "";
+}
+
+Widths read_letters(const Json& value, const std::string& where) {
+    Fields fields(value, where);
+    Widths widths;
+    widths.static_size = fields.required("static_size", as_whole);
+    widths.dynamic_size = fields.required("dynamic_size", as_whole);
+    fields.optional("features",
+                    [&](const Json& width, const std::string& at) { widths.features = as_whole(width, at); });
+    fields.optional("hidden_size",
+                    [&](const Json& width, const std::string& at) { widths.context = as_whole(width, at); });
+    fields.reject_others();
+    return widths;
+}
+
+Manifest read_format1(const Json& value) {
+    Fields fields(value, "$");
+    Manifest manifest;
+    manifest.element = fields.required("element", read_element);
+    manifest.widths = fields.required("letters", read_letters);
+    fields.required("graphs", [&](const Json& graphs, const std::string& at) { read_graphs(graphs, at, manifest); });
+    manifest.widths.state = state_width(value.at("graphs"));
+    manifest.steps = fields.required("steps", as_whole);
+    const std::string anchor = fields.required("anchor", as_text);
+    fields.required("anchor_dynamic", as_text);
+    const bool causal = fields.required("causal", as_bool);
+    manifest.variant = fields.required("variant", as_text);
+    fields.required("model", check_object);
+    read_rest(fields, manifest);
+    manifest.abilities.method = "dbse";
+    const std::string reason = offline(causal, anchor, manifest.graphs.count(step_graph) > 0);
+    if (!reason.empty()) manifest.abilities.refusals["stream"] = reason;
+    return manifest;
+}
+
+// What is wrong with the graphs of a manifest that follows the schema; empty where nothing is.
+std::string problem_of_format1(const Json& json) {
+    const std::vector<std::string> wanted = {"encoder", "static", "dynamic", "decoder", "prior"};
+    const std::vector<std::string> names = keys(json.at("graphs"));
+    std::vector<std::string> allowed = wanted;
+    allowed.emplace_back(step_graph);
+    if (!within(wanted, names) || !within(names, allowed)) {
+        return "names the graphs " + join(names) + "; expected " + join(wanted) + ", and " + step_graph + " or none";
+    }
+    if (names.size() > wanted.size() && state_width(json.at("graphs")) < 1) {
+        return std::string("gives the graph ") + step_graph + " no input 'state' (B, K) of a fixed width K";
+    }
+    return "";
+}
+
+// The shape of a tensor of a graph; B and T stay letters.
+Json shape_of(const std::string& graph, const std::string& tensor, const Json& manifest) {
+    const Json& own = rules("graphs").at(graph).at("axes");
+    Json shape = Json::array();
+    for (const Json& axis : own.contains(tensor) ? own.at(tensor) : rules("tensors").at(tensor)) {
+        if (axis == "*element") {
+            for (const Json& length : manifest.at("element").at("shape")) shape.push_back(length);
+        } else if (axis.is_string() && rules("widths").contains(axis.get<std::string>())) {
+            const std::string field = rules("widths").at(axis.get<std::string>()).get<std::string>();
+            shape.push_back(manifest.at("widths").value(field, std::int64_t{0}));
+        } else {
+            shape.push_back(axis);
+        }
+    }
+    return shape;
+}
+
+// The same of one graph: names and shapes of its tensors.
+std::string problem_of_graph(const std::string& name, const Json& manifest) {
+    const Json &graph = manifest.at("graphs").at(name), &rule = rules("graphs").at(name);
+    const auto named = [&](const char* part) {
+        std::set<std::string> names;
+        for (const Json& tensor : graph.at(part)) names.insert(tensor.at("name").get<std::string>());
+        return std::vector<std::string>(names.begin(), names.end());
+    };
+    const auto known = [&](const char* part) { return rule.at(part).get<std::vector<std::string>>(); };
+    const std::vector<std::string> taken = named("inputs"), given = named("outputs");
+    if (!within(taken, known("inputs"))) {
+        return "gives the graph " + name + " the inputs " + join(taken) + "; known are " + join(known("inputs"));
+    }
+    std::vector<std::string> allowed = known("outputs");
+    for (const std::string& more : known("optional")) allowed.push_back(more);
+    if (!within(known("outputs"), given) || !within(given, allowed)) {
+        return "gives the graph " + name + " the outputs " + join(given) + "; expected " + join(known("outputs"));
+    }
+    for (const char* part : {"inputs", "outputs"}) {
+        for (const Json& tensor : graph.at(part)) {
+            const std::string of = tensor.at("name").get<std::string>();
+            const Json wanted = shape_of(name, of, manifest);
+            if (tensor.at("shape") != wanted) {
+                return "gives the tensor " + of + " of graph " + name + " the shape " + tuple(tensor.at("shape")) +
+                       "; expected " + tuple(wanted);
+            }
+        }
+    }
+    return "";
+}
+
+// The same of the verbs, the graphs and their tensors.
+std::string problem_of(const Json& json) {
+    const auto sorted = [](std::vector<std::string> words) {
+        std::sort(words.begin(), words.end());
+        return words;
+    };
+    const auto capabilities = json.at("capabilities").get<std::vector<std::string>>();
+    const std::vector<std::string> verbs = keys(rules("verbs")), names = keys(json.at("graphs"));
+    std::vector<std::string> named = capabilities;
+    for (const std::string& verb : keys(json.at("refusals"))) named.push_back(verb);
+    if (sorted(named) != sorted(verbs)) {
+        return "names the verbs " + join(named) + "; expected each of " + join(verbs) + " once";
+    }
+    std::vector<std::string> used, required, rest;
+    for (const std::string& verb : capabilities) {
+        for (const std::string& graph : chain_of(verb.c_str())) used.push_back(graph);
+    }
+    for (const std::string& graph : keys(rules("graphs"))) (within({graph}, used) ? required : rest).push_back(graph);
+    if (!within(required, names) || !within(names, keys(rules("graphs")))) {
+        return "names the graphs " + join(names) + "; expected " + join(required) + ", and any of " + join(rest);
+    }
+    for (const std::string& name : names) {
+        if (const std::string problem = problem_of_graph(name, json); !problem.empty()) return problem;
+    }
+    if (json.at("graphs").contains(step_graph) && json.at("widths").value("state", std::int64_t{0}) < 1) {
+        return std::string("gives the graph ") + step_graph + " no input 'state' (B, K) of a fixed width K";
+    }
+    return "";
 }
 
 // Returns the text of which the digest was taken: no spaces, an empty digest. It is made of the text itself, since a
@@ -305,34 +576,7 @@ std::string sealed_text(const std::string& given) {
     return out;
 }
 
-// Returns a value as Python prints it, for the same message.
-std::string printed(const Json& object, const std::string& name) {
-    if (!object.contains(name) || object.at(name).is_null()) return "None";
-    const Json& value = object.at(name);
-    return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
-// Checks which graphs there are, and returns the width of a stream's state: 0 where there is no `dynamic_step`.
-std::int64_t check_graphs(const Json& graphs, const std::string& where) {
-    std::vector<std::string> names;
-    for (const auto& [name, graph] : graphs.items()) names.push_back(name);
-    const std::vector<std::string> wanted(every_graph.begin(), every_graph.end());
-    const bool whole =
-        std::all_of(wanted.begin(), wanted.end(), [&](const auto& name) { return graphs.contains(name); });
-    const bool online = graphs.contains(step_graph);
-    if (!whole || names.size() != wanted.size() + (online ? 1 : 0)) {
-        throw ManifestError(where + " names the graphs " + join(names) + "; expected " + join(wanted) + ", and " +
-                            step_graph + " or none");
-    }
-    if (!online) return 0;
-    const Json& inputs = graphs.at(step_graph).at("inputs");
-    const auto state = std::find_if(inputs.begin(), inputs.end(), is_state);
-    if (state == inputs.end()) {
-        throw ManifestError(where + " gives the graph " + step_graph + " no input 'state' (B, K) of a fixed width K");
-    }
-    return state->at("shape").back().get<std::int64_t>();
-}
-
+// Returns the manifest of a text, one of format 1 as one of today.
 Manifest parse_manifest(const std::string& given, const std::string& where) {
     Json json;
     try {
@@ -340,23 +584,29 @@ Manifest parse_manifest(const std::string& given, const std::string& where) {
     } catch (const Json::parse_error& error) {  // whose text may hold bytes of the file, and so is not shown
         throw ManifestError(where + " is not JSON: it breaks off or goes wrong at byte " + std::to_string(error.byte));
     }
-    if (!json.is_object() || printed(json, "format") != "sdkit-bundle") {
+    const auto field = [&](const char* name) { return json.contains(name) ? printed(json.at(name)) : "None"; };
+    if (!json.is_object() || field("format") != "sdkit-bundle") {
         throw ManifestError(where + " is not the manifest of an sdkit bundle: it has no format 'sdkit-bundle'");
     }
-    if (!json.contains("version") || json.at("version") != 1) {
-        throw BundleVersionError(where + " has version " + printed(json, "version") + "; this sdkit reads version 1");
+    const bool whole = json.contains("version") && json.at("version").is_number_integer();
+    const std::string version = field("version");
+    if (!whole || (version != "1" && version != "2")) {
+        throw BundleVersionError(where + " has version " + version + "; this sdkit reads versions 1 and 2");
     }
+    const bool old = version == "1";
     Manifest manifest;
     try {
-        manifest = read_manifest(json);
+        manifest = old ? read_format1(json) : read_manifest(json);
     } catch (const SchemaError& error) {
         throw ManifestError(where + " does not follow the manifest's schema: " + error.what());
     }
-    manifest.state_size = check_graphs(json.at("graphs"), where);
-    if (sha256(sealed_text(given)) != printed(json, "digest")) {
+    const std::string problem = old ? problem_of_format1(json) : problem_of(json);
+    if (!problem.empty()) throw ManifestError(where + " " + problem);
+    if (sha256(sealed_text(given)) != field("digest")) {
         throw ManifestError(where +
                             " was changed after it was written: its digest does not fit; export the bundle again");
     }
+    manifest.version = old ? 1 : 2;
     return manifest;
 }
 
@@ -700,7 +950,7 @@ void check_float_image(const Tensor& x, const std::string& where) {
 // Checks values of sequences whose shape and type are good.
 void check_values(const Element& element, const Tensor& x, const std::string& where) {
     if (element.dtype == DType::uint8) return;
-    if (element.kind == "image") return check_float_image(x, where);
+    if (pictorial(element.kind)) return check_float_image(x, where);
     if (std::any_of(x.floats().begin(), x.floats().end(), [](float v) { return std::isinf(v); })) {
         throw DataError(where + " holds infinite values; NaN stands for 'not observed', infinity has no meaning");
     }
@@ -716,6 +966,28 @@ Tensor reshaped(const Tensor& x, Shape shape) {
 template <typename Work>
 void each_part(std::int64_t count, std::int64_t size, Work work) {
     for (std::int64_t first = 0; first < count; first += size) work(first, std::min(first + size, count));
+}
+
+// Runs graphs one after the other over a pool of tensors: each takes by name what the manifest lists, and its outputs
+// go into the pool. A mean stands for its code until a sample is there.
+void chain(const Backend& backend, const std::map<std::string, GraphSpec>& graphs,
+           const std::vector<std::string>& names, Tensors& pool) {
+    for (const std::string& name : names) {
+        Inputs inputs;
+        for (const std::string& input : graphs.at(name).inputs) {
+            const auto given = pool.find(input);
+            if (given == pool.end()) {
+                throw ManifestError("graph '" + name + "' takes '" + input +
+                                    "', which no graph before it gives; do not use this bundle");
+            }
+            inputs.emplace(input, given->second);
+        }
+        Tensors found = backend.run(name, inputs);
+        for (auto& [output, tensor] : found) pool.insert_or_assign(output, std::move(tensor));
+        for (const auto& [mean, code] : rules("means").items()) {
+            if (found.count(mean) > 0) pool.emplace(code.get<std::string>(), pool.at(mean));
+        }
+    }
 }
 
 std::uint64_t number(std::uint64_t first, std::int64_t offset) { return first + static_cast<std::uint64_t>(offset); }
@@ -821,35 +1093,45 @@ Tensor Element::cast(const Tensor& x) const {
                        [](float v) { return static_cast<std::uint8_t>(std::clamp(std::nearbyint(v), 0.0F, 255.0F)); });
         return {x.shape(), std::move(levels)};
     }
-    if (kind != "image") return x;
+    if (!pictorial(kind)) return x;
     std::vector<float> clipped(values.size());
     std::transform(values.begin(), values.end(), clipped.begin(), [](float v) { return std::clamp(v, 0.0F, 1.0F); });
     return {x.shape(), std::move(clipped)};
 }
 
-// Manifest.
+// The contract.
 
-std::vector<std::string> Manifest::graph_names() const {
-    std::vector<std::string> names(every_graph.begin(), every_graph.end());
-    if (state_size > 0) names.emplace_back(step_graph);
-    return names;
+std::string contract() { return contract_text; }
+
+std::vector<std::string> axes_of(const std::string& kind) {
+    const Json& all = rules("kinds");
+    return all.contains(kind) ? all.at(kind).at("axes").get<std::vector<std::string>>() : std::vector<std::string>{};
 }
 
-std::int64_t Manifest::require_online() const {
-    if (!causal) {
-        throw ConfigError(
-            "this model cannot run online: its LSTM is bidirectional, so no dynamic code is known before the last "
-            "element; the variants paper and filter can, and others with bidirectional = false");
-    }
-    if (anchor != "first") {
-        throw ConfigError("this model cannot run online: its static code is read from the " + anchor +
-                          " element, which is not known when a stream begins; causal variants with anchor = first can");
-    }
-    if (state_size == 0) {
-        throw ConfigError(std::string("this bundle cannot run online: it was made before bundles had a ") + step_graph +
-                          " graph; export its run again");
-    }
-    return state_size;
+std::vector<std::string> Abilities::verbs() const {
+    std::vector<std::string> found = keys(rules("verbs"));
+    found.erase(
+        std::remove_if(found.begin(), found.end(), [&](const auto& verb) { return refusals.count(verb) > 0; }),
+        found.end());
+    return found;
+}
+
+void Abilities::require(const std::string& verb) const {
+    const auto reason = refusals.find(verb);
+    if (reason != refusals.end()) throw CapabilityError("this model cannot " + verb + ": " + reason->second);
+}
+
+void Abilities::require_steps(std::int64_t steps) const {
+    if (!max_steps || steps <= *max_steps) return;
+    throw ConfigError("the prior of this model draws at most " + std::to_string(*max_steps) + " steps, not " +
+                      std::to_string(steps) + "; its method (" + method + ") sets the limit when it is trained");
+}
+
+std::vector<std::string> Manifest::graph_names() const {
+    std::vector<std::string> names = keys(rules("graphs"));
+    names.erase(std::remove_if(names.begin(), names.end(), [&](const auto& name) { return graphs.count(name) == 0; }),
+                names.end());
+    return names;
 }
 
 // Bundle.
@@ -972,8 +1254,9 @@ Tensor standard_normal(std::uint64_t seed, Purpose purpose, std::uint64_t first,
 // Streams.
 
 Stream::Stream(const Manifest& manifest, const Backend& backend, std::int64_t batch)
-    : element_(manifest.element), backend_(&backend) {
-    const std::int64_t width = manifest.require_online();
+    : element_(manifest.element), graphs_(manifest.graphs), backend_(&backend) {
+    manifest.abilities.require("stream");
+    const std::int64_t width = manifest.widths.state;
     if (batch < 1) throw ConfigError("batch = " + std::to_string(batch) + "; there must be at least 1 stream");
     state_ = Tensor({batch, width}, std::vector<float>(static_cast<std::size_t>(batch * width)));
 }
@@ -987,14 +1270,15 @@ Step Stream::push(const Tensor& x) {
     }
     Shape clips = wanted;
     clips.insert(clips.begin() + 1, 1);
-    const Tensor clip = reshaped(x, clips);  // sequences of one element
-    check_values(element_, clip, "x");
-    const Tensor features = backend_->run("encoder", {{"x", clip}}).at("features");
-    Tensors found = backend_->run(step_graph, {{"element_features", features}, {"state", state_}});
-    const Tensor &static_ = found.at("static_mean"), &dynamic = found.at("dynamic_mean");
-    const Tensor decoded = backend_->run("decoder", {{"static", static_}, {"dynamic", dynamic}}).at("x");
-    state_ = found.at("next_state");
-    return {static_, reshaped(dynamic, {batch(), dynamic.axis(2)}), reshaped(decoded, wanted)};
+    Tensors pool = {{"x", reshaped(x, clips)}};  // sequences of one element
+    check_values(element_, pool.at("x"), "x");
+    chain(*backend_, graphs_, {"encoder"}, pool);
+    pool.insert_or_assign("element_features", pool.at("features"));
+    pool.insert_or_assign("state", state_);
+    chain(*backend_, graphs_, {step_graph, "decoder"}, pool);
+    const Tensor& dynamic = pool.at("dynamic_mean");
+    state_ = pool.at("next_state");
+    return {pool.at("static_mean"), reshaped(dynamic, {batch(), dynamic.axis(2)}), reshaped(pool.at("x"), wanted)};
 }
 
 void Stream::reset() { state_ = Tensor(state_.shape(), std::vector<float>(state_.size())); }
@@ -1024,7 +1308,8 @@ void Stream::set_state(Tensor state) {
 // Runtime.
 
 std::unique_ptr<Backend> onnx_backend(const Bundle& bundle, const Options& options) {
-    bundle.graph_file("encoder", "onnx");  // the clearer message of the two, where both graphs and library are missing
+    // The clearer message of the two, where both graphs and library are missing.
+    for (const std::string& graph : bundle.manifest().graph_names()) bundle.graph_file(graph, "onnx");
     return std::make_unique<OnnxBackend>(bundle, options);
 }
 
@@ -1042,6 +1327,7 @@ Runtime::Runtime(Bundle bundle, std::unique_ptr<Backend> backend, std::int64_t b
 }
 
 Codes Runtime::encode(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const {
+    abilities().require("encode");
     element().check(x);
     std::vector<Tensor> statics, dynamics;
     each_part(x.axis(0), batch_size_, [&](std::int64_t from, std::int64_t to) {
@@ -1055,6 +1341,7 @@ Codes Runtime::encode(const Tensor& x, std::optional<std::uint64_t> seed, std::u
 Tensor Runtime::decode(const Codes& codes) const { return decode_outputs(codes).at("x"); }
 
 Tensors Runtime::decode_outputs(const Codes& codes) const {
+    abilities().require("decode");
     check_codes(codes);
     std::map<std::string, std::vector<Tensor>> parts;
     each_part(codes.static_.axis(0), batch_size_, [&](std::int64_t from, std::int64_t to) {
@@ -1067,9 +1354,16 @@ Tensors Runtime::decode_outputs(const Codes& codes) const {
     return outputs;
 }
 
-Tensor Runtime::reconstruct(const Tensor& x) const { return decode(encode(x)); }
+Tensor Runtime::reconstruct(const Tensor& x) const {
+    abilities().require("reconstruct");
+    element().check(x);
+    return each_clip(x.axis(0), [&](std::int64_t from, std::int64_t to) {
+        return run("reconstruct", {{"x", x.rows(from, to)}});
+    });
+}
 
 std::pair<Tensor, Tensor> Runtime::swap(const Tensor& a, const Tensor& b) const {
+    abilities().require("swap");
     if (a.axis(0) != b.axis(0)) {
         throw DataError("swap pairs sequences one to one; a has " + std::to_string(a.axis(0)) + " and b has " +
                         std::to_string(b.axis(0)));
@@ -1079,57 +1373,99 @@ std::pair<Tensor, Tensor> Runtime::swap(const Tensor& a, const Tensor& b) const 
 }
 
 Tensor Runtime::generate(std::int64_t count, std::int64_t steps, std::uint64_t seed, std::uint64_t first) const {
+    abilities().require("generate");
     if (count < 1 || steps < 2) {
         throw ConfigError("generate(count=" + std::to_string(count) + ", steps=" + std::to_string(steps) +
                           "): count must be at least 1 and steps at least 2");
     }
-    return decode({static_prior(count, seed, first), dynamic_prior(count, steps, seed, first)});
+    abilities().require_steps(steps);
+    return each_clip(count, [&](std::int64_t from, std::int64_t to) {
+        const std::uint64_t start = number(first, from);
+        return run("generate", {{"static", static_prior(to - from, seed, start)},
+                                {"noise", dynamic_noise(Purpose::dynamic_prior, to - from, steps, seed, start)}});
+    });
 }
 
 Tensor Runtime::resample_static(const Tensor& x, std::uint64_t seed, std::uint64_t first) const {
-    const Codes codes = encode(x);
-    return decode({static_prior(x.axis(0), seed, first), codes.dynamic});
+    abilities().require("resample_static");
+    element().check(x);
+    return each_clip(x.axis(0), [&](std::int64_t from, std::int64_t to) {
+        // The dynamic codes may depend on the static code that x has: it is drawn anew after they are known.
+        const Codes codes = encode_part(x.rows(from, to), std::nullopt, 0);
+        return decode_part(static_prior(to - from, seed, number(first, from)), codes.dynamic).at("x");
+    });
 }
 
 Tensor Runtime::resample_dynamic(const Tensor& x, std::uint64_t seed, std::uint64_t first) const {
-    const Codes codes = encode(x);
-    return decode({codes.static_, dynamic_prior(x.axis(0), x.axis(1), seed, first)});
+    abilities().require("resample_dynamic");
+    element().check(x);
+    abilities().require_steps(x.axis(1));
+    return each_clip(x.axis(0), [&](std::int64_t from, std::int64_t to) {
+        const Purpose purpose = Purpose::dynamic_prior;
+        return run("resample_dynamic",
+                   {{"x", x.rows(from, to)},
+                    {"noise", dynamic_noise(purpose, to - from, x.axis(1), seed, number(first, from))}});
+    });
 }
 
-Codes Runtime::encode_part(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const {
-    const Tensor features = backend_->run("encoder", {{"x", x}}).at("features");
-    Tensors of_static = backend_->run("static", {{"features", features}});
-    Tensors of_dynamic =
-        backend_->run("dynamic", {{"features", features}, {"static_hidden", of_static.at("static_hidden")}});
-    const Tensor &static_ = of_static.at("static_mean"), &dynamic = of_dynamic.at("dynamic_mean");
-    if (!seed) return {static_, dynamic};
-    const Tensor static_noise = standard_normal(*seed, Purpose::static_posterior, first, static_.shape());
-    const Tensor dynamic_noise = standard_normal(*seed, Purpose::dynamic_posterior, first, dynamic.shape());
-    return {sample(static_, of_static.at("static_std"), static_noise),
-            sample(dynamic, of_dynamic.at("dynamic_std"), dynamic_noise)};
+// Runs a verb's graphs over a pool, and returns the decoded x.
+Tensor Runtime::run(const char* verb, Tensors pool) const {
+    chain(*backend_, manifest().graphs, chain_of(verb), pool);
+    return pool.at("x");
+}
+
+Tensor Runtime::each_clip(std::int64_t count, const std::function<Tensor(std::int64_t, std::int64_t)>& make) const {
+    std::vector<Tensor> clips;
+    each_part(count, batch_size_, [&](std::int64_t from, std::int64_t to) { clips.push_back(make(from, to)); });
+    return Tensor::join(clips);
+}
+
+Codes Runtime::encode_part(Tensor x, std::optional<std::uint64_t> seed, std::uint64_t first) const {
+    const std::int64_t batch = x.axis(0), steps = x.axis(1);
+    Tensors pool;
+    pool.emplace("x", std::move(x));
+    const auto go = [&](const std::vector<std::string>& names) { chain(*backend_, manifest().graphs, names, pool); };
+    if (!seed) {
+        go(chain_of("encode"));
+        return {pool.at("static_mean"), pool.at("dynamic_mean")};
+    }
+    go({"encoder", "static"});
+    const Tensor& mean = pool.at("static_mean");
+    const Tensor noise = standard_normal(*seed, Purpose::static_posterior, first, mean.shape());
+    pool.insert_or_assign("static", sample(mean, pool.at("static_std"), noise));
+    pool.insert_or_assign("noise", dynamic_noise(Purpose::dynamic_posterior, batch, steps, *seed, first));
+    if (manifest().graphs.count(dynamic_posterior_graph) > 0) {
+        go({dynamic_posterior_graph});
+        return {pool.at("static"), pool.at("dynamic")};
+    }
+    go({"dynamic"});  // on the drawn static code, where it takes one
+    return {pool.at("static"), sample(pool.at("dynamic_mean"), pool.at("dynamic_std"), pool.at("noise"))};
 }
 
 Tensors Runtime::decode_part(const Tensor& static_, const Tensor& dynamic) const {
-    return backend_->run("decoder", {{"static", static_}, {"dynamic", dynamic}});
+    Tensors pool = {{"static", static_}, {"dynamic", dynamic}};
+    chain(*backend_, manifest().graphs, chain_of("decode"), pool);
+    Tensors outputs;
+    for (const std::string& name : manifest().graphs.at("decoder").outputs) outputs.emplace(name, pool.at(name));
+    return outputs;
 }
 
 Tensor Runtime::static_prior(std::int64_t count, std::uint64_t seed, std::uint64_t first) const {
-    return standard_normal(seed, Purpose::static_prior, first, {count, manifest().static_size});
+    const Shape shape = {count, manifest().widths.static_size};
+    Tensors pool = {{"noise", standard_normal(seed, Purpose::static_prior, first, shape)}};
+    if (manifest().graphs.count(static_prior_graph) == 0) return pool.at("noise");
+    chain(*backend_, manifest().graphs, {static_prior_graph}, pool);
+    return pool.at("static");
 }
 
-Tensor Runtime::dynamic_prior(std::int64_t count, std::int64_t steps, std::uint64_t seed, std::uint64_t first) const {
-    std::vector<Tensor> parts;
-    each_part(count, batch_size_, [&](std::int64_t from, std::int64_t to) {
-        const Shape shape = {to - from, steps, manifest().dynamic_size};
-        const Tensor noise = standard_normal(seed, Purpose::dynamic_prior, number(first, from), shape);
-        parts.push_back(backend_->run("prior", {{"noise", noise}}).at("dynamic"));
-    });
-    return Tensor::join(parts);
+Tensor Runtime::dynamic_noise(Purpose purpose, std::int64_t count, std::int64_t steps, std::uint64_t seed,
+                              std::uint64_t first) const {
+    return standard_normal(seed, purpose, first, {count, steps, manifest().widths.dynamic_size});
 }
 
 void Runtime::check_codes(const Codes& codes) const {
     const Shape &s = codes.static_.shape(), &d = codes.dynamic.shape();
-    const Manifest& m = manifest();
+    const Widths& m = manifest().widths;
     const bool fits = s.size() == 2 && d.size() == 3 && s[1] == m.static_size && d[2] == m.dynamic_size && d[1] >= 2 &&
                       s[0] == d[0] && s[0] > 0 && codes.static_.dtype() == DType::float32 &&
                       codes.dynamic.dtype() == DType::float32;

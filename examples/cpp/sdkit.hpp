@@ -28,6 +28,9 @@ struct Error : std::runtime_error {
 struct ConfigError : Error {  // a setting that cannot be used
     using Error::Error;
 };
+struct CapabilityError : ConfigError {  // a verb that the model has not, or does not have online
+    using ConfigError::ConfigError;
+};
 struct DataError : Error {  // sequences or codes of another shape, type or range
     using Error::Error;
 };
@@ -106,7 +109,7 @@ using Inputs = std::map<std::string, std::reference_wrapper<const Tensor>>;
 
 // Kind, shape, type and units of one element of a sequence.
 struct Element {
-    std::string kind;  // image (C, H, W), series (W, F) or spectrum (F)
+    std::string kind;  // image (C, H, W), series (W, F), spectrum (F) or vector (F)
     Shape shape;
     DType dtype = DType::float32;
     std::vector<std::string> units, feature_names;
@@ -130,23 +133,48 @@ struct GraphSpec {
     std::map<std::string, FileSpec> files;     // by format: onnx, torchscript
 };
 
-// What manifest.json says, as far as a host needs it.
+// Axes that the model fixes.
+struct Widths {
+    std::int64_t static_size = 0, dynamic_size = 0;  // S, D
+    std::int64_t features = 0, context = 0;          // G, C: between graphs
+    std::int64_t state = 0;                          // K: what a live stream keeps of its past
+};
+
+// What a model can do. A verb is encode, decode, reconstruct, swap, generate, resample_static, resample_dynamic or
+// stream.
+struct Abilities {
+    std::string method;
+    std::map<std::string, std::string> refusals;  // why it has not a verb, by verb
+    std::optional<std::int64_t> max_steps;        // largest T that the prior draws; any where there is none
+
+    // The verbs that it has.
+    std::vector<std::string> verbs() const;
+    // Throws CapabilityError, which says why, unless the model has a verb.
+    void require(const std::string& verb) const;
+    // Throws ConfigError unless the prior can draw so many steps.
+    void require_steps(std::int64_t steps) const;
+};
+
+// What manifest.json says, as far as a host needs it; one of format 1 as one of today.
 struct Manifest {
     Element element;
-    std::int64_t static_size = 0, dynamic_size = 0;  // S, D
-    std::int64_t steps = 0;                          // T of the training data; graphs take any T >= 2
-    std::string anchor, anchor_dynamic, variant;
-    bool causal = false;
+    Widths widths;
+    Abilities abilities;
+    std::string variant;     // of the method
+    std::int64_t steps = 0;  // T of the training data; graphs take any T >= 2
+    std::int64_t version = 0;
     std::string weights_sha256;  // names the model, whatever format it was exported to
     std::map<std::string, GraphSpec> graphs;
     std::map<std::string, FileSpec> files;
-    std::int64_t state_size = 0;  // K: width of a stream's state; 0 where there is no graph `dynamic_step`
 
     // Names of the graphs, in the order of the data's way through them.
     std::vector<std::string> graph_names() const;
-    // Returns K; throws ConfigError where the model cannot run online, and says why and which can.
-    std::int64_t require_online() const;
 };
+
+// The contract that this host follows, as JSON: tensors, graphs, verbs and kinds of elements.
+std::string contract();
+// Names of the axes of an element of a kind, such as C, H, W; none where the kind is unknown.
+std::vector<std::string> axes_of(const std::string& kind);
 
 // A folder of exported graphs, checked before any graph is loaded: version, paths, sizes, SHA-256 digests.
 class Bundle {
@@ -216,7 +244,7 @@ struct Step {
 // outlive them. What they give is what encode and reconstruct give for the whole sequences.
 class Stream {
 public:
-    // Throws ConfigError for a batch below 1, or a model that cannot run online.
+    // Throws CapabilityError for a model that cannot run online, ConfigError for a batch below 1.
     Stream(const Manifest& manifest, const Backend& backend, std::int64_t batch = 1);
 
     // Returns codes and reconstruction of the next element of every stream; the first is the anchor. x is (B, *element)
@@ -236,12 +264,14 @@ public:
 
 private:
     Element element_;
+    std::map<std::string, GraphSpec> graphs_;
     const Backend* backend_;
     Tensor state_;
 };
 
 // The verbs. Sequences are (B, T, *element) in the data set's type and units, decoded ones float32 in the same units
-// (`element().cast` turns them into the data set's type). Any B will do: work is cut into batches.
+// (`element().cast` turns them into the data set's type). Any B will do: work is cut into batches. A verb that the
+// model has not is a CapabilityError, more steps than its prior draws a ConfigError.
 class Runtime {
 public:
     static Runtime open(const std::filesystem::path& bundle = {}, const Options& options = {});
@@ -251,6 +281,7 @@ public:
     const Bundle& bundle() const { return bundle_; }
     const Manifest& manifest() const { return bundle_.manifest(); }
     const Element& element() const { return manifest().element; }
+    const Abilities& abilities() const { return manifest().abilities; }
     const Backend& backend() const { return *backend_; }
     std::int64_t batch_size() const { return batch_size_; }
 
@@ -269,14 +300,17 @@ public:
     // Returns x with one of its codes drawn from the prior.
     Tensor resample_static(const Tensor& x, std::uint64_t seed = 0, std::uint64_t first = 0) const;
     Tensor resample_dynamic(const Tensor& x, std::uint64_t seed = 0, std::uint64_t first = 0) const;
-    // Returns live streams; throws ConfigError for a batch below 1, or a model that cannot run online.
+    // Returns live streams; throws CapabilityError for a model that cannot run online, ConfigError for a batch below 1.
     Stream stream(std::int64_t batch = 1) const { return {manifest(), *backend_, batch}; }
 
 private:
-    Codes encode_part(const Tensor& x, std::optional<std::uint64_t> seed, std::uint64_t first) const;
+    Codes encode_part(Tensor x, std::optional<std::uint64_t> seed, std::uint64_t first) const;
     Tensors decode_part(const Tensor& static_, const Tensor& dynamic) const;
+    Tensor each_clip(std::int64_t count, const std::function<Tensor(std::int64_t, std::int64_t)>& make) const;
+    Tensor run(const char* verb, Tensors pool) const;
     Tensor static_prior(std::int64_t count, std::uint64_t seed, std::uint64_t first) const;
-    Tensor dynamic_prior(std::int64_t count, std::int64_t steps, std::uint64_t seed, std::uint64_t first) const;
+    Tensor dynamic_noise(Purpose purpose, std::int64_t count, std::int64_t steps, std::uint64_t seed,
+                         std::uint64_t first) const;
     void check_codes(const Codes& codes) const;
 
     Bundle bundle_;

@@ -128,7 +128,7 @@ Codes encode_rows(const sdkit::Runtime& rt, const SequenceFile& file, std::int64
     for (std::int64_t row = first; row < last; ++row) {
         groups[(*file.lengths())[static_cast<std::size_t>(row)]].push_back(static_cast<std::size_t>(row - first));
     }
-    const std::int64_t s = rt.manifest().static_size, d = rt.manifest().dynamic_size;
+    const std::int64_t s = rt.manifest().widths.static_size, d = rt.manifest().widths.dynamic_size;
     const auto batch = static_cast<std::size_t>(last - first), width = static_cast<std::size_t>(x.axis(1) * d);
     std::vector<float> static_(batch * static_cast<std::size_t>(s)), dynamic(batch * width);
     for (const auto& [steps, rows] : groups) {
@@ -184,6 +184,7 @@ volatile std::sig_atomic_t interrupted = 0;
 
 int swap(const Arguments& arguments) {
     const sdkit::Runtime rt = open_runtime(arguments.bundle, arguments.options);
+    rt.abilities().require("swap");
     std::cerr << rt.bundle().path().string() << ": " << rt.backend().name() << " on cpu\n";
     const SequenceFile a = open_file(arguments.files[0], rt.element()), b = open_file(arguments.files[1], rt.element());
     const std::int64_t count = pair_count(a, b, arguments.count);

@@ -27,7 +27,7 @@ from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
 from tests.hosts import cpp, web
 from tests.hosts.bad import BAD
-from tests.hosts.golden import KEPT, found, philox, read, with_torchscript
+from tests.hosts.golden import KEPT, found, philox, read, refused, too_long, with_torchscript
 
 SPOILT = (
     "changed byte",
@@ -44,6 +44,8 @@ SPOILT = (
 """Of the bad bundles of the tests, those that any host can meet: a browser knows no links, LibTorch no ONNX."""
 LINE = re.compile(r"(ok|BAD) +(\S+ \S+) +largest difference (\S+?),? ")
 REFUSED, PAGE = "bad bundles", "page: swapped pixels"
+REFUSALS = "refusals"
+"""Verbs that a model has not, and more steps than its prior draws."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,19 @@ def python(spoilt: dict[str, Path], folder: Path, _build: Path) -> dict[str, Cel
     for name, about in golden["bundles"].items():
         rt = Runtime.open(folder / name, device="cpu", threads=1, batch_size=2)
         outputs = {result: (read(folder, array), array) for result, array in about["outputs"].items()}
-        results = found(rt, {key: read(folder, array) for key, array in about["inputs"].items()})
-        results["cast()/x"] = rt.element.cast(outputs["decode()/x"][0])
+        inputs = {key: read(folder, array) for key, array in about["inputs"].items()}
+        results = found(rt, inputs)
+        if "cast()/x" in outputs:
+            results["cast()/x"] = rt.element.cast(outputs["decode()/x"][0])
         for result, value in results.items():
             want, allowed = outputs[result]
             difference = np.abs(value.astype(float) - want)
             fits = value.dtype == want.dtype and difference <= allowed["atol"] + allowed["rtol"] * np.abs(want)
             cells[f"{name} {result}"] = Cell(bool(np.all(fits)), float(difference.max()))
+        good = refused(rt, inputs) == about["refused"]
+        if limit := about.get("limit"):
+            good &= too_long(rt, limit["steps"]) == limit["message"]
+        cells[f"{name} {REFUSALS}"] = Cell(good, 0.0)
     for i, noise in enumerate(golden["noise"]):
         seed, purpose, first = int(noise["seed"]), Purpose(noise["purpose"]), int(noise["first"])
         raw, normal = read(folder, noise["raw"]), read(folder, noise["normal"])
@@ -208,6 +216,7 @@ def rows(golden: dict[str, Any]) -> dict[str, dict[str, float]]:
     for name, about in golden["bundles"].items():
         for result, array in about["outputs"].items():
             table.setdefault(result.partition("/")[0], {})[f"{name} {result}"] = array["scale"]
+    table[REFUSALS] = {f"{name} {REFUSALS}": 1.0 for name in golden["bundles"]}
     return {**table, REFUSED: {REFUSED: 1.0}, PAGE: {PAGE: 1.0}}
 
 

@@ -15,15 +15,18 @@ import onnxruntime
 import pytest
 
 from sdkit.export.proof.cases import sample
+from sdkit.runtime import contract, kinds
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import BundleError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
-from tests.hosts.bad import BAD, edit
+from tests.hosts.bad import BAD, BAD1, edit
 from tests.hosts.cpp import ENVIRONMENT, LIBRARY, SOURCES, build, run
 from tests.hosts.golden import make_conformance, make_int8_conformance
+from tests.hosts.patchwork import CONFORMANCE, installed
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the conformance bundles and arrays."""
     return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
+
+
+@pytest.fixture(scope="module")
+def patchwork(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a set of methods that use every part of the contract."""
+    with installed():
+        return make_conformance(tmp_path_factory.mktemp("patchwork") / "all", bundles=CONFORMANCE).parent
 
 
 def message(result: subprocess.CompletedProcess[str]) -> str:
@@ -64,9 +74,78 @@ def test_every_result_is_pythons(programs: Path, golden: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     results = [line for line in result.stdout.splitlines() if line.startswith("ok")]
     described = json.loads((golden / "golden.json").read_text())
-    named = sum(len(bundle["outputs"]) for bundle in described["bundles"].values())
+    named = sum(len(bundle["outputs"]) + 1 for bundle in described["bundles"].values())  # and what is refused
     assert len(results) == 3 * named + 2 * len(described["noise"])
     assert any("x_std" in line for line in results)
+
+
+def test_its_contract_is_that_of_python(programs: Path) -> None:
+    found = json.loads(run(programs / "sdkit-conformance", "--contract").stdout)
+    lists = {name: list(axes) for name, axes in contract.TENSORS.items()}
+    assert found.pop("tensors") == lists
+    assert found.pop("widths") == dict(contract.WIDTHS)
+    assert found.pop("means") == dict(contract.MEANS)
+    assert found.pop("graphs") == {
+        name: {
+            "inputs": list(graph.inputs),
+            "outputs": list(graph.outputs),
+            "optional": list(graph.optional),
+            "axes": {tensor: list(axes) for tensor, axes in graph.axes.items()},
+        }
+        for name, graph in contract.GRAPHS.items()
+    }
+    assert found.pop("verbs") == {name: list(verb.graphs) for name, verb in contract.VERBS.items()}
+    known = found.pop("kinds")
+    for name in kinds.names():
+        kind = kinds.find(name)
+        wanted = {"axes": list(kind.axes), "pictorial": kind.pictorial, "incomplete": kind.incomplete}
+        assert known.pop(name) == wanted
+    assert set(known) <= {"vector"}
+    assert found == {}
+    order = json.loads(run(programs / "sdkit-conformance", "--contract").stdout, object_pairs_hook=list)
+    parts = dict(order)
+    assert [name for name, _ in parts["graphs"]] == list(contract.GRAPHS)
+    assert [name for name, _ in parts["verbs"]] == list(contract.VERBS)
+
+
+def test_every_part_of_the_contract_runs(programs: Path, patchwork: Path) -> None:
+    result = run(programs / "sdkit-conformance", "golden", patchwork)
+    assert result.returncode == 0, result.stdout + result.stderr
+    good = {" ".join(line.split()[1:3]) for line in result.stdout.splitlines() if line.startswith("ok")}
+    for name, bundle in json.loads((patchwork / "golden.json").read_text())["bundles"].items():
+        assert {f"{name} {result}" for result in bundle["outputs"]} <= good
+        assert f"{name} refusals" in good
+
+
+@pytest.mark.parametrize("what", ["other words", "not refused", "limit"])
+def test_a_wrong_refusal_is_seen(programs: Path, patchwork: Path, tmp_path: Path, what: str) -> None:
+    shutil.copytree(patchwork, tmp_path / "copy")
+    golden = json.loads((tmp_path / "copy" / "golden.json").read_text())
+    about = golden["bundles"]["patchwork"]
+    if what == "other words":
+        about["refused"]["swap"] += "!"
+    elif what == "not refused":
+        about["refused"]["encode"] = "this model cannot encode: it is blind"
+    else:
+        about["limit"]["steps"] -= 1
+    (tmp_path / "copy" / "golden.json").write_text(json.dumps(golden))
+    result = run(programs / "sdkit-conformance", "golden", tmp_path / "copy")
+    assert result.returncode == 1
+    assert "BAD  patchwork refusals " in result.stdout
+    assert result.stdout.count("BAD") == 3  # batch sizes
+    wrong = {line.split()[0] for line in result.stdout.splitlines() if " says: " in line}
+    expected = {"other words": {"swap"}, "not refused": {"encode"}, "limit": {"generate", "resample_dynamic"}}
+    assert wrong == expected[what]
+
+
+def test_swap_is_refused_where_the_model_cannot(programs: Path, patchwork: Path, tmp_path: Path) -> None:
+    rt = Runtime.open(patchwork / "patchwork", device="cpu", threads=1)
+    a = write_sequences(tmp_path / "a.h5", rt.element, 2, 4, 1, lengths=False)
+    target = tmp_path / "swapped.h5"
+    found = message(run(programs / "sdkit-swap", a, a, target, "--bundle", patchwork / "patchwork"))
+    assert found == said(lambda: rt.swap_file(a, a, target))
+    assert found == "this model cannot swap: its dynamic codes are those of one static code"
+    assert not target.exists()
 
 
 def test_a_bundle_of_8_bit_graphs_runs(programs: Path, tmp_path: Path) -> None:
@@ -74,7 +153,7 @@ def test_a_bundle_of_8_bit_graphs_runs(programs: Path, tmp_path: Path) -> None:
     result = run(programs / "sdkit-conformance", "golden", folder)
     assert result.returncode == 0, result.stdout + result.stderr
     described = json.loads((folder / "golden.json").read_text())["bundles"]["int8"]["outputs"]
-    assert len([line for line in result.stdout.splitlines() if line.startswith("ok")]) == 3 * len(described)
+    assert len([line for line in result.stdout.splitlines() if line.startswith("ok")]) == 3 * (len(described) + 1)
 
 
 def test_a_wrong_result_is_seen(programs: Path, golden: Path, tmp_path: Path) -> None:
@@ -94,7 +173,7 @@ def test_calls_are_refused_in_the_same_words(programs: Path, golden: Path) -> No
     result = run(programs / "sdkit-conformance", "mistakes", golden / "image")
     assert result.returncode == 0, result.stderr
     rt = Runtime.open(golden / "image", device="cpu", threads=1)
-    shape, (s, d) = rt.element.shape, (rt.letters.static_size, rt.letters.dynamic_size)
+    shape, (s, d) = rt.element.shape, (rt.widths.static_size, rt.widths.dynamic_size)
     image, series = Element("image", (1, 1, 2), "float32"), Element("series", (2, 1), "float32")
 
     def clips(*axes: int, dtype: Any = np.uint8) -> Any:
@@ -124,9 +203,8 @@ def test_calls_are_refused_in_the_same_words(programs: Path, golden: Path) -> No
         lambda: rt.stream(2).push(clips(1)),
         lambda: rt.stream(1).push(clips(1, dtype=np.float32)),
         lambda: rt.stream(2).reset([2]),
-        lambda: rt.online._replace(causal=False).require(),
-        lambda: rt.online._replace(anchor="middle").require(),
-        lambda: rt.online._replace(state_size=0).require(),
+        lambda: Abilities("dbse", {"stream": "it sees the future"}).require("stream"),
+        lambda: Abilities("some", max_steps=3).require_steps(4),
     ]
     assert result.stdout.splitlines() == [said(call) for call in calls]
 
@@ -134,15 +212,20 @@ def test_calls_are_refused_in_the_same_words(programs: Path, golden: Path) -> No
 # Bad bundles.
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_bad_bundles_are_refused_in_the_same_words(programs: Path, golden: Path, tmp_path: Path, what: str) -> None:
+CASES = [*((name, "series") for name in BAD), *((name, "format1") for name in BAD1)]
+
+
+@pytest.mark.parametrize(("what", "name"), CASES)
+def test_bad_bundles_are_refused_in_the_same_words(
+    programs: Path, golden: Path, tmp_path: Path, what: str, name: str
+) -> None:
     bundle = tmp_path / "bundle"
-    shutil.copytree(golden / "series", bundle)
-    BAD[what](bundle)
+    shutil.copytree(golden / name, bundle)
+    (BAD if name == "series" else BAD1)[what](bundle)
 
     def use() -> None:
         rt = Runtime.open(bundle, device="cpu", threads=1)
-        for graph in ("encoder", "prior"):
+        for graph in rt.backend.ports:
             rt.backend._session(graph)  # type: ignore[attr-defined]  # opened at first use in Python
 
     assert message(run(programs / "sdkit-conformance", "open", bundle)) == said(use)
@@ -321,7 +404,7 @@ def test_wrong_arguments_say_the_usage(programs: Path, words: list[str]) -> None
 
 
 def test_torchscript_gives_the_same_results(
-    tmp_path_factory: pytest.TempPathFactory, golden: Path, tmp_path: Path
+    tmp_path_factory: pytest.TempPathFactory, golden: Path, patchwork: Path, tmp_path: Path
 ) -> None:
     """Slow to build, so it is built only where SDKIT_CPP_TORCH says so: `1`, or a folder to build in."""
     torch = pytest.importorskip("torch")
@@ -335,6 +418,8 @@ def test_torchscript_gives_the_same_results(
     result = run(folder / "sdkit-conformance-torch", "golden", golden)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("ok ") > 50
+    also = run(folder / "sdkit-conformance-torch", "golden", patchwork)
+    assert also.returncode == 0, also.stdout + also.stderr
     rt = Runtime.open(golden / "image", device="cpu", threads=1)
     a = write_sequences(tmp_path / "a.h5", rt.element, 3, 4, 1, lengths=False)
     swapped = tmp_path / "swapped.h5"
