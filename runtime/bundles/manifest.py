@@ -20,6 +20,7 @@ from sdkit.runtime.bundles.specs import (
 from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.contract import WIDTHS, Ports, axes
 from sdkit.runtime.element import Element
+from sdkit.runtime.kinds import names
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,4 +112,6 @@ def shape(graph: str, tensor: str, element: Element, widths: Widths) -> tuple[in
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of manifest.json."""
-    return msgspec.json.schema(Manifest)
+    found = msgspec.json.schema(Manifest)
+    found["$defs"]["Element"]["properties"]["kind"]["enum"] = list(names())
+    return found
