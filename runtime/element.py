@@ -1,27 +1,24 @@
-"""What one element of a sequence is: an image, a window of a series, or a spectrum frame (`*element` in docstrings)."""
-
-from typing import Any, Literal
+"""What one element of a sequence is: an image, a window of a series, ... (`*element` in docstrings)."""
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.kinds import find
+from sdkit.runtime.kinds.base import Array as Array
+from sdkit.runtime.kinds.base import DTypeName as DTypeName
 from sdkit.runtime.kinds.base import Kind
-
-Array = NDArray[Any]
-KindName = Literal["image", "series", "spectrum"]
-DTypeName = Literal["uint8", "float32"]
-
-LAYOUTS: dict[str, tuple[str, ...]] = {"image": ("C", "H", "W"), "series": ("W", "F"), "spectrum": ("F",)}
-"""Axes of an element by kind: channels, height, width; steps of a window, features; bins."""
 
 
 class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kind, shape, dtype and units of an element; the same object describes a file, a model and a bundle."""
+    """Kind, shape, dtype and units of an element; the same object describes a file, a model and a bundle.
 
-    kind: KindName
+    Raises:
+        ConfigError: a kind that there is not, or a shape or dtype that its elements do not have.
+    """
+
+    kind: str
+    """A name of `runtime.kinds.names()`."""
     shape: tuple[int, ...]
     dtype: DTypeName
     units: tuple[str, ...] = ()
@@ -29,11 +26,13 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        axes = LAYOUTS[self.kind]
-        if len(self.shape) != len(axes) or min(self.shape) < 1:
+        traits = self.traits
+        if len(self.shape) != len(traits.axes) or min(self.shape) < 1:
             raise ConfigError(
-                f"an element of kind {self.kind} has the axes ({', '.join(axes)}), not the shape {self.shape}"
+                f"an element of kind {self.kind} has the axes ({', '.join(traits.axes)}), not the shape {self.shape}"
             )
+        if self.dtype not in traits.dtypes:
+            raise ConfigError(f"an element of kind {self.kind} is {' or '.join(traits.dtypes)}, not {self.dtype}")
 
     @property
     def traits(self) -> Kind:
@@ -42,13 +41,18 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def high(self) -> float:
-        """Largest value of an image in its own units: 255 for uint8, 1 for float32."""
-        return 255.0 if self.dtype == "uint8" else 1.0
+        """Unit in which decoded values are compared: 255 for uint8; the range, or one standard deviation, else."""
+        return self.traits.high(self.dtype)
+
+    @property
+    def features(self) -> int:
+        """F; 0 where values have no features, as pixels."""
+        return self.traits.features(self.shape)
 
     @property
     def drawable(self) -> bool:
-        """Whether an element is a picture: an image of one or three channels."""
-        return self.kind == "image" and self.shape[0] in (1, 3)
+        """Whether sequences of it can be drawn: images of one or three channels, and every other kind."""
+        return self.traits.drawable(self.shape)
 
     def describe(self) -> str:
         """Return text such as `image (3, 64, 64) uint8`."""
@@ -70,27 +74,12 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if x.dtype != np.dtype(self.dtype):
             raise DataError(f"{where} is {x.dtype}; expected {expected}: convert it first, nothing is cast silently")
         check_steps(x.shape[0], x.shape[1], where)
-        if x.dtype == np.float32 and self.kind == "image":
-            self._check_float_image(x, where)
-        elif x.dtype == np.float32 and np.isinf(x).any():
-            raise DataError(f"{where} holds infinite values; NaN stands for 'not observed', infinity has no meaning")
+        self.traits.check(x, where)
         return x
 
-    def _check_float_image(self, x: Array, where: str) -> None:
-        if not np.isfinite(x).all():
-            first = np.argwhere(~np.isfinite(x))[0].tolist()
-            raise DataError(f"{where} holds NaN or infinite pixels, the first at {first}; images must be complete")
-        low, high = float(x.min()), float(x.max())
-        if low < 0.0 or high > 1.0:
-            raise DataError(
-                f"{where} holds pixels from {low:g} to {high:g}; float32 images lie in [0, 1], or store uint8"
-            )
-
     def cast(self, x: Array) -> Array:
-        """Return decoded values (float32, data units) in the data set's own dtype: uint8 is rounded and clipped."""
-        if self.dtype == "uint8":
-            return np.clip(np.rint(x), 0, 255).astype(np.uint8)
-        return np.clip(x, 0.0, 1.0).astype(np.float32) if self.kind == "image" else x.astype(np.float32, copy=False)
+        """Return decoded values (float32, data units) in the data set's own dtype and range."""
+        return self.traits.cast(x, self.dtype)
 
 
 def check_steps(count: int, steps: int, where: str) -> None:

@@ -1,7 +1,7 @@
 """Inputs and results that prove a bundle: the same numbers through every graph and every verb."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from sdkit.runtime.codes import Codes
 from sdkit.runtime.contract import STATIC_PRIOR, STEP
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.engines.backend import add
+from sdkit.runtime.kinds.base import Scale as Scale
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.verbs.arrays import Verbs
 
@@ -23,13 +24,6 @@ SEED = 20
 STREAM = "stream()"
 STATIC_NOISE = "static_noise"
 """What the input `noise` of `static_prior` is called among the inputs of all graphs."""
-
-
-class Scale(NamedTuple):
-    """Mean and standard deviation of each feature (F,) of a series or spectrum, in data units."""
-
-    mean: Array
-    std: Array
 
 
 class Measured(Protocol):
@@ -52,18 +46,9 @@ def scale_of(facts: Measured) -> Scale | None:
 
 
 def sample(element: Element, batch: int, steps: int, seed: int, scale: Scale | None = None) -> Array:
-    """Return sequences of an element, (B, T, *element), in data units: chance values, images in blocks under noise."""
+    """Return chance sequences of an element, (B, T, *element), in data units."""
     rng = np.random.Generator(np.random.Philox(key=[seed, batch * 1000 + steps]))
-    shape = (batch, steps, *element.shape)
-    if element.kind != "image":
-        x = rng.standard_normal(shape, np.float32)
-        x = x if scale is None else scale.mean + scale.std * x
-        return np.where(rng.random(shape) < 0.1, np.float32(np.nan), x) if element.kind == "series" else x
-    block = 8
-    coarse = rng.random((batch, steps, element.shape[0], -(-element.shape[1] // block), -(-element.shape[2] // block)))
-    fine = coarse.repeat(block, -2).repeat(block, -1)[..., : element.shape[1], : element.shape[2]]
-    pixels = np.clip(fine + 0.05 * rng.standard_normal(shape), 0, 1)
-    return (pixels * 255).astype(np.uint8) if element.dtype == "uint8" else pixels.astype(np.float32)
+    return element.traits.sample(rng, (batch, steps, *element.shape), element.dtype, scale)
 
 
 def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
@@ -72,8 +57,7 @@ def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
     Unlike chance values they look like the data, which is what graphs of lower precision are calibrated on, and unlike
     the data they belong to nobody.
     """
-    x = reference.generate(batch, steps, seed=seed)
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8) if reference.element.dtype == "uint8" else x
+    return reference.element.cast(reference.generate(batch, steps, seed=seed))
 
 
 def graph_inputs(

@@ -199,8 +199,8 @@ coarse it is, and what that costs, is measured and reported."""
 def tolerance(result: str, element: Element, precision: Precision = "float32") -> Tolerance:
     """Return the tolerance of a result: of codes absolute, of decoded data relative to their range.
 
-    A verb chains up to four graphs, so its decoded data may differ ten times as much as one decoder's. Decoded series
-    and spectra are compared in standard deviations of their features. Results that a graph of a lower precision has a
+    A verb chains up to four graphs, so its decoded data may differ ten times as much as one decoder's. Decoded
+    features are compared in standard deviations, pixels in their range. Results that a graph of a lower precision has a
     part in are held to a root mean square error instead.
     """
     allowed = _float32_tolerance(result, element)
@@ -291,7 +291,7 @@ def measure_errors(
         reference: the float32 model.
         candidate: graphs of a lower precision.
         x: (N, T, *element), in data units.
-        scale: of the features of series and spectra, whose decoded data are compared in standard deviations.
+        scale: of the features, where there are any: their decoded data are compared in standard deviations.
         data: name of the data set.
         calibrated_on: how many other sequences the graphs were calibrated on.
     """

@@ -21,6 +21,7 @@ from sdkit.runtime.bundles.specs import (
 from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.contract import WIDTHS, Ports, axes
 from sdkit.runtime.element import Element
+from sdkit.runtime.kinds import names
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,4 +119,6 @@ def tensor(graph: str, name: str, element: Element, widths: Widths) -> TensorSpe
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of manifest.json."""
-    return msgspec.json.schema(Manifest)
+    found = msgspec.json.schema(Manifest)
+    found["$defs"]["Element"]["properties"]["kind"]["enum"] = list(names())
+    return found

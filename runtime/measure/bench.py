@@ -24,6 +24,7 @@ from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
 from sdkit.runtime.engines.backend import divided
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.kinds.base import Scale
 from sdkit.runtime.measure.fresh_process import in_fresh_process
 from sdkit.runtime.measure.machine import describe_machine
 from sdkit.runtime.measure.operators import GraphProfile, profile_graphs
@@ -185,23 +186,12 @@ def bench(
 
 
 def draw(manifest: Manifest, count: int, steps: int, seed: int = 0) -> Array:
-    """Return chance sequences of a model's element, (B, T, *element).
-
-    Images are blocks of one colour, which gzip shrinks about as much as drawings; series and spectra have the model's
-    means and standard deviations.
-    """
-    element = manifest.element
+    """Return chance sequences of a model's element, (B, T, *element), with the means and deviations of its features."""
+    element, scale = manifest.element, None
     rng = np.random.Generator(np.random.Philox(key=[seed, count]))
-    if element.kind != "image":
-        x = rng.standard_normal((count, steps, *element.shape), np.float32)
-        if manifest.feature_std:
-            mean, std = (np.asarray(v, np.float32) for v in (manifest.feature_mean, manifest.feature_std))
-            x = mean + std * x
-        return x
-    channels, height, width = element.shape
-    blocks = rng.random((count, steps, channels, -(-height // 8), -(-width // 8)), np.float32)
-    pixels = (element.high * blocks).astype(element.dtype).repeat(8, -2).repeat(8, -1)
-    return np.ascontiguousarray(pixels[..., :height, :width])
+    if manifest.feature_std:
+        scale = Scale(*(np.asarray(v, np.float32) for v in (manifest.feature_mean, manifest.feature_std)))
+    return element.traits.filler(rng, (count, steps, *element.shape), element.dtype, scale)
 
 
 def _fitting(rt: Runtime, data: str | Path) -> SequenceFile:

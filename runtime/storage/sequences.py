@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sdkit.runtime.element import LAYOUTS, Array, Element, Kind, check_steps
+from sdkit.runtime import kinds
+from sdkit.runtime.element import Array, Element, check_steps
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
 from sdkit.runtime.storage.hdf5 import GrowingFile, LazyFile
 from sdkit.runtime.storage.resume import Partial
@@ -23,7 +24,6 @@ from sdkit.runtime.storage.resume import Partial
 FORMAT = "sdkit-sequences"
 VERSION = 1
 SPLITS = ("train", "val", "test")
-KINDS_BY_AXES: dict[int, Kind] = {5: "image", 4: "series", 3: "spectrum"}
 
 Indices = NDArray[np.int64]
 
@@ -239,21 +239,25 @@ class SequenceFile(LazyFile):
         version = self._attribute("version")
         if self._attribute("format") == FORMAT and version != VERSION:
             raise FileFormatError(f"{self.path} has format version {version}; this sdkit reads version {VERSION}")
-        kind = self._attribute("element") or KINDS_BY_AXES.get(len(shape))
-        if kind not in LAYOUTS or len(shape) != 2 + len(LAYOUTS[kind]):
-            axes = "(N, T, C, H, W) images, (N, T, W, F) windows of a series or (N, T, F) spectrum frames"
-            raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}; expected {axes}")
+        kind = self._kind()
         if dtype not in ("uint8", "float32"):
             raise FileFormatError(f"{self.path}: data set 'data' is {dtype}; expected uint8 or float32")
-        if kind == "image" and shape[2] not in (1, 3) and shape[4] in (1, 3):
-            raise FileFormatError(
-                f"{self.path}: data set 'data' has shape {shape}, channels last; expected (N, T, C, H, W)"
-            )
+        misordered = kind.misordered(shape)
+        if misordered:
+            raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}, {misordered}")
         units, names = self._texts("units"), self._texts("feature_names")
         try:
-            return Element(kind, tuple(map(int, shape[2:])), dtype, units, names)  # type: ignore[arg-type]
+            return Element(kind.name, tuple(map(int, shape[2:])), dtype, units, names)  # type: ignore[arg-type]
         except ConfigError as error:
             raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}: {error}") from error
+
+    def _kind(self) -> kinds.Kind:
+        """Return the kind that the file names, else that of its axes."""
+        shape, name = self.data.shape, self._attribute("element")
+        found = kinds.find(name) if name in kinds.names() else None if name else kinds.by_axes(len(shape))
+        if found is None or len(shape) != 2 + len(found.axes):
+            raise FileFormatError(f"{self.path}: data set 'data' has shape {shape}; expected {kinds.layouts()}")
+        return found
 
     def _factors(self) -> tuple[Factor, ...]:
         classes = self._json("classes", {})

@@ -5,14 +5,14 @@ pools the window's encoded steps to one feature vector; its state never leaves t
 depend on that element alone. The decoder's LSTM is unrolled over the W steps on zeros, so that decoding is repeatable.
 """
 
-import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from sdkit.elements import gaussian
 from sdkit.elements.network import ElementDecoder, ElementEncoder, Network
-from sdkit.elements.standard import Standard, observed
+from sdkit.elements.standard import Standard
 from sdkit.runtime.errors import ConfigError
 
 ENCODER_WIDTHS, DECODER_WIDTHS = (32, 64, 32), (32, 64, 32)
@@ -75,15 +75,11 @@ class Decoder(ElementDecoder):
 
     def in_units(self, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return mean and standard deviation in data units."""
-        mean, std = parameters
-        return self.standard.in_units(mean), std.float() * self.standard.std
+        return gaussian.in_units(self.standard, *parameters)
 
     def nll(self, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """Return (B, T): the Gaussian negative log-likelihood of the observed standardised values, summed."""
-        mean, std = (p.float() for p in parameters)
-        error = (self.standard(x) - mean) / std
-        nats = 0.5 * error.square() + std.log() + 0.5 * math.log(2 * math.pi)
-        return torch.where(observed(x), nats, torch.zeros_like(nats)).sum((2, 3))
+        return gaussian.nats(self.standard, *parameters, x).sum((2, 3))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

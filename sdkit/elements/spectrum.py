@@ -4,34 +4,20 @@ The published code encodes audio with a recurrent network over the whole piece, 
 every frame; ours see one.
 """
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
-from sdkit.elements.network import ElementDecoder, ElementEncoder, Network
+from sdkit.elements.linear import LinearEncoder, blocks
+from sdkit.elements.network import ElementDecoder, Network
 from sdkit.elements.standard import Standard, observed
 
 ENCODER_WIDTHS, DECODER_WIDTHS = (256, 256), (256, 256)
 """Widths of the layers: ours; the paper gives none for spectra."""
 CODE_SIZES = (64, 128, 256)
 """Widths of codes in a search (appendix A.3)."""
-SLOPE = 0.2
 
 
-class Encoder(ElementEncoder):
-    """Linear layers with leaky ReLU on one frame; G = last width."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        widths = (network.element.shape[-1], *network.encoder_widths)
-        self.features = widths[-1]
-        self.standard = Standard(network)
-        self.layers = nn.Sequential(*[_block(a, b) for a, b in pairwise(widths)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, F) in data units to (B, T, G)."""
-        return self.layers(self.standard(x))  # type: ignore[no-any-return]
+Encoder = LinearEncoder
 
 
 class Decoder(ElementDecoder):
@@ -44,7 +30,7 @@ class Decoder(ElementDecoder):
         bins = network.element.shape[-1]
         widths = (network.code_size, *network.decoder_widths)
         self.standard = Standard(network)
-        self.layers = nn.Sequential(*[_block(a, b) for a, b in pairwise(widths)], nn.Linear(widths[-1], bins))
+        self.layers = nn.Sequential(*blocks(widths), nn.Linear(widths[-1], bins))
 
     def forward(self, codes: Tensor) -> tuple[Tensor, ...]:
         """Map (B, T, S + D) to the mean, (B, T, F), standardised."""
@@ -58,7 +44,3 @@ class Decoder(ElementDecoder):
         """Return (B, T): the squared error of the observed standardised bins, summed."""
         error = (self.standard(x) - parameters[0].float()).square()
         return torch.where(observed(x), error, torch.zeros_like(error)).sum(2)
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE))

@@ -1,0 +1,28 @@
+"""Vectors: a step is F features without a window, such as a pose, joint angles, a sample of sensors or an embedding.
+
+Features may differ in unit and scale, and NaN stands where one was not observed.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sdkit.runtime.kinds.base import Kind
+
+
+class Vector(Kind):
+    """Vectors of features."""
+
+    name = "vector"
+    axes = ("F",)
+    plural = "vectors"
+    dtypes = ("float32",)
+    presumed = False
+    assumption = "as vectors (N, T, F), since their features have names or units; kind=spectrum takes spectrum frames"
+
+    def suggests(self, axes: int, dtype: np.dtype[Any], *, named: bool) -> bool:
+        """Return whether there is an axis of features that have names or units of their own, as bins have not."""
+        return self.accepts(axes) and named
+
+
+KIND = Vector()
