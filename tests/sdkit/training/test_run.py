@@ -18,7 +18,7 @@ from sdkit.runtime.runtime import Runtime
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import CONFIG_VERSION, DataInfo, Run, RunConfig, find_run, new_run_path
 from tests.export.runs import quick_export
-from tests.tiny import IMAGE, sequences, tiny_facts, tiny_model, tiny_plan
+from tests.tiny import sequences, tiny_facts, tiny_model, tiny_plan
 
 
 @pytest.fixture(autouse=True)
