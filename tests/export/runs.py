@@ -15,11 +15,16 @@ from sdkit.export.proof.verification import verify
 from sdkit.methods.base import Batch, Method
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
 from sdkit.runtime.bundles.manifest import Manifest
+from sdkit.runtime.contract import VERBS, needed
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from sdkit.training.config import TrainConfig
 from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.tiny import tiny_model
+
+
+OFFLINE = needed(verb for verb in VERBS if verb != "stream")
+"""The graphs of a model that cannot run online: encoder, static, dynamic, decoder, prior."""
 
 
 def lively_model(variant: str | None = None, **changes: Any) -> Method:

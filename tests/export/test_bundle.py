@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import save_file
 
 from sdkit.export import bundle as bundle_module
-from sdkit.export import prove as prove_module
 from sdkit.export.bundle import export_bundle
+from sdkit.export.proof import prove as prove_module
 from sdkit.export.proof.cases import SIZES
 from sdkit.export.proof.check import check_onnx_files
 from sdkit.export.proof.parity import Report, Row, read_report
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import Bundle, sha256
-from sdkit.runtime.engines.backend import GRAPHS, STEP
+from sdkit.runtime.contract import STEP, VERBS
 from sdkit.runtime.errors import (
     ConfigError,
     ManifestError,
@@ -33,12 +33,12 @@ from sdkit.runtime.errors import (
 )
 from sdkit.runtime.runtime import Runtime
 from sdkit.training.run import Run
-from tests.export.runs import copy, lively_model, quick_export, swap_graph_file, write_run
+from tests.export.runs import OFFLINE, copy, lively_model, quick_export, swap_graph_file, write_run
 from tests.tiny import sequences
 
 RESULTS = {
     "encoder/features",
-    *(f"static/{name}" for name in ("static_mean", "static_std", "static_hidden")),
+    *(f"static/{name}" for name in ("static_mean", "static_std", "context")),
     *(f"dynamic/{name}" for name in ("dynamic_mean", "dynamic_std")),
     "decoder/x",
     *(f"prior/{name}" for name in ("dynamic", "dynamic_mean")),
@@ -91,14 +91,17 @@ def test_a_trained_run_is_exported_in_both_formats_and_proven(
     run, bundle = trained(variant), exported(variant)
     assert bundle.path == run.bundle
     assert bundle.manifest.formats == ("onnx", "torchscript")
-    assert (bundle.manifest.variant, bundle.manifest.causal) == (variant, variant == "paper")
-    assert tuple(bundle.manifest.graphs) == ((*GRAPHS, STEP) if variant == "paper" else GRAPHS)
+    assert (bundle.manifest.method, bundle.manifest.variant) == ("dbse", variant)
+    online = variant == "paper"
+    assert bundle.manifest.capabilities == tuple(verb for verb in VERBS if online or verb != "stream")
+    assert list(bundle.manifest.refusals) == ([] if online else ["stream"])
+    assert tuple(bundle.manifest.graphs) == ((*OFFLINE, STEP) if online else OFFLINE)
     report = read_report(bundle)
     assert report.ok
     assert report.reference == "the weights in PyTorch"
     assert {row.candidate for row in report.rows} == {"onnx on cpu", "torchscript on cpu"}
     assert {(row.batch, row.steps) for row in report.rows} == set(SIZES)
-    model, x = verbs(run.load_model()), sequences(3, 11, run.config.model.element)
+    model, x = verbs(run.load_model()), sequences(3, 11, run.config.facts.element)
     for format_ in bundle.manifest.formats:
         codes = Runtime.open(bundle.path, device="cpu", backend=format_).encode(x)
         np.testing.assert_allclose(codes.dynamic, model.encode(x).dynamic, atol=1e-5)
@@ -121,7 +124,7 @@ def test_parity_covers_every_graph_and_verb_at_edge_sizes(mini: Bundle) -> None:
 @pytest.mark.parametrize("opset", [17, 18, 19, 20])
 def test_onnx_files_are_what_the_manifest_says(run: Run, opset: int) -> None:
     bundle = quick_export(run, opset=opset)
-    assert tuple(bundle.manifest.graphs) == (*GRAPHS, STEP)
+    assert tuple(bundle.manifest.graphs) == (*OFFLINE, STEP)
     for name, graph in bundle.manifest.graphs.items():
         spec = graph.files["onnx"]
         proto = onnx.load(str(bundle.path / spec.path))
@@ -145,7 +148,7 @@ def test_onnx_files_are_what_the_manifest_says(run: Run, opset: int) -> None:
         assert contract["inputs"] == json.loads(msgspec.json.encode(graph.inputs))
         assert contract["outputs"] == json.loads(msgspec.json.encode(graph.outputs))
         assert contract["element"] == json.loads(msgspec.json.encode(bundle.manifest.element))
-        assert (contract["anchor"], contract["anchor_dynamic"]) == ("first", "zero")
+        assert contract["method"] == "dbse"
         assert metadata["sdkit.version"] == bundle.manifest.provenance.sdkit_version
         assert metadata["sdkit.weights_sha256"] == sha256(run.weights())
     check_onnx_files(bundle)
@@ -155,20 +158,20 @@ def test_tensors_of_the_contract(mini: Bundle) -> None:
     def told(tensors: Any) -> list[Any]:
         return [(t.name, t.dtype, t.shape) for t in tensors]
 
-    letters = mini.manifest.letters
-    g, s, d, h = letters.features, letters.static_size, letters.dynamic_size, letters.hidden_size
+    widths = mini.manifest.widths
+    g, s, d, h = widths.features, widths.static_size, widths.dynamic_size, widths.context
     assert (g, s, d, h) == (32, 5, 4, 6)
     graphs, x = mini.manifest.graphs, ("B", "T", 3, 16, 16)
     features = ("features", "float32", ("B", "T", g))
-    hidden = ("static_hidden", "float32", ("B", h))
+    context = ("context", "float32", ("B", h))
     assert told(graphs["encoder"].inputs) == [("x", "uint8", x)]
     assert told(graphs["encoder"].outputs) == told(graphs["static"].inputs) == [features]
     assert told(graphs["static"].outputs) == [
         ("static_mean", "float32", ("B", s)),
         ("static_std", "float32", ("B", s)),
-        hidden,
+        context,
     ]
-    assert told(graphs["dynamic"].inputs) == [features, hidden]
+    assert told(graphs["dynamic"].inputs) == [features, context]
     assert [name for name, *_ in told(graphs["dynamic"].outputs)] == ["dynamic_mean", "dynamic_std"]
     assert told(graphs["decoder"].inputs) == [
         ("static", "float32", ("B", s)),
@@ -196,8 +199,11 @@ def test_manifest_tells_where_the_bundle_comes_from(mini: Bundle) -> None:
     assert (p.run, p.weights, p.weights_sha256, p.epochs) == ("run", "best", sha256(run.weights()), 1)
     assert (p.data, p.seed, p.commit, p.torch_version) == ("blocks", 0, "c0ffee", "2.13")
     assert p.created.endswith("+00:00")
-    assert (manifest.steps, manifest.anchor, manifest.anchor_dynamic) == (5, "first", "zero")
-    assert msgspec.convert(manifest.model, type(run.config.model)) == run.config.model
+    assert (manifest.steps, manifest.max_steps) == (5, None)
+    assert (manifest.settings["anchor"], manifest.settings["anchor_dynamic"]) == ("first", "zero")
+    method = run.config.plan.method
+    assert (manifest.method, manifest.variant) == (method.name, run.config.plan.variant)
+    assert msgspec.convert(manifest.settings, method.Settings) == run.config.plan.settings
 
 
 def test_model_card(mini: Bundle) -> None:
@@ -206,7 +212,8 @@ def test_model_card(mini: Bundle) -> None:
     for words in (
         "| element | image (3, 16, 16) uint8 |",
         "| codes | static S = 5, dynamic D = 4 a step |",
-        "| variant | paper: anchor first, its dynamic code zero, causal |",
+        "| method | dbse, variant paper |",
+        f"| verbs | {', '.join(VERBS)} |",
         "| trained on | blocks, T = 5, 1 epochs, seed 0 |",
         f"| weights | best, SHA-256 `{mini.manifest.provenance.weights_sha256}` |",
         "| licence of the data | not stated |",
@@ -225,9 +232,11 @@ def test_model_card(mini: Bundle) -> None:
 
 def test_a_model_that_cannot_run_online_promises_no_streams(tmp_path: Path) -> None:
     bundle = quick_export(write_run(tmp_path / "run", lively_model("release")))
-    assert tuple(bundle.manifest.graphs) == GRAPHS
+    assert tuple(bundle.manifest.graphs) == OFFLINE
     assert not (bundle.path / "dynamic_step.onnx").exists()
-    assert "stream" not in bundle.file("card").read_text("utf-8").replace("1 in a live stream", "")
+    card = bundle.file("card").read_text("utf-8")
+    assert "| no stream | its LSTM is bidirectional, so no dynamic code is known before the last element; " in card
+    assert "rt.stream" not in card
     found = {row.result for row in read_report(bundle).rows}
     assert found == {name for name in RESULTS if not name.startswith((STEP, "stream"))}
 
@@ -392,7 +401,7 @@ def corrupt(monkeypatch: pytest.MonkeyPatch, writer: str, graph: str) -> None:
     monkeypatch.setattr(bundle_module, writer, off)
 
 
-@pytest.mark.parametrize("graph", [*GRAPHS, STEP])
+@pytest.mark.parametrize("graph", [*OFFLINE, STEP])
 @pytest.mark.parametrize(("format_", "writer"), [("onnx", "write_onnx"), ("torchscript", "write_torchscript")])
 def test_weights_a_hundredth_off_are_caught(
     run: Run, monkeypatch: pytest.MonkeyPatch, graph: str, format_: str, writer: str

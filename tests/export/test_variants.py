@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.export.graphs.signatures import Signature, signatures
-from sdkit.export.graphs.writers import EXAMPLE, OPSETS, check_opset, compile_loop, write_onnx, write_torchscript
-from sdkit.methods.graphs import TorchBackend, letters, online
+from sdkit.export.graphs.writers import EXAMPLE, OPSETS, check_opset, compiled, write_onnx, write_torchscript
+from sdkit.methods.base import Method
+from sdkit.methods.graphs import TorchBackend
+from sdkit.runtime.contract import STEP
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.engines.backend import STEP
 from sdkit.runtime.errors import ConfigError
 from tests.export.runs import lively_model
 from tests.tiny import IMAGE, sequences
@@ -29,16 +29,15 @@ WIDE = Element("image", (1, 8, 24), "uint8")
 class Exported:
     """Graphs of a model in both formats, run as a host does that knows no more than names."""
 
-    def __init__(self, model: SplitModel, folder: Path, names: tuple[str, ...], opset: int = 18) -> None:
+    def __init__(self, model: Method, folder: Path, names: tuple[str, ...], opset: int = 18) -> None:
         self.torch = TorchBackend(model)
-        contract = signatures(model.config, letters(model), ("x",), online(model).state_size)
+        contract = signatures(self.torch.graphs, model.facts.element, model.widths)
         self.onnx, self.scripts = dict[str, Any](), dict[str, Any]()
         self.contract: dict[str, Signature] = contract
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         for name in names:
-            module = self.torch.graphs[name].eval()
-            module = compile_loop(module) if name == "prior" else module
+            module = compiled(self.torch.graphs[name].eval())
             graph, script = folder / f"{name}.onnx", folder / f"{name}.ts.pt"
             write_onnx(module, contract[name], graph, opset=opset, metadata={})
             write_torchscript(module, contract[name], script, metadata={})
@@ -64,20 +63,20 @@ class Exported:
         return expected
 
 
-def check_paths(exported: Exported, config: Any, width: int) -> None:
+def check_paths(exported: Exported, settings: Any, width: int) -> None:
     """Check static, dynamic and prior at every size, and what the contract says of the anchor."""
     rng = np.random.default_rng(0)
     for batch, steps in SIZES:
         features = rng.standard_normal((batch, steps, width), np.float32)
         static = exported.check("static", {"features": features})
-        inputs = {"features": features, "static_hidden": static["static_hidden"]}
+        inputs = {"features": features, "context": static["context"]}
         dynamic = exported.check("dynamic", inputs)
-        noise = rng.standard_normal((batch, steps, config.dynamic_size), np.float32)
+        noise = rng.standard_normal((batch, steps, settings.dynamic_size), np.float32)
         prior = exported.check("prior", {"noise": noise})
-        anchor = {"first": 0, "middle": steps // 2, "last": steps - 1}[config.anchor]
-        zero = config.anchor_dynamic == "zero"
+        anchor = {"first": 0, "middle": steps // 2, "last": steps - 1}[settings.anchor]
+        zero = settings.anchor_dynamic == "zero"
         for value in (*dynamic.values(), *prior.values()):
-            assert value.shape == (batch, steps, config.dynamic_size)
+            assert value.shape == (batch, steps, settings.dynamic_size)
             assert (value[:, anchor] == 0).all() == zero
             assert (np.delete(value, anchor, 1) != 0).all()
         # The static code comes from the anchor alone, and not from any other place.
@@ -102,24 +101,24 @@ def test_every_point_of_the_switches(
     model = lively_model(
         anchor=anchor, subtract=subtract, anchor_dynamic=anchor_dynamic, bidirectional=bidirectional, layers=layers
     )
-    check_paths(Exported(model, tmp_path, SWITCHED), model.config, letters(model).features)
+    check_paths(Exported(model, tmp_path, SWITCHED), model.settings, model.features)
 
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("variant", ["paper", "release", "filter"])
 def test_named_variants_in_every_opset(tmp_path: Path, variant: str, opset: int) -> None:
     model = lively_model(variant)
-    check_paths(Exported(model, tmp_path, SWITCHED, opset), model.config, letters(model).features)
+    check_paths(Exported(model, tmp_path, SWITCHED, opset), model.settings, model.features)
 
 
-def check_step(exported: Exported, model: SplitModel) -> None:
+def check_step(exported: Exported, model: Method) -> None:
     """Check the step graph at every size, and that its codes are the dynamic graph's, step by step."""
     rng = np.random.default_rng(0)
-    width, size = letters(model).features, online(model).state_size
+    width, size = model.features, model.widths.state
     for batch, steps in SIZES:
         features = rng.standard_normal((batch, steps, width), np.float32)
         static = exported.torch.run("static", {"features": features})
-        whole = exported.torch.run("dynamic", {"features": features, "static_hidden": static["static_hidden"]})
+        whole = exported.torch.run("dynamic", {"features": features, "context": static["context"]})
         state = np.zeros((batch, size), np.float32)
         for t in range(steps):
             element = np.ascontiguousarray(features[:, t : t + 1])
@@ -156,15 +155,15 @@ def test_steps_in_every_opset(tmp_path: Path, variant: str, opset: int) -> None:
 )
 def test_other_points_have_no_step(changes: dict[str, Any]) -> None:
     model = lively_model(**changes)
-    assert online(model).state_size == 0
-    assert STEP not in TorchBackend(model).graphs
-    assert STEP not in signatures(model.config, letters(model), ("x",))
+    assert model.widths.state == 0
+    assert STEP not in model.graphs()
+    assert STEP not in signatures(model.graphs(), model.facts.element, model.widths)
 
 
 @pytest.mark.parametrize("changes", [{"prior_layers": 1}, {"prior_layers": 3, "layers": 3}, {"hidden_size": 1}])
 def test_other_depths(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = lively_model(**changes)
-    check_paths(Exported(model, tmp_path, SWITCHED), model.config, letters(model).features)
+    check_paths(Exported(model, tmp_path, SWITCHED), model.settings, model.features)
 
 
 @pytest.mark.parametrize("opset", [17, 20])
@@ -178,7 +177,7 @@ def test_data_go_in_and_come_out_in_their_own_units(tmp_path: Path, element: Ele
         x = sequences(batch, steps, element)
         assert x.dtype == np.dtype(element.dtype)
         features = exported.check("encoder", {"x": x})["features"]
-        assert features.shape == (batch, steps, letters(model).features)
+        assert features.shape == (batch, steps, model.features)
         codes = {
             "static": rng.standard_normal((batch, 5), np.float32),
             "dynamic": rng.standard_normal((batch, steps, 4), np.float32),

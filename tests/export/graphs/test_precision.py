@@ -16,13 +16,13 @@ from sdkit.export.proof.parity import RMS, Metric, compare, read_report, toleran
 from sdkit.export.proof.verification import verify
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.contract import STEP
 from sdkit.runtime.describe import describe_bundle
 from sdkit.runtime.element import Element
-from sdkit.runtime.engines.backend import GRAPHS, STEP
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError, ParityError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from sdkit.training.run import Run
-from tests.export.runs import copy, lively_model, quick_export, swap_graph_file, write_data, write_run
+from tests.export.runs import OFFLINE, copy, lively_model, quick_export, swap_graph_file, write_data, write_run
 from tests.tiny import IMAGE, sequences
 
 FLOAT = Element("image", (3, 16, 16), "float32")
@@ -84,7 +84,7 @@ def test_hosts_need_not_know(lower: dict[str, Bundle], name: str) -> None:
 def test_int8_graphs(lower: dict[str, Bundle]) -> None:
     bundle = lower["int8"]
     kept = dict.fromkeys(("static", "prior"), "float32")
-    assert precisions(bundle) == {**dict.fromkeys((*GRAPHS, STEP), "int8"), **kept}
+    assert precisions(bundle) == {**dict.fromkeys((*OFFLINE, STEP), "int8"), **kept}
     assert bundle.manifest.precision == "int8"
     assert all(unchanged(lower["float32"], bundle, graph) for graph in kept)
     for graph in ("dynamic", STEP):
@@ -126,7 +126,7 @@ def test_pixels_are_not_rounded_again(lower: dict[str, Bundle]) -> None:
 def test_float16_graphs(lower: dict[str, Bundle]) -> None:
     bundle, exact = lower["float16"], lower["float32"]
     assert precisions(bundle) == {
-        name: "float16" if name in ("encoder", "decoder") else "float32" for name in (*GRAPHS, STEP)
+        name: "float16" if name in ("encoder", "decoder") else "float32" for name in (*OFFLINE, STEP)
     }
     for name in bundle.manifest.graphs:
         a, b = (one.graph_file(name, "onnx") for one in (exact, bundle))
@@ -231,11 +231,11 @@ def test_an_export_is_proven_in_a_process_of_its_own(run: Run, tmp_path: Path) -
 )
 def test_int8_of_every_kind_of_model(tmp_path: Path, changes: dict[str, Any], lowered: set[str]) -> None:
     run = write_run(tmp_path / "run", lively_model(**changes))
-    data = write_data(tmp_path / "data.h5", run.config.model.element)
+    data = write_data(tmp_path / "data.h5", run.config.facts.element)
     bundle = quick_export(run, precision="int8", calibration=data)
     assert {name for name, precision in precisions(bundle).items() if precision == "int8"} == lowered
     rt = Runtime.open(bundle.path, device="cpu")
-    x = sample(run.config.model.element, 3, 6, 5)
+    x = sample(run.config.facts.element, 3, 6, 5)
     codes = rt.encode(x)
     for values in (codes.static, codes.dynamic, rt.reconstruct(x), rt.generate(2, 5, seed=1)):
         assert np.isfinite(values).all()
