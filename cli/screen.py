@@ -120,6 +120,5 @@ class Bar:
 
 
 def _figures(fields: dict[str, float]) -> str:
-    names = {"nll": "nll", "nll_anchor": "nll anchor", "kl_static": "KL static", "kl_dynamic": "KL dynamic"}
-    names |= {"kl_filter": "KL filter", "nll_filter": "nll filter"}
-    return "  ".join(f"{names.get(name, name)} {value:.4g}" for name, value in fields.items())
+    words = {name: " ".join("KL" if word == "kl" else word for word in name.split("_")) for name in fields}
+    return "  ".join(f"{words[name]} {value:.4g}" for name, value in fields.items())

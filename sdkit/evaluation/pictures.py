@@ -78,7 +78,7 @@ def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: i
             read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
             drawn = by_label(read, labels, factor.values, factor=factor.name, what=what, seed=seed, note=note)
             yield f"codes-{_plain(factor.name)}.png", drawn
-    if verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
+    if split_in_two and verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
         yield "days-season.png", _days(verbs, file, index, seed, note)
     yield from _paths(file, index, codes, lengths, note)
     yield from _decoded(verbs, file, index, seed, note)

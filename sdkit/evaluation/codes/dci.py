@@ -79,7 +79,8 @@ def dci(
         if reason:
             raise DataError(f"factor '{name}': {reason}")
         model = _reader(reader, seed).fit(x[rows], known[rows])
-        columns.append(model.feature_importances_)
+        with np.errstate(invalid="ignore"):  # codes that never differ give a forest nothing to split by
+            columns.append(np.nan_to_num(model.feature_importances_))
         accuracy[name] = float(np.mean(model.predict(x_test) == asked))
     importances = np.stack(columns, 1)
     width = train.static.shape[1]

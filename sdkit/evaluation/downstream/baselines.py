@@ -140,7 +140,7 @@ def regress(train: Series, val: Series, test: Series, *, penalty: float = 1.0) -
     splits, means = [_as_split(s) for s in (train, val, test)], [_window_means(s) for s in (train, val, test)]
     scale, wanted = Scale.fit(means[0]), observed_targets(splits[0])
     known = np.isfinite(wanted).all(-1)
-    model = Ridge(alpha=penalty).fit(scale(means[0])[known], wanted[known])
+    model = Ridge(penalty).fit(scale(means[0])[known], wanted[known])
     shape = wanted.shape[-1]
     found = [model.predict(scale(m).reshape(-1, m.shape[-1])).reshape(*m.shape[:2], shape) for m in means]
     return _regression(found, splits)

@@ -14,6 +14,7 @@ from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.arrays import Verbs
+from tests.sdkit.evaluation.made import PORTS
 from tests.tiny import IMAGE
 
 SERIES = Element("series", (4, 2), "float32", ("mm", "degC"), ("rain", "warmth"))
@@ -117,6 +118,7 @@ class Told:
     """A backend of the series above whose codes hold the labels and the targets."""
 
     name, device = "told", "cpu"
+    ports = PORTS
     static_row, dynamic_row = 0, 1
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -124,7 +126,7 @@ class Told:
             return {"features": inputs["x"]}
         if graph == "static":
             mean = 2 * inputs["features"][:, 0, self.static_row]
-            return {"static_mean": mean, "static_std": np.full_like(mean, 0.1), "static_hidden": mean}
+            return {"static_mean": mean, "static_std": np.full_like(mean, 0.1), "context": mean}
         mean = inputs["features"][:, :, self.dynamic_row]
         return {"dynamic_mean": mean, "dynamic_std": np.full_like(mean, 0.1)}
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from sdkit.evaluation.judge.classifier import Floats
 from sdkit.runtime.bundles.specs import Widths
+from sdkit.runtime.contract import Ports
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.arrays import Verbs
@@ -20,12 +21,20 @@ ELEMENT = Element("spectrum", (4,), "float32")
 FACTORS = (Factor("who", "static", ("0", "1", "2")), Factor("what", "dynamic", ("0", "1", "2")))
 STD = 0.5
 """Of every static posterior."""
+PORTS = {
+    "encoder": Ports(("x",), ("features",)),
+    "static": Ports(("features",), ("static_mean", "static_std", "context")),
+    "dynamic": Ports(("features", "context"), ("dynamic_mean", "dynamic_std")),
+    "decoder": Ports(("static", "dynamic"), ("x",)),
+    "prior": Ports(("noise",), ("dynamic", "dynamic_mean")),
+}
 
 
 class Splitter:
     """A backend that splits perfectly: the static code is the first step's who, the dynamic codes are what."""
 
     name, device = "made", "cpu"
+    ports = PORTS
     dynamic_size = 2
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -33,7 +42,7 @@ class Splitter:
             return {"features": np.nan_to_num(inputs["x"])}
         if graph == "static":
             mean = self.static(inputs["features"])
-            return {"static_mean": mean, "static_std": np.full_like(mean, STD), "static_hidden": mean}
+            return {"static_mean": mean, "static_std": np.full_like(mean, STD), "context": mean}
         if graph == "dynamic":
             mean = self.dynamic(inputs["features"])
             return {"dynamic_mean": mean, "dynamic_std": np.ones_like(mean)}

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import pytest
 
 from sdkit.evaluation import evaluate as module
-from sdkit.evaluation.downstream.bootstrap import Interval
 from sdkit.evaluation.downstream.tasks import METRICS
-from sdkit.evaluation.evaluate import LARGE, Subject, evaluate, measure, open_subject, plain
-from sdkit.evaluation.judge.classifier import find_judge
+from sdkit.evaluation.evaluate import evaluate, measure
+from sdkit.evaluation.judge.training import find_judge
+from sdkit.evaluation.subject import Subject, open_subject
 from sdkit.runtime.bundles.bundle import Bundle, sha256
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError, OutputExistsError, SdkitError
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -35,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("evaluate")
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
-        patch.setattr(module, "find_judge", partial(find_judge, epochs=1))
+        patch.setattr("sdkit.evaluation.judge.scores.find_judge", partial(find_judge, epochs=1))
         patch.chdir(folder)
         patch.delenv("SDKIT_RUN", raising=False)
         yield folder
@@ -118,7 +117,11 @@ def test_unlabelled_data_have_codes_consistency_and_likelihood(folder: Path, run
     told = evaluate(run.path, data=data, output=folder / "plain", figures=False)
     assert set(told) == ALWAYS | {"output", "likelihood"}
     assert told["tasks"] == {}
-    assert told["skipped"] == {"judge": "judges are trained for labelled images"}
+    assert told["skipped"] == {
+        "judge": "judges are trained for labelled images",
+        "leakage": "the file has no labelled factor; at least 1 is needed",
+        "dci": "the file has no labelled factor; at least 1 is needed",
+    }
 
 
 def test_the_newest_run_is_taken_and_its_training_data(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,16 +224,16 @@ def test_what_is_no_evaluation_is_never_replaced(run: Run, tmp_path: Path, kind:
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["likelihood", "code", "tasks_of", "draw"])
+@pytest.mark.parametrize("step", ["likelihood.likelihood", "codes.encoded.code", "downstream.tasks.tasks_of", "draw"])
 def test_a_failure_leaves_nothing_behind(run: Run, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     if step == "draw":
-        monkeypatch.setattr(module, "measure", lambda *_, **__: {})
+        monkeypatch.setattr(module, "measure", lambda *_, **__: {"skipped": {}})
         monkeypatch.setattr("sdkit.evaluation.pictures.draw", fail)
     else:
-        monkeypatch.setattr(module, step, fail)
+        monkeypatch.setattr(f"sdkit.evaluation.{step}", fail)
     before = snapshot(run.path)
     with pytest.raises(KeyboardInterrupt):
         evaluate(run.path, output=tmp_path / "out")
@@ -291,29 +294,6 @@ def test_no_pair_of_one_length_is_one_line(run: Run, tmp_path: Path) -> None:
         file["test_indices"] = [4, 9]  # of four and of three windows
     with pytest.raises(DataError, match="no two sequences of split 'test' have one length"):
         evaluate(run.path, data=data, output=tmp_path / "out", figures=False)
-
-
-# Plain values.
-
-
-def test_plain_values() -> None:
-    interval = Interval(np.float64(0.5), float("nan"), float("inf"), 0.1, 0.95, 2)
-    value = {
-        "interval": interval,
-        3: (np.float32(0.5), np.int64(2), np.bool_(True), None, "text", Path("a/b")),
-        "array": np.array([[1.0, np.nan]]),
-        "large": np.zeros(LARGE + 1),
-        "empty": [],
-    }
-    assert plain(value) == {
-        "interval": {"value": 0.5, "low": None, "high": None, "sd": 0.1, "level": 0.95, "draws": 2},
-        "3": [0.5, 2, True, None, "text", "a/b"],
-        "array": [[1.0, None]],
-        "large": None,
-        "empty": [],
-    }
-    assert json.loads(json.dumps(plain(value), allow_nan=False)) == plain(value)
-    assert type(plain(np.int64(2))) is int
 
 
 def test_small_data_without_validation_split(folder: Path, run: Run, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sdkit.methods.dbse.model import SplitModel
 
 from sdkit.evaluation import pictures
 from sdkit.evaluation.pictures import draw
 from sdkit.figures import embedding
+from sdkit.methods.base import Method
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array, Element
@@ -21,7 +21,7 @@ from tests.tiny import sequences, tiny_model
 
 WIDTHS: dict[str, Any] = {"encoder_widths": (6, 6), "decoder_widths": (6, 6)}
 DECODED = ["reconstruction.png", "swap.png", "generated.png"]
-Drawn = Callable[[SequenceFile, SplitModel], list[str]]
+Drawn = Callable[[SequenceFile, Method], list[str]]
 
 
 def results(**judged: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """Return a function that draws and checks that what is named is there, and nothing else, and shows something."""
     hurry(monkeypatch)
 
-    def make(file: SequenceFile, model: SplitModel, found: dict[str, Any] | None = None) -> list[str]:
+    def make(file: SequenceFile, model: Method, found: dict[str, Any] | None = None) -> list[str]:
         folder = tmp_path / "drawn"
         folder.mkdir()
         names = draw(verbs(model), file, found or results(), folder, seed=0, reporter=Quiet())
@@ -120,7 +120,7 @@ def test_images_of_two_channels_are_not_named(tmp_path: Path, named: Drawn) -> N
 def test_a_factor_may_be_called_anything(tmp_path: Path, named: Drawn) -> None:
     factor = SequenceFile(images(tmp_path / "a.h5")).factors[0]
     odd = type(factor)("hue / tint", factor.kind, factor.values)
-    with SequenceWriter(tmp_path / "odd.h5", SequenceMeta(tiny_model().config.element, "", (odd,))) as writer:
+    with SequenceWriter(tmp_path / "odd.h5", SequenceMeta(tiny_model().facts.element, "", (odd,))) as writer:
         writer.write(sequences(6), labels=np.arange(6).reshape(-1, 1) % 3)
         writer.splits({"test": range(6)})
     assert "codes-hue-tint.png" in named(SequenceFile(tmp_path / "odd.h5"), tiny_model())

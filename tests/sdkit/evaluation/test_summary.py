@@ -17,8 +17,8 @@ def factor(kept: bool, accuracy: float) -> dict[str, Any]:
 
 
 RESULTS: dict[str, Any] = {
-    "codes": {"active_static": 3, "static_size": 8, "active_dynamic": 2, "dynamic_size": 4, "kl_static": 1.234},
-    "likelihood": {"kl_dynamic": 5.678, "nll": 100.0, "nll_anchor": 25.5},
+    "codes": {"active_static": 3, "static_size": 8, "active_dynamic": 2, "dynamic_size": 4, "static_divergence": 1.234},
+    "likelihood": {"nll": 125.5, "dynamic_divergence": 5.678, "terms": {"fit": 100.0, "first": 25.5, "cost": 5.678}},
     "consistency": {
         "swaps": {"static": 0.125, "dynamic": None, "twice": 0.5},
         "static": {"intraclass_correlation": 0.75},
@@ -74,8 +74,9 @@ def results() -> dict[str, Any]:
         Line("codes", "active static units", "3 of 8"),
         Line("codes", "active dynamic units", "2 of 4"),
         Line("codes", "KL static", "1.23 nats a sequence", "near 0: collapsed"),
-        Line("codes", "KL dynamic", "5.68 nats a sequence", "near 0: collapsed"),
-        Line("codes", "NLL of the steps, of the anchor", "100.00, 25.50 nats"),
+        Line("likelihood", "NLL", "125.50 nats a sequence"),
+        Line("likelihood", "KL dynamic", "5.68 nats a sequence", "near 0: collapsed"),
+        Line("likelihood", "terms of the objective", "fit 100.00, first 25.50, cost 5.68"),
         Line("consistency", "static code of an encoded swap", "0.125", "0 perfect, 1 as far as another sequence"),
         Line(
             "consistency",
@@ -83,7 +84,7 @@ def results() -> dict[str, Any]:
             "none: the codes never differ",
             "0 perfect, 1 as far as another sequence",
         ),
-        Line("consistency", "static code over anchors (ICC)", "0.750", "1 constant"),
+        Line("consistency", "static code over starts (ICC)", "0.750", "1 constant"),
         Line("judge", "least accuracy on real sequences", "97.5 %", "bounds all below"),
         Line("judge", "d kept, s drawn: what", "87.5 %", "should be kept"),
         Line("judge", "d kept, s drawn: who", "30.0 %", "should be lost: chance 25.0 %"),
@@ -112,7 +113,7 @@ def test_only_a_kept_factor_has_an_inception_score(results: dict[str, Any]) -> N
 
 def test_sections_follow_each_other(results: dict[str, Any]) -> None:
     sections = list(dict.fromkeys(line.section for line in summary(results)))
-    assert sections == ["codes", "consistency", "judge", "leakage", "DCI", "task ill", "task oil"]
+    assert sections == ["likelihood", "codes", "consistency", "judge", "leakage", "DCI", "task ill", "task oil"]
     assert len({(line.section, line.figure) for line in summary(results)}) == len(summary(results))
 
 
@@ -124,13 +125,32 @@ def test_what_was_not_measured_has_no_line(results: dict[str, Any]) -> None:
     assert len(summary(results)) == 7
 
 
+def test_what_a_method_has_not_has_no_line(results: dict[str, Any]) -> None:
+    for name in ("active_static", "static_size", "static_divergence"):
+        del results["codes"][name]
+    for name in ("dynamic_kept", "swaps", "swap_truth"):
+        del results["judge"][name]
+    del results["likelihood"]["dynamic_divergence"], results["consistency"]
+    lines = summary(results)
+    assert not [line for line in lines if line.section == "consistency"]
+    assert [line.figure for line in lines if line.section == "codes"] == ["active dynamic units"]
+    assert [line.figure for line in lines if line.section == "likelihood"] == ["NLL", "terms of the objective"]
+    assert [line.figure for line in lines if line.section == "judge" and ":" in line.figure] == [
+        "s kept, d drawn: who", "s kept, d drawn: what",
+    ]  # fmt: skip
+
+
+def test_nothing_but_skipped_protocols_has_no_lines() -> None:
+    assert summary({"skipped": {"codes": "this model cannot encode"}}) == []
+
+
 def test_a_truth_that_labels_do_not_tell_has_no_line(results: dict[str, Any]) -> None:
     results["judge"]["swap_truth"] = "labels do not identify a sequence"
     assert not [line for line in summary(results) if "truth" in line.figure]
 
 
 def test_what_is_no_number_is_undefined(results: dict[str, Any]) -> None:
-    results["codes"]["kl_static"] = results["tasks"]["oil"]["figures"]["mae"] = None
+    results["codes"]["static_divergence"] = results["tasks"]["oil"]["figures"]["mae"] = None
     results["tasks"]["oil"]["baselines"]["ridge"]["mae"] = None
     results["tasks"]["ill"]["baselines"]["constant"]["auroc"] = None
     lines = {(line.section, line.figure): line for line in summary(results)}

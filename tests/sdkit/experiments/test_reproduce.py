@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdkit.methods.dbse.model import SplitModel
 
-from sdkit.evaluation.codes.encoded import parts_of
+from sdkit.evaluation.data import parts_of
 from sdkit.evaluation.downstream.tasks import METRICS, Task
 from sdkit.experiments import reproduce as module
 from sdkit.experiments import runs, tables
 from sdkit.experiments.reproduce import COSTS, reproduce, sources_of
 from sdkit.experiments.results import RowResult, TableResult
 from sdkit.experiments.tables import Part, Row, Table
+from sdkit.methods.base import Method
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.errors import ConfigError, MissingFileError, SdkitError
 from sdkit.runtime.progress import Quiet
@@ -153,7 +153,7 @@ def test_the_control_has_the_weights_that_training_starts_from(result: TableResu
     untrained = module._untrained_model(run.config)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(1)
-    fresh = SplitModel(run.config.model)
+    fresh = Method(run.config.model)
     for name, value in untrained.state_dict().items():
         assert torch.equal(value, fresh.state_dict()[name])
     assert run.config.model.feature_mean  # of the data, without which codes would have another scale

@@ -5,17 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.evaluation.codes.encoded import (
-    Parts,
-    check_element,
-    code,
-    encode_file,
-    label_column,
-    label_table,
-    parts_of,
-    raw,
-    targets_of,
-)
+from sdkit.evaluation.codes.encoded import code, encode_file, raw
+from sdkit.evaluation.data import Parts, label_column, label_table, parts_of, targets_of
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.codes import Codes
@@ -27,7 +18,7 @@ from sdkit.runtime.verbs.arrays import Verbs
 from tests.export.runs import quick_export, write_run
 from tests.notes import Notes
 from tests.sdkit.evaluation import made
-from tests.sdkit.evaluation.labelled import COUNT, SERIES, STEPS, images, series, spectra
+from tests.sdkit.evaluation.labelled import SERIES, STEPS, images, series, spectra
 from tests.sdkit.training.files import write as write_file
 from tests.tiny import sequences, tiny_model
 
@@ -45,40 +36,6 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> SequenceFile:
 def model() -> Verbs:
     """Return a model whose dynamic codes depend on all later steps, so that padding would show."""
     return verbs(tiny_model("release", element=SERIES, **WIDTHS))
-
-
-def test_parts_are_the_files(waves: SequenceFile) -> None:
-    parts = parts_of(waves)
-    assert [len(part) for part in parts] == [72, 24, 24]
-    assert set(np.concatenate(parts).tolist()) == set(range(COUNT))
-    np.testing.assert_array_equal(parts.test, waves.split("test"))
-
-
-def test_parts_of_a_file_without_validation_split_keep_people_apart(tmp_path: Path) -> None:
-    labels = np.stack([np.arange(40) // 2, np.arange(40) % 2], 1)
-    path = write_file(
-        tmp_path / "people.h5", sequences(40, 3), labels=labels, kinds="sd", splits={"test": range(30, 40)}
-    )
-    parts = parts_of(SequenceFile(path), val_fraction=0.2, seed=1)
-    assert len(parts.val) == 6
-    assert set(np.concatenate(parts).tolist()) == set(range(40))
-    people = [set(labels[part, 0].tolist()) for part in parts]
-    assert not people[0] & people[1]
-    assert not people[2] & (people[0] | people[1])
-    other = parts_of(SequenceFile(path), val_fraction=0.2, seed=2)
-    assert set(other.val) != set(parts.val)
-
-
-def test_a_file_needs_a_test_split_and_something_to_validate_on(tmp_path: Path) -> None:
-    no_test = SequenceFile(write_file(tmp_path / "a.h5", sequences(4), splits={"train": range(4)}))
-    with pytest.raises(ConfigError, match=r"a\.h5 has no test split"):
-        parts_of(no_test)
-    empty = SequenceFile(write_file(tmp_path / "b.h5", sequences(4), splits={"train": range(4), "test": ()}))
-    with pytest.raises(ConfigError, match=r"b\.h5 has no test split, or an empty one"):
-        parts_of(empty)
-    few = SequenceFile(write_file(tmp_path / "c.h5", sequences(6), splits={"test": range(3)}))
-    with pytest.raises(ConfigError, match=r"c\.h5 has no validation split, and val_fraction = 0\.05"):
-        parts_of(few)
 
 
 def test_codes_are_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -226,4 +183,4 @@ def test_an_element_differs_by_its_dtype_too(tmp_path: Path) -> None:
     x = sequences(4).astype(np.float32) / 255
     floats = SequenceFile(write_file(tmp_path / "floats.h5", x, FLOAT))
     with pytest.raises(DataError, match=r"floats\.h5 holds image \(3, 16, 16\) float32; the model takes .* uint8"):
-        check_element(verbs(tiny_model()), floats)
+        encode_file(verbs(tiny_model()), floats, np.arange(4))

@@ -1,7 +1,7 @@
 import pytest
 
-from sdkit.evaluation.codes.encoded import parts_of
 from sdkit.evaluation.codes.leakage import LeakageTask
+from sdkit.evaluation.data import parts_of
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
 from tests.sdkit.evaluation.labelled import Told, series, verbs

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdkit.evaluation.codes.encoded import Parts, parts_of
+from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.bootstrap import auprc, auroc
 from sdkit.evaluation.downstream.predictors import WindowRegressor
 from sdkit.evaluation.downstream.tasks import BASELINES, METRICS, RUNNERS, Figures, Result, Task, tasks_of

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from sdkit.evaluation import judge as module
-from sdkit.evaluation.judge.classifier import BATCH_SIZE, Judge, find_judge, train_judge
+from sdkit.evaluation.judge import training as module
+from sdkit.evaluation.judge.classifier import BATCH_SIZE, Judge
+from sdkit.evaluation.judge.training import find_judge, train_judge
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.training.data import Batches
 from tests.tiny import sequences
 
 SMALL = Element("image", (1, 8, 8), "uint8")
@@ -176,7 +178,7 @@ def test_folders_that_hold_no_judge(tmp_path: Path, judge: Judge) -> None:
     folder = judge.save(tmp_path / "judge")
     info = json.loads((folder / "judge.json").read_text())
     for change, message in (
-        ({"version": 1}, "version 1; this sdkit reads sdkit-judge, version 2"),
+        ({"version": 1}, "version 1; this sdkit reads sdkit-judge, version 3"),
         ({"surprise": 1}, "does not describe a judge"),
         ({"factors": []}, "does not hold the weights of this judge"),
     ):
@@ -245,8 +247,8 @@ def test_batches_keep_their_labels(tmp_path: Path) -> None:
     file = write(tmp_path / "x.h5", x, labels)
     numbers = torch.arange(100)[:, None]
     for resident in (1e9, 0.0):
-        batches = module._LabelledBatches(
+        batches = Batches(
             file, np.arange(100), BATCH_SIZE, resident_bytes=resident, device=torch.device("cpu"), reporter=Quiet()
         )
-        for batch, rows in batches.labelled(numbers, 0, 0):
-            assert batch[:, 0, 0, 0, 0].tolist() == rows[:, 0].tolist()
+        for batch in batches.epoch(0, 0):
+            assert batch.x[:, 0, 0, 0, 0].tolist() == numbers[batch.rows][:, 0].tolist()

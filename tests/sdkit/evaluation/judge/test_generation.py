@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from sdkit.evaluation.judge.generation import (
     static_kept,
 )
 from sdkit.methods import graphs
+from sdkit.runtime.capabilities import Abilities
+from sdkit.runtime.contract import STATIC_PRIOR, Ports
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, DataError
+from sdkit.runtime.errors import CapabilityError, ConfigError, DataError
 from sdkit.runtime.storage.sequences import Factor, SequenceFile, SequenceMeta, SequenceWriter
-from tests.sdkit.evaluation.made import FACTORS, Leaky, MadeJudge, Splitter, grid, verbs, write
+from tests.sdkit.evaluation.made import FACTORS, PORTS, Leaky, MadeJudge, Splitter, grid, verbs, write
 from tests.tiny import IMAGE, sequences, tiny_model
 
 
@@ -125,6 +128,40 @@ def test_a_leak_shows_in_the_factor_that_should_be_lost(file: SequenceFile) -> N
 def test_the_priors_means_can_be_decoded(file: SequenceFile) -> None:
     scores = static_kept(verbs(), MadeJudge(), file, decode_means=True)
     assert scores.factors["what"].confusion == ((0, 15, 0), (0, 15, 0), (0, 15, 0))  # its means are 10
+
+
+class WithPriors(Splitter):
+    """Draws static codes of who = 20, and has no means of its dynamic prior."""
+
+    ports = PORTS | {STATIC_PRIOR: Ports(("noise",), ("static",)), "prior": Ports(("noise",), ("dynamic",))}
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if graph == STATIC_PRIOR:
+            return {"static": np.full_like(inputs["noise"], 20.0)}
+        found = super().run(graph, inputs)
+        return {name: found[name] for name in self.ports[graph].outputs}
+
+
+def test_static_codes_are_drawn_from_the_models_own_prior(file: SequenceFile) -> None:
+    kept = dynamic_kept(verbs(WithPriors()), MadeJudge(), file, repeats=2)
+    assert kept.factors["who"].confusion == ((0, 0, 6), (0, 0, 6), (0, 0, 6))
+    assert accuracies(kept)["what"] == 1.0
+
+
+def test_a_prior_without_means_decodes_samples_alone(file: SequenceFile) -> None:
+    assert accuracies(static_kept(verbs(WithPriors()), MadeJudge(), file))["who"] == 1.0
+    with pytest.raises(ConfigError, match="the prior of this model returns no means; decode its samples"):
+        static_kept(verbs(WithPriors()), MadeJudge(), file, decode_means=True)
+
+
+def test_a_model_without_the_verb_is_refused(file: SequenceFile) -> None:
+    model = verbs()
+    model.abilities = Abilities("one", {"resample_static": "it has no static code"}, max_steps=3)
+    with pytest.raises(CapabilityError, match="cannot resample_static: it has no static code"):
+        dynamic_kept(model, MadeJudge(), file)
+    for decode_means in (False, True):
+        with pytest.raises(ConfigError, match="draws at most 3 steps, not 4"):
+            static_kept(model, MadeJudge(), file, decode_means=decode_means)
 
 
 class Recording(Splitter):

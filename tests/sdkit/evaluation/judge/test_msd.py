@@ -6,8 +6,8 @@ from sdkit.evaluation.judge.msd import SAMPLE, SWAP, two_factor_sample, two_fact
 from sdkit.evaluation.judge.swapping import swap_scores
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.storage.sequences import SequenceFile
+from tests.sdkit.evaluation.judge.test_swapping import pairs
 from tests.sdkit.evaluation.made import Leaky, MadeJudge, Splitter, verbs
-from tests.sdkit.evaluation.test_swapping import pairs
 
 
 def test_sample_of_a_perfect_splitter(file: SequenceFile) -> None:

@@ -4,10 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdkit.evaluation import judged as module
-from sdkit.evaluation.codes.encoded import Parts
+from sdkit.evaluation.data import Parts
 from sdkit.evaluation.downstream.tasks import Figures
-from sdkit.evaluation.judge.scores import JudgeTask, judged
+from sdkit.evaluation.judge import scores as module
+from sdkit.evaluation.judge.scores import JudgeTask, judged, unjudged
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.element import Array
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
@@ -35,9 +36,9 @@ JUDGE: Any = Judge()
 
 @pytest.fixture(autouse=True)
 def _judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(file: SequenceFile, *, reporter: Reporter | None = None) -> Judge:
+    def find(file: SequenceFile, *, device: str, reporter: Reporter | None = None) -> Judge:
         assert reporter is not None, "a judge takes minutes to train: somebody should be told"
-        reporter.note("found")
+        reporter.note(f"found on {device}")
         return Judge()
 
     monkeypatch.setattr(module, "find_judge", find)
@@ -57,7 +58,7 @@ def test_a_perfect_splitter(file: SequenceFile) -> None:
     assert {name: found[name] for name in KEPT_WHOLE} == pytest.approx(KEPT_WHOLE, abs=1e-6)
     assert found["static who"] == 1.0
     assert (found["swap_static"], found["swap_dynamic"]) == (1.0, 1.0)
-    assert (found["swap_error"], found["swap_anchor"]) == (0.0, 0.0)
+    assert (found["swap_error"], found["swap_first"]) == (0.0, 0.0)
     assert found["leaked"] < 0.7  # of drawn codes, which the judge takes for the nearest class, mostly the first
     assert [found[f"{name}_draws"] for name in KEPT_WHOLE] == pytest.approx([0, 0, 0, 0])
 
@@ -78,7 +79,7 @@ def test_a_collapse_loses_everything(file: SequenceFile) -> None:
 def test_the_error_at_the_anchor_is_that_of_step_1(file: SequenceFile) -> None:
     found = figures(WHAT, ZeroAnchor(), file)
     # What is done, 0, 10 or 20 in one of four features, is lost at the first step and nowhere else.
-    assert found["swap_anchor"] == pytest.approx(10 / 4)
+    assert found["swap_first"] == pytest.approx(10 / 4)
     assert found["swap_error"] == pytest.approx(10 / 4 / 4)
 
 
@@ -102,7 +103,7 @@ def test_the_spread_over_draws_is_that_of_the_repeats(file: SequenceFile, monkey
             self.calls += 1
             return {name: p if self.calls % 2 else np.roll(p, 1, 1) for name, p in found.items()}
 
-    monkeypatch.setattr(module, "find_judge", lambda file, reporter: Doubtful())
+    monkeypatch.setattr(module, "find_judge", lambda file, **_: Doubtful())
     model = verbs(Splitter(), batch_size=9)
     found = JudgeTask("what", repeats=2).run(model, file, parts(file), reporter=Quiet()).figures
     assert found["accuracy"] == pytest.approx(0.5)
@@ -115,8 +116,44 @@ def test_baselines_are_the_real_sequences_and_chance(file: SequenceFile) -> None
     assert list(found) == ["real sequences", "guessing"]
     assert found["real sequences"] == pytest.approx({**KEPT_WHOLE, "static who": 1.0}, abs=1e-6)
     assert found["guessing"] == {"accuracy": CHANCE, "leaked": CHANCE, "static who": CHANCE}
-    assert told.lines == ["found"]
+    assert told.lines == ["found on auto"]
     assert set(found["real sequences"]) | set(found["guessing"]) <= {*WHAT.metrics, "static who"}
+
+
+def test_the_judge_runs_on_the_device_that_is_asked_for(file: SequenceFile) -> None:
+    told = Notes()
+    WHAT.run(verbs(), file, parts(file), device="cuda:1", reporter=told)
+    WHAT.baselines(file, parts(file), device="cpu", reporter=told)
+    assert told.lines == ["found on cuda:1", "found on cpu"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "scores", "figures_left"),
+    [
+        (("swap", "resample_static"), {"dynamic_kept", "swaps"}, {"leaked", "static who"}),
+        (("swap", "resample_dynamic"), {"static_kept", "swaps"}, {*KEPT_WHOLE, *(f"{n}_draws" for n in KEPT_WHOLE)}),
+    ],
+)
+def test_a_model_without_a_verb_has_the_other_scores(
+    file: SequenceFile, refused: tuple[str, ...], scores: set[str], figures_left: set[str]
+) -> None:
+    model = verbs()
+    model.abilities = Abilities("one", dict.fromkeys(refused, "it has one code"))
+    reasons = unjudged(model, file)
+    assert set(reasons) == scores
+    assert reasons["swaps"] == "this model cannot swap: it has one code"
+    found = judged(model, JUDGE, file, repeats=2, seed=0, reporter=Quiet())
+    missing = {name for name, value in vars(found).items() if value is None}
+    assert missing == {*scores, "swap_truth"}
+    assert found.msd == {}
+    assert set(WHAT.run(model, file, parts(file), reporter=Quiet()).figures) == figures_left
+
+
+def test_a_prior_of_fewer_steps_is_not_drawn_from(file: SequenceFile) -> None:
+    model = verbs()
+    model.abilities = Abilities("one", {}, max_steps=3)
+    assert list(unjudged(model, file)) == ["static_kept"]
+    assert "draws at most 3 steps, not 4" in unjudged(model, file)["static_kept"]
 
 
 def test_the_name_tells_factor_and_draws() -> None:
@@ -147,4 +184,4 @@ def test_where_labels_do_not_tell_the_truth_there_is_no_error(tmp_path: Path) ->
     assert isinstance(found.swap_truth, str)
     assert "labels do not identify a sequence" in found.swap_truth
     shown = figures(WHAT, Splitter(), file)
-    assert not {"swap_error", "swap_anchor"} & set(shown)
+    assert not {"swap_error", "swap_first"} & set(shown)
