@@ -5,8 +5,6 @@ import { BundleError, BundleFileError, BundlePathError, DigestError, MissingFile
 import { parseManifest, sha256 } from "./manifest.mjs";
 
 /**
- * @typedef {import("./manifest.mjs").Manifest} Manifest
- * @typedef {import("./manifest.mjs").FileSpec} FileSpec
  * @typedef {(done: number, total: number) => void} Progress Is called with the number of bytes that were read.
  * @typedef {{ name: string, read: (path: string, onBytes?: (count: number) => void)
  *   => Promise<Uint8Array<ArrayBuffer> | undefined> }} Source Where a bundle's files come from.
@@ -73,7 +71,7 @@ function outside(name, path) {
   return new BundlePathError(`${name}: the manifest points outside the bundle, to '${path}'; do not use this bundle`);
 }
 
-/** @param {string} name @param {FileSpec} spec */
+/** @param {string} name @param {import("./manifest.mjs").FileSpec} spec */
 function checkPath(name, { path }) {
   const parts = path.split("/").filter((part) => part && part !== ".");
   if (path.startsWith("/") || parts.includes("..") || /[\\:]/.test(path) || parts.length === 0)
@@ -89,7 +87,7 @@ function checkPath(name, { path }) {
 export class Bundle {
   /**
    * @param {Source} source
-   * @param {Manifest} manifest
+   * @param {import("./manifest.mjs").Manifest} manifest
    * @param {Map<string, Uint8Array<ArrayBuffer>>} graphs Bytes of the ONNX graphs.
    */
   constructor(source, manifest, graphs) {

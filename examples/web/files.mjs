@@ -1,7 +1,7 @@
 // @ts-check
 /** Sequences from files that a visitor opens: .npy arrays, and .png strips of frames side by side. */
 
-import { DataError, checkSequences } from "./sdkit.mjs";
+import { DataError, KINDS, checkSequences } from "./sdkit.mjs";
 
 /** @typedef {import("./sdkit.mjs").Sequences} Sequences */
 /** @typedef {import("./sdkit.mjs").Element} Element */
@@ -17,8 +17,9 @@ const NPY_MAGIC = "\x93NUMPY";
  */
 export async function readFile(file, element) {
   if (file.name.endsWith(".npy")) return readNpy(new Uint8Array(await file.arrayBuffer()), element, file.name);
-  if (file.name.endsWith(".png") && element.kind === "image") return readStrip(file, element);
-  const kinds = element.kind === "image" ? "a .npy array or a .png strip" : "a .npy array";
+  const { pictorial } = KINDS[element.kind];
+  if (file.name.endsWith(".png") && pictorial) return readStrip(file, element);
+  const kinds = pictorial ? "a .npy array or a .png strip" : "a .npy array";
   throw new DataError(`${file.name} is not ${kinds}`);
 }
 

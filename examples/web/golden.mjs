@@ -94,7 +94,7 @@ function draw({ seed, first }) {
 async function runVerbs(rt, load, about) {
   const get = (/** @type {string} */ name) => load(about.inputs[name] ?? about.outputs[name]);
   const kept = new Set(Object.keys(about.outputs).map((result) => result.split("/")[0].replace("()", "")));
-  const results = {};
+  const results = /** @type {Record<string, Sequences>} */ ({});
   for (const verb of kept) if (Object.hasOwn(RUNS, verb)) Object.assign(results, await RUNS[verb](rt, get, about));
   return results;
 }

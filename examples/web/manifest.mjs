@@ -75,7 +75,7 @@ function typeName(value) {
   if (value === null) return "null";
   if (Array.isArray(value)) return "array";
   if (value instanceof NumberText) return value.isInteger ? "int" : "float";
-  return { string: "str", boolean: "bool" }[typeof value] ?? "object";
+  return typeof value === "string" ? "str" : typeof value === "boolean" ? "bool" : "object";
 }
 
 /** @param {string} at */
@@ -120,9 +120,11 @@ const oneKey =
     if (!names.includes(key)) throw new TypeError(`Invalid enum value '${key}' - at \`key\` in \`${at}\``);
     return JSON.stringify(key);
   };
+/** @type {(key: string, at: string) => string} */
+const anyKey = (key) => JSON.stringify(key);
 /** @type {(item: Check, key?: (key: string, at: string) => string) => Check} */
 const dictionary =
-  (item, key = JSON.stringify) =>
+  (item, key = anyKey) =>
   (value, at) =>
     typeName(value) === "object"
       ? `{${Object.entries(value)
@@ -130,11 +132,12 @@ const dictionary =
           .join()}}`
       : refuse("object", value, at);
 /** @type {Check} */
-const anything = (value, at) =>
-  ({ object: dictionary(anything), array: list(anything), int: canonical, float: canonical })[typeName(value)]?.(
-    value,
-    at,
-  ) ?? JSON.stringify(value);
+const anything = (value, at) => {
+  const type = typeName(value);
+  if (type === "object") return dictionary(anything)(value, at);
+  if (type === "array") return list(anything)(value, at);
+  return value instanceof NumberText ? value.canonical : JSON.stringify(value);
+};
 /** Default of a field that is left out where it is not given. */
 const ABSENT = "";
 /** @type {(fields: Record<string, Check>, defaults?: Record<string, string>) => Check} */

@@ -2,7 +2,7 @@
 /** The page: two sequences, their codes swapped, blended and drawn anew, all in this browser. */
 
 import { readFile, readNpy } from "./files.mjs";
-import { Runtime, SdkitError, slice } from "./sdkit.mjs";
+import { KINDS, Runtime, SdkitError, slice } from "./sdkit.mjs";
 import { colour, drawCodes, drawer, hiddenFeatures, rangesOf } from "./view.mjs";
 
 /** @typedef {import("./sdkit.mjs").Sequences} Sequences */
@@ -15,8 +15,8 @@ import { colour, drawCodes, drawer, hiddenFeatures, rangesOf } from "./view.mjs"
 
 const ORT = "./onnxruntime-web/ort.wasm.bundle.min.mjs";
 const MOST_OPENED = 16;
-/** @type {Side[]} */
-const SIDES = ["a", "b"];
+/** Verbs that the page offers where the model has them. */
+const OFFERED = ["encode", "decode", "reconstruct", "swap", "generate", "resample_static", "resample_dynamic"];
 
 /** @template {HTMLElement} E @param {string} id @returns {E} */
 const at = (id) => /** @type {E} */ (document.getElementById(id));
@@ -33,6 +33,11 @@ const chosen = /** @type {any} */ ({});
 const shown = new Map();
 /** @type {Runtime} */
 let rt;
+/**
+ * A second sequence is for swaps alone.
+ * @type {Side[]}
+ */
+let sides = ["a", "b"];
 /** @type {import("./view.mjs").Draw} */
 let draw;
 /** @type {import("./view.mjs").Ranges} */
@@ -54,23 +59,72 @@ async function start() {
   ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   rt = await Runtime.open("bundle/", { ort, progress: tellProgress });
   at("status").textContent = "Looking at the first sequences.";
-  document.body.classList.add(rt.element.kind === "image" ? "image" : "chart");
+  document.body.classList.add(KINDS[rt.element.kind].pictorial ? "image" : "chart");
+  offer();
   readColours();
   draw = drawer(rt.element, () => ranges);
   describe(await loadSamples());
   at("main").hidden = false;
-  for (const side of SIDES) listen(side);
+  for (const side of sides) listen(side);
   listenToControls();
-  ranges = rangesOf(
-    rt.element,
-    choices.map((one) => one.x),
-  );
-  fillPickers();
-  await Promise.all(SIDES.map((side, i) => choose(side, choices[Math.min(i, choices.length - 1)])));
+  setRanges(choices.map((one) => one.x));
+  await begin();
   at("loading").hidden = true;
   at("transport").hidden = false;
   setPlaying(!matchMedia("(prefers-reduced-motion: reduce)").matches);
   tick();
+}
+
+/** Choose the first sequences, or draw one where the model takes none. */
+async function begin() {
+  if (!can("encode")) return busy(refreshDrawn);
+  fillPickers();
+  at("none").hidden = choices.length > 0;
+  if (choices.length === 0) return busy(async () => undefined);
+  await Promise.all(sides.map((side, i) => choose(side, choices[Math.min(i, choices.length - 1)])));
+}
+
+/** @param {string} verb */
+function can(verb) {
+  return rt.manifest.capabilities.includes(verb);
+}
+
+/** Show what the model can do, hide the rest, and say why. */
+function offer() {
+  const fits = (/** @type {string} */ needs) => needs.split("|").some((all) => all.split(" ").every(can));
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-needs]"))) {
+    place.hidden = !fits(place.dataset.needs ?? "");
+  }
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-lacks]"))) {
+    place.hidden = fits(place.dataset.lacks ?? "");
+  }
+  if (!can("swap")) sides = ["a"];
+  // A model that encodes, but neither swaps nor draws static codes, has none.
+  const hasStatic = can("swap") || can("resample_static") || !can("encode");
+  document.body.classList.toggle("no-static", !hasStatic);
+  const { method, variant } = rt.manifest;
+  at("model").textContent = `Method ${method}${variant ? `, variant ${variant}` : ""}.`;
+  const reasons = refusalsByReason().filter(([, verbs]) => verbs.some((verb) => OFFERED.includes(verb)));
+  at("cannot").hidden = reasons.length === 0;
+  for (const [reason, verbs] of reasons) {
+    const offered = verbs.filter((verb) => OFFERED.includes(verb)).join(", ");
+    at("cannot").append(
+      Object.assign(document.createElement("li"), { textContent: `This model cannot ${offered}: ${reason}.` }),
+    );
+  }
+}
+
+/**
+ * Return the verbs that the model has not, by what keeps it from them.
+ * @returns {[string, string[]][]}
+ */
+function refusalsByReason() {
+  /** @type {Map<string, string[]>} */
+  const verbs = new Map();
+  for (const [verb, reason] of Object.entries(rt.manifest.refusals)) {
+    verbs.set(reason, [...(verbs.get(reason) ?? []), verb]);
+  }
+  return [...verbs];
 }
 
 /** @param {number} done @param {number} total */
@@ -81,13 +135,16 @@ function tellProgress(done, total) {
 }
 
 /**
- * Fill `choices` with the sequences that lie beside the page, or with two drawn ones where there are none.
+ * Fill `choices` with the sequences that lie beside the page, or with two drawn ones where there are none. A model that
+ * does not encode takes none.
  * @returns {Promise<{ name?: string, source?: string, licence?: string, rate?: number }>} What is known of them.
  */
 async function loadSamples() {
+  if (!can("encode")) return {};
   const response = await fetch("samples/samples.json");
   if (!response.ok) {
-    const drawn = rt.cast(await rt.generate(2, rt.manifest.steps, { seed: 0 }));
+    if (!can("generate")) return {};
+    const drawn = rt.cast(await rt.generate(2, drawable(rt.manifest.steps), { seed: 0 }));
     for (let i = 0; i < 2; i++) choices.push({ x: slice(drawn, i, i + 1), name: `drawn with seed 0, number ${i}` });
     return {};
   }
@@ -98,6 +155,19 @@ async function loadSamples() {
   }
   if (about.rate) setSpeed(about.rate);
   return about;
+}
+
+/**
+ * Return T, or less where the prior draws no more.
+ * @param {number} steps T.
+ */
+function drawable(steps) {
+  return Math.min(steps, rt.manifest.max_steps ?? steps);
+}
+
+/** @param {Sequences[]} arrays What is shown. */
+function setRanges(arrays) {
+  ranges = rangesOf(rt.element, arrays);
 }
 
 /** @param {number} rate Elements a second. */
@@ -118,10 +188,16 @@ function readColours() {
  * @param {{ name?: string, source?: string, licence?: string }} samples
  */
 function describe(samples) {
-  const { element, letters, manifest } = rt;
+  const { element, widths, manifest } = rt;
   const p = manifest.provenance;
   const unseen = hiddenFeatures(element);
+  const moving = `${widths.dynamic_size} a step move`;
+  const noStatic = document.body.classList.contains("no-static");
   const facts = {
+    method: `${manifest.method}${manifest.variant ? `, variant ${manifest.variant}` : ""}`,
+    cannot: refusalsByReason()
+      .map(([reason, verbs]) => `${verbs.join(", ")}: ${reason}`)
+      .join("; "),
     "learned from": `${p.data || "unknown data"}, ${manifest.steps} elements a sequence, ${p.epochs} epochs`,
     "source of the data": p.data_source || "not stated",
     "licence of the data": p.data_licence || "not stated",
@@ -129,8 +205,8 @@ function describe(samples) {
       samples.name &&
       `${samples.name}: ${samples.source || "source not stated"} (${samples.licence || "licence not stated"})`,
     element: `${element.kind} (${element.shape.join(", ")}) ${element.dtype}${unseen ? `; ${unseen} more features are not drawn` : ""}`,
-    codes: `${letters.static_size} numbers stay, ${letters.dynamic_size} a step move`,
-    anchor: `the static code is read from the ${manifest.anchor} element alone`,
+    codes: noStatic ? `${widths.dynamic_size} numbers a step` : `${widths.static_size} numbers stay, ${moving}`,
+    "longest sequence drawn": manifest.max_steps && `${manifest.max_steps} elements`,
     "weights, SHA-256": p.weights_sha256,
     "exported by": `sdkit ${p.sdkit_version}, ${p.created}`,
   };
@@ -138,7 +214,7 @@ function describe(samples) {
     if (!value) continue;
     const [term, text] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
-    text.textContent = value;
+    text.textContent = String(value);
     at("card").append(term, text);
   }
 }
@@ -147,7 +223,7 @@ function describe(samples) {
 
 /** Offer every choice to both sides. */
 function fillPickers() {
-  for (const side of SIDES) {
+  for (const side of sides) {
     const picker = /** @type {HTMLElement} */ (card(side).querySelector(".picker"));
     for (const choice of choices.slice(picker.querySelectorAll("label").length)) picker.append(thumbnail(side, choice));
     for (const [i, canvas] of picker.querySelectorAll("canvas").entries()) {
@@ -173,17 +249,32 @@ async function choose(side, choice) {
   await busy(async () => {
     const codes = await rt.encode(choice.x);
     /** @type {HTMLElement} */ (card(side).querySelector("h3")).textContent = `${side.toUpperCase()}: ${choice.name}`;
-    show(`source-${side}`, { clip: { x: choice.x, hue: hues[side] } });
-    await decodeInto(`reconstruction-${side}`, codes, [hues[side], hues[side]], `codes-${side}`);
+    await showChosen(side, choice.x, codes);
     chosen[side] = { x: choice.x, codes };
-    if (SIDES.every((one) => chosen[one])) {
-      ranges = rangesOf(
-        rt.element,
-        SIDES.flatMap((one) => [chosen[one].x, clipOf(`reconstruction-${one}`).x]),
-      );
-      await Promise.all([refreshSwap(), refreshBlend(), refreshDrawn()]);
-    }
+    if (!sides.every((one) => chosen[one])) return;
+    setRanges(sides.flatMap((one) => [chosen[one].x, clipOf(`codes-${one}`).x]));
+    await refreshAll();
   });
+}
+
+/**
+ * Show a sequence, its codes, and what is decoded from them.
+ * @param {Side} side
+ * @param {Sequences} x
+ * @param {Codes} codes
+ */
+async function showChosen(side, x, codes) {
+  const clip = { x, hue: hues[side] };
+  show(`source-${side}`, { clip });
+  const colours = /** @type {[string, string]} */ ([hues[side], hues[side]]);
+  if (can("decode")) await decodeInto(`reconstruction-${side}`, codes, colours, `codes-${side}`);
+  else show(`codes-${side}`, { clip, codes, hues: colours });
+}
+
+/** Show what is made of the chosen sequences. */
+async function refreshAll() {
+  const swaps = can("swap") && can("decode") ? [refreshSwap(), refreshBlend()] : [];
+  await Promise.all([...swaps, refreshDrawn()]);
 }
 
 /** @param {Side} side */
@@ -240,7 +331,7 @@ const refreshBlend = latest(async () => {
   const share = Number(input("mix").value);
   const checked = /** @type {HTMLInputElement} */ (document.querySelector("[name=motion]:checked"));
   const side = /** @type {Side} */ (checked.value);
-  const [a, b] = SIDES.map((one) => chosen[one].codes.static);
+  const [a, b] = sides.map((one) => chosen[one].codes.static);
   const mixed = { data: a.data.map((value, i) => (1 - share) * value + share * b.data[i]), shape: a.shape };
   const hue = `color-mix(in oklab, ${hues.a}, ${hues.b} ${Math.round(100 * share)}%)`;
   at("mix-text").textContent = share.toFixed(2);
@@ -257,13 +348,50 @@ const refreshDrawn = latest(async () => {
   const [seedStatic, seedDynamic] = ["seed-static", "seed-dynamic"].map((id) => Number(input(id).value));
   at("python-static").textContent = String(seedStatic);
   at("python-dynamic").textContent = String(seedDynamic);
-  const { x, codes } = chosen.a;
-  const fixed = rt.drawStatic(1, { seed: seedStatic });
-  const dynamic = await rt.drawDynamic(1, x.shape[1], { seed: seedDynamic });
-  await decodeInto("new-static", { static: fixed, dynamic: codes.dynamic }, [hues.new, hues.a]);
-  await decodeInto("new-dynamic", { static: codes.static, dynamic }, [hues.a, hues.new]);
-  await decodeInto("new-both", { static: fixed, dynamic }, [hues.new, hues.new]);
+  at("python-both").textContent = String(seedDynamic);
+  if (!can("decode")) return;
+  const steps = chosen.a?.x.shape[1] ?? rt.manifest.steps;
+  const most = drawable(steps);
+  at("python-steps").textContent = String(most);
+  showLimit(steps, most);
+  const { codes } = chosen.a ?? {};
+  if (codes && can("resample_static")) {
+    const fixed = await rt.drawStatic(1, { seed: seedStatic });
+    await decodeInto("new-static", { static: fixed, dynamic: codes.dynamic }, [hues.new, hues.a]);
+  }
+  if (codes && can("resample_dynamic") && steps === most) {
+    const dynamic = await rt.drawDynamic(1, steps, { seed: seedDynamic });
+    await decodeInto("new-dynamic", { static: codes.static, dynamic }, [hues.a, hues.new]);
+  }
+  if (can("generate")) {
+    const fixed = await rt.drawStatic(1, { seed: seedStatic });
+    const dynamic = await rt.drawDynamic(1, most, { seed: seedDynamic });
+    await decodeInto("new-both", { static: fixed, dynamic }, [hues.new, hues.new]);
+    if (codes) return;
+    setRanges([clipOf("new-both").x]);
+    showFrame(frame);
+  }
 });
+
+/**
+ * Say that the chosen sequence is longer than what the prior draws, where it is, and leave out what cannot be drawn.
+ * @param {number} steps T of the sequence.
+ * @param {number} most T that is drawn.
+ */
+function showLimit(steps, most) {
+  at("limit").hidden = steps === most;
+  const effects = [
+    can("resample_dynamic") && "its motion is not drawn anew",
+    can("generate") && `new sequences have ${most}`,
+  ].filter(Boolean);
+  at("limit").textContent =
+    `The prior of this model draws at most ${most} steps, and A has ${steps}: ${effects.join(", and ")}.`;
+  if (!can("resample_dynamic")) return;
+  for (const id of ["new-dynamic", "python-dynamic"]) {
+    /** @type {HTMLElement} */ (at(id).parentElement).hidden = steps > most;
+  }
+  if (steps > most) shown.delete("new-dynamic");
+}
 
 /**
  * Decode codes and play the result on a canvas.
@@ -313,11 +441,9 @@ async function recolour() {
   readColours();
   fillPickers();
   await busy(async () => {
-    for (const side of SIDES) {
-      show(`source-${side}`, { clip: { x: chosen[side].x, hue: hues[side] } });
-      await decodeInto(`reconstruction-${side}`, chosen[side].codes, [hues[side], hues[side]], `codes-${side}`);
-    }
-    await Promise.all([refreshSwap(), refreshBlend(), refreshDrawn()]);
+    if (!sides.every((side) => chosen[side])) return can("encode") ? undefined : refreshDrawn();
+    for (const side of sides) await showChosen(side, chosen[side].x, chosen[side].codes);
+    await refreshAll();
   });
 }
 
@@ -338,7 +464,7 @@ function drawOne(id, { clip, codes, hues: colours }) {
 
 /** @param {number} next */
 function showFrame(next) {
-  const longest = Math.max(...Array.from(shown.values(), ({ clip }) => clip.x.shape[1]));
+  const longest = Math.max(1, ...Array.from(shown.values(), ({ clip }) => clip.x.shape[1]));
   frame = next % longest;
   Object.assign(input("frame"), { max: longest - 1, value: frame });
   at("frame-text").textContent = `${frame + 1} / ${longest}`;

@@ -1,6 +1,8 @@
 // @ts-check
 /** Drawing: an element of a sequence as a picture, a line chart or a spectrogram, and codes as strips of colour. */
 
+import { KINDS } from "./contract.mjs";
+
 /** @typedef {import("./sdkit.mjs").Floats} Floats */
 /** @typedef {import("./sdkit.mjs").Sequences} Sequences */
 /** @typedef {import("./sdkit.mjs").Element} Element */
@@ -33,19 +35,31 @@ function context2d(canvas) {
 }
 
 /**
+ * How elements of a kind are drawn.
+ * @type {Record<string, (canvas: HTMLCanvasElement, element: Element, ranges: Ranges, clip: Clip, frame: number) => void>}
+ */
+const DRAWERS = { image: drawImage, series: drawLines, spectrum: drawSpectrum, vector: drawLines };
+
+/**
  * Return what draws elements of a kind.
  * @param {Element} element
  * @param {() => Ranges} ranges Of the values that are on the page now.
  * @returns {Draw}
  */
 export function drawer(element, ranges) {
-  if (element.kind === "image") return (canvas, clip, frame) => drawImage(canvas, element, clip, frame);
-  if (element.kind === "spectrum") return (canvas, clip, frame) => drawSpectrum(canvas, element, ranges(), clip, frame);
-  return (canvas, clip, frame) => drawSeries(canvas, element, ranges(), clip, frame);
+  return (canvas, clip, frame) => DRAWERS[element.kind](canvas, element, ranges(), clip, frame);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {Element} element @param {Clip} clip @param {number} frame */
-function drawImage(canvas, element, { x }, frame) {
+/**
+ * Return the number of features that are drawn as a line each; 0 where elements are drawn as a whole.
+ * @param {Element} element
+ */
+function lines(element) {
+  return DRAWERS[element.kind] === drawLines ? /** @type {number} */ (element.shape.at(-1)) : 0;
+}
+
+/** @param {HTMLCanvasElement} canvas @param {Element} element @param {Ranges} _ @param {Clip} clip @param {number} frame */
+function drawImage(canvas, element, _, { x }, frame) {
   const [channels, height, width] = element.shape;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const area = height * width;
@@ -62,13 +76,13 @@ function drawImage(canvas, element, { x }, frame) {
 }
 
 /**
- * Return the range of every feature of series, or one for all bins of spectra, widened a little.
+ * Return the range of every feature that is a line, or one for all bins of spectra, widened a little.
  * @param {Element} element
  * @param {Sequences[]} arrays
  * @returns {Ranges}
  */
 export function rangesOf(element, arrays) {
-  const count = element.kind === "series" ? element.shape[1] : 1;
+  const count = lines(element) || 1;
   const ranges = Array.from({ length: count }, () => ({ low: Infinity, high: -Infinity }));
   for (const { data } of arrays) {
     data.forEach((value, i) => {
@@ -100,8 +114,8 @@ function fit(canvas, height) {
 }
 
 /** @param {HTMLCanvasElement} canvas @param {Element} element @param {Ranges} ranges @param {Clip} clip @param {number} frame */
-function drawSeries(canvas, element, ranges, { x, std, hue }, frame) {
-  const [window, features] = element.shape;
+function drawLines(canvas, element, ranges, { x, std, hue }, frame) {
+  const [window, features] = [KINDS[element.kind].windowed ? element.shape[0] : 1, lines(element)];
   const small = canvas.closest(".picker") !== null;
   const shown = Math.min(features, small ? 1 : MOST_FEATURES);
   const row = small ? 44 : ROW;
@@ -190,11 +204,11 @@ function drawSpectrum(canvas, element, ranges, { x, hue }, frame) {
 }
 
 /**
- * Return how many features of series stay unseen.
+ * Return how many features stay unseen.
  * @param {Element} element
  */
 export function hiddenFeatures(element) {
-  return element.kind === "series" ? Math.max(0, element.shape[1] - MOST_FEATURES) : 0;
+  return Math.max(0, lines(element) - MOST_FEATURES);
 }
 
 /**
@@ -207,7 +221,8 @@ export function hiddenFeatures(element) {
  */
 export function drawCodes(place, codes, hues, frame) {
   if (!place.firstChild) {
-    place.innerHTML = `<span>static</span><canvas class="static-code" aria-hidden="true"></canvas>
+    place.innerHTML = `<span class="needs-static">static</span>
+      <canvas class="static-code needs-static" aria-hidden="true"></canvas>
       <span>dynamic</span><canvas class="dynamic-code" aria-hidden="true"></canvas>`;
   }
   const [fixed, moving] = place.querySelectorAll("canvas");

@@ -21,7 +21,7 @@ from sdkit.runtime.locate import BUNDLE_FILE
 from sdkit.runtime.storage.output import check_output, replacing
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parents[1] / "page"
 FILES = (
     "index.html",
     "style.css",
@@ -30,6 +30,9 @@ FILES = (
     "files.mjs",
     "sdkit.mjs",
     "bundle.mjs",
+    "manifest.mjs",
+    "contract.mjs",
+    "errors.mjs",
     "noise.mjs",
     "package.json",
 )

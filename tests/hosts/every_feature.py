@@ -36,8 +36,8 @@ BUNDLES: dict[str, dict[str, Any]] = {
     "no-static": {"refused": ("swap", "resample_static", "stream"), "correlated": False},
     "no-encoder": {"refused": tuple(verb for verb in VERBS if verb not in ("decode", "generate"))},
 }
-"""Settings by name: every feature; the verbs of a method without a static code, dynamic codes that are drawn step by step
-of a distribution that depends on the drawn static code; a method that can only generate."""
+"""Settings by name: every feature; the verbs of a method without a static code, dynamic codes drawn step by step
+from a distribution that depends on the drawn static code; a method that can only generate."""
 COUNT, STEPS = 3, 4
 
 

@@ -1,7 +1,8 @@
 """The page in a real browser: what it draws is what the Python runtime computes, pixel for pixel."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from sdkit.export.hosts.web import write_page
 from sdkit.export.proof.cases import sample, scale_of
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.codes import Codes
-from sdkit.runtime.element import Array
+from sdkit.runtime.element import Array, Element
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
+from tests.hosts import every_feature
+from tests.hosts.bad import edit
+from tests.hosts.every_feature import MAX_STEPS
 from tests.hosts.golden import make_conformance
 from tests.hosts.web import browser, engine
 
@@ -46,14 +50,29 @@ class Served:
 
 def serve(golden: Path, folder: Path, name: str) -> Iterator[Served]:
     """Write the page of a conformance bundle, with sequences of a seed and odd lengths, and serve it."""
-    bundle = Bundle.open(golden / name)
+    with served(Bundle.open(golden / name), folder) as page:
+        yield page
+
+
+@contextmanager
+def served(bundle: Bundle, folder: Path, change: Callable[[Path], object] | None = None) -> Iterator[Served]:
+    """Write the page of a bundle, with sequences of a seed and odd lengths, and serve it.
+
+    Args:
+        bundle: of the page.
+        folder: where the page is written.
+        change: is given the page's own bundle, to change it.
+    """
     element = bundle.manifest.element
     factor = Factor("motion", "dynamic", tuple(f"motion {i}" for i in range(COUNT)))
+    folder.mkdir(parents=True, exist_ok=True)
     with SequenceWriter(folder / "x.h5", SequenceMeta(element, "made up", (factor,), rate=16.0)) as writer:
-        x = sample(element, COUNT, STEPS, 3, scale_of(bundle.manifest.model))
+        x = sample(element, COUNT, STEPS, 3, scale_of(bundle.manifest))
         lengths = STEPS - np.arange(COUNT) % 2
         writer.write(x, labels=np.arange(COUNT)[:, None], lengths=lengths)
     page = write_page(bundle, folder / "page", samples=folder / "x.h5", engine=engine())
+    if change is not None:
+        change(page / "bundle")
     with page_server(page) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -286,8 +305,18 @@ def test_files_that_do_not_fit_are_refused(visit: Visit, tmp_path: Path, name: s
 def test_card_tells_where_the_model_comes_from(visit: Visit, images: Served) -> None:
     text = visit.page.locator("#card").text_content()
     assert images.rt.manifest.provenance.weights_sha256 in text
-    for words in ("blocks, 5 elements a sequence, 1 epochs", "made up: source not stated", "image (3, 16, 16) uint8"):
+    manifest = images.rt.manifest
+    of_method = f"{manifest.method}, variant {manifest.variant}"
+    for words in (
+        of_method,
+        "blocks, 5 elements a sequence, 1 epochs",
+        "made up: source not stated",
+        "image (3, 16, 16) uint8",
+        "5 numbers stay, 4 a step move",
+    ):
         assert words in text
+    assert visit.page.locator("#model").text_content() == f"Method {of_method}."
+    assert visit.page.locator("#cannot").is_hidden()
 
 
 def test_every_control_has_a_name(visit: Visit) -> None:
@@ -358,3 +387,166 @@ def test_series_are_charts(chromium: Any, series: Served) -> None:
     visit.wait()
     assert visit.errors == []
     visit.page.close()
+
+
+Every = Callable[[str], AbstractContextManager[tuple[Visit, Served]]]
+
+
+@pytest.fixture(scope="module")
+def every(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Every:
+    """Return what serves and visits the page of a bundle of every feature, and looks for errors at the end."""
+    folder = tmp_path_factory.mktemp("every")
+    bundles = {name: every_feature.export(folder / name, name) for name in every_feature.BUNDLES}
+
+    @contextmanager
+    def visited(
+        name: str, samples: bool = True, change: Callable[[Path], object] | None = None
+    ) -> Iterator[tuple[Visit, Served]]:
+        place = tmp_path_factory.mktemp(name)
+        with served(bundles[name], place, change) as page:
+            if not samples:
+                (page.folder / "samples").rename(place / "away")
+            visit = Visit(chromium, page.address, reduced_motion="reduce")
+            yield visit, page
+            assert [words for words in visit.errors if samples or "404" not in words] == []
+            visit.page.close()
+
+    return visited
+
+
+def offered(visit: Visit) -> set[str]:
+    """Return the ids of the canvases, headings and controls that are to be seen."""
+    found = visit.page.evaluate(
+        """() => [...document.querySelectorAll("main [id]")].filter((e) => e.checkVisibility()).map((e) => e.id)"""
+    )
+    return set(found)
+
+
+def lines(visit: Visit) -> list[str]:
+    return list(visit.page.locator("#cannot li").all_text_contents())
+
+
+def test_a_method_with_priors_of_its_own_shows_what_python_computes(every: Every) -> None:
+    with every("whole") as (visit, page):
+        rt, cast = page.rt, page.rt.element.cast
+        visit.choose("a", "motion 2, row 2")
+        visit.choose("b", "motion 5, row 5")
+        a, b = page.samples[2], page.samples[5]
+        visit.check("reconstruction-a", cast(rt.reconstruct(a)))
+        for name, clip in zip(("a-with-b", "b-with-a"), rt.swap(a, b), strict=True):
+            visit.check(name, cast(clip))
+        visit.fill("seed-static", 5)
+        visit.fill("seed-dynamic", 5)
+        visit.check("new-static", cast(rt.resample_static(a, seed=5)))
+        visit.check("new-dynamic", cast(rt.resample_dynamic(a, seed=5)))
+        visit.check("new-both", cast(rt.generate(1, STEPS, seed=5)))
+        assert visit.page.locator("#model").text_content() == "Method every_feature."
+        assert lines(visit) == []
+        assert "its stream is left out on purpose" in visit.page.locator("#card").text_content()
+
+
+def test_a_sequence_longer_than_the_prior_draws_is_not_drawn_anew(every: Every, tmp_path: Path) -> None:
+    with every("whole") as (visit, page):
+        assert {"new-dynamic", "python-dynamic"} <= offered(visit)
+        x = every_feature.clips(page.rt, MAX_STEPS + 1)[:1]
+        np.save(tmp_path / "long.npy", x)
+        visit.page.locator("[data-side=a] input[type=file]").set_input_files(tmp_path / "long.npy")
+        visit.page.wait_for_selector("[data-side=a] h3:text-is('A: long.npy')")
+        visit.wait()
+        assert not {"new-dynamic", "python-dynamic"} & offered(visit)
+        assert visit.page.locator("#limit").text_content() == (
+            f"The prior of this model draws at most {MAX_STEPS} steps, and A has {MAX_STEPS + 1}: "
+            f"its motion is not drawn anew, and new sequences have {MAX_STEPS}."
+        )
+        visit.check("new-static", page.rt.element.cast(page.rt.resample_static(x, seed=0)))
+        visit.check("new-both", page.rt.element.cast(page.rt.generate(1, MAX_STEPS, seed=0)))
+        visit.choose("a", "motion 2, row 2")
+        assert "new-dynamic" in offered(visit)
+        assert visit.page.locator("#limit").is_hidden()
+
+
+def test_a_model_without_a_static_code_offers_no_swap_and_says_why(every: Every) -> None:
+    with every("no-static") as (visit, page):
+        seen = offered(visit)
+        assert {"choose", "source-a", "reconstruction-a", "new-dynamic", "new-both", "draw-dynamic"} <= seen
+        hidden = {"swap", "a-with-b", "blend", "blended", "mix", "source-b", "new-static", "draw-static", "seed-static"}
+        assert not hidden & seen
+        assert lines(visit) == [
+            "This model cannot swap: its swap is left out on purpose.",
+            "This model cannot resample_static: its resample_static is left out on purpose.",
+        ]
+        assert visit.page.locator("#choose").inner_text() == "Choose a sequence"
+        assert "static" not in visit.page.locator(".lede").inner_text()
+        assert "static" not in visit.page.locator("#codes-a").inner_text()
+        rt, cast = page.rt, page.rt.element.cast
+        visit.choose("a", "motion 2, row 2")
+        visit.check("reconstruction-a", cast(rt.reconstruct(page.samples[2])))
+        visit.fill("seed-dynamic", 4)
+        visit.check("new-dynamic", cast(rt.resample_dynamic(page.samples[2], seed=4)))
+
+
+def test_a_model_without_an_encoder_draws_sequences(every: Every) -> None:
+    with every("no-encoder") as (visit, page):
+        assert not {"choose", "swap", "blend", "new-static", "new-dynamic"} & offered(visit)
+        assert {"draw", "new-both", "draw-static", "draw-dynamic"} <= offered(visit)
+        assert lines(visit)[0] == "This model cannot encode: its encode is left out on purpose."
+        for seed in (0, 9):
+            visit.fill("seed-static", seed)
+            visit.fill("seed-dynamic", seed)
+            visit.check("new-both", page.rt.element.cast(page.rt.generate(1, page.rt.manifest.steps, seed=seed)))
+        shown = visit.page.locator("[data-needs=generate] > code").inner_text()
+        assert shown == f"rt.generate(1, {page.rt.manifest.steps}, seed=9)"
+
+
+def test_without_samples_and_without_a_prior_a_file_is_asked_for(every: Every, tmp_path: Path) -> None:
+    def refuse(manifest: dict[str, Any]) -> None:
+        manifest["capabilities"].remove("generate")
+        manifest["refusals"]["generate"] = "it has no prior"
+
+    with every("whole", samples=False, change=edit(refuse)) as (visit, page):  # type: ignore[call-arg]
+        assert "No sequences lie beside this page" in visit.page.locator("#none").inner_text()
+        assert "This model cannot generate: it has no prior." in lines(visit)
+        assert "new-both" not in offered(visit)
+        np.save(tmp_path / "x.npy", page.samples[0][0] if page.samples else every_feature.clips(page.rt, 4)[0])
+        for side in "ab":
+            visit.page.locator(f"[data-side={side}] input[type=file]").set_input_files(tmp_path / "x.npy")
+            visit.page.wait_for_selector(f"[data-side={side}] h3:text-is('{side.upper()}: x.npy')")
+            visit.wait()
+        x = np.load(tmp_path / "x.npy")[None]
+        visit.check("a-with-b", page.rt.element.cast(page.rt.reconstruct(x)))
+
+
+def test_vectors_are_lines_of_each_feature(chromium: Any, tmp_path: Path) -> None:
+    element = Element("spectrum", (3,), "float32", ("mV",), ("left", "middle", "right"))
+    facts = {"feature_mean": (0.0, 5.0, 9.0), "feature_std": (1.0, 1.0, 1.0)}
+    widths = {"encoder_widths": (8, 6), "decoder_widths": (6, 8)}
+    bundle = every_feature.export(tmp_path / "bundle", "whole", element, **widths, **facts)
+    kind = edit(lambda manifest: manifest["element"].update(kind="vector"))
+    heights = {}
+    for name, change in (("spectrum", None), ("vector", kind)):
+        with served(bundle, tmp_path / name, change) as page:
+            visit = Visit(chromium, page.address, reduced_motion="reduce")
+            assert f"{name} (3) float32" in visit.page.locator("#card").text_content()
+            for canvas in ("source-a", "reconstruction-b", "a-with-b", "new-both"):
+                assert len(np.unique(visit.pixels(canvas).reshape(-1, 4), axis=0)) > 3, canvas
+            heights[name] = [visit.pixels("source-a").shape[0], strokes(visit.pixels("source-a"))]
+            assert visit.errors == []
+            visit.page.close()
+    assert heights["vector"][0] == 3 * ROW
+    assert heights["vector"][1] == 3
+    assert heights["spectrum"][0] != 3 * ROW
+
+
+ROW = 58
+"""Height of a feature's line, in pixels."""
+
+
+def strokes(pixels: NDArray[np.uint8]) -> int:
+    """Return how many rows of features hold a line of the sequence's colour from the first step to the last."""
+    left, right = pixels.shape[1] // 5, pixels.shape[1] * 4 // 5
+    count = 0
+    for top in range(0, pixels.shape[0], ROW):
+        row = pixels[top : top + ROW].astype(int)
+        purple = (row[..., 2] - row[..., 1] > 60) & (row[..., 3] > 100)
+        count += bool(purple[:, left].any() and purple[:, right].any())
+    return count
