@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import GraphSpec, TensorSpec
-from sdkit.runtime.engines.backend import STEP
+from sdkit.runtime.contract import STEP
 from sdkit.runtime.errors import BundleError, ConfigError
 from sdkit.runtime.storage.output import check_output, replacing
 
