@@ -9,6 +9,7 @@ from sdkit.cli.options import Compression, Force, Json
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.data import MAKERS, SHARED, maker_options
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.kinds import names
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,6 +28,7 @@ def make(
     list_options: Annotated[
         bool, typer.Option("--list-options", help="List the options of the data set and their defaults.")
     ] = False,
+    kind: Annotated[str | None, typer.Option(help=f"Arrays: kind of element, of {', '.join(names())}.")] = None,
     count: Annotated[int | None, typer.Option(help="Puppets: so many sequences.")] = None,
     split: Annotated[str | None, typer.Option(help="Puppets: characters of this split only.")] = None,
     seed: Annotated[
@@ -47,7 +49,8 @@ def make(
     for key in ("source", *SHARED):
         if key in options:
             raise ConfigError(f"--set {key}: '{key}' is no option of a data set; see `sdkit data make --help`")
-    options |= {key: value for key, value in (("count", count), ("split", split), ("seed", seed)) if value is not None}
+    given = {"kind": kind, "count": count, "split": split, "seed": seed}
+    options |= {key: value for key, value in given.items() if value is not None}
     path = output or Path(f"{name}.h5")
     made = sdkit.make_dataset(
         name, path, source=source, compression=compression, force=force, reporter=reporter(), **options

@@ -21,7 +21,7 @@ def render(
     rate: Annotated[float | None, typer.Option(help="Frames a second of a GIF; the file's own, else 8.")] = None,
     force: Force = False,
 ) -> None:
-    """Draw sequences: a captioned PNG of images, series or spectra, or a GIF in which all images play at once."""
+    """Draw sequences: a captioned PNG of any kind of element, or a GIF in which all images play at once."""
     import sdkit
 
     target = output or source.with_suffix(".png")

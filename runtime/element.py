@@ -50,6 +50,11 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.traits.features(self.shape)
 
     @property
+    def steps(self) -> int:
+        """Steps of time that an element spans: W of a window, else 1."""
+        return self.shape[0] if self.traits.windowed else 1
+
+    @property
     def drawable(self) -> bool:
         """Whether sequences of it can be drawn: images of one or three channels, and every other kind."""
         return self.traits.drawable(self.shape)

@@ -1,7 +1,7 @@
 """What every kind of element says of itself.
 
-Shapes of batches are (B, T, *element), those of one's own arrays (N, T, ...); methods are given shape and dtype, since a
-kind knows neither.
+Shapes of batches are (B, T, *element), those of arrays from elsewhere (N, T, ...); methods are given shape and dtype,
+since a kind knows neither.
 """
 
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -125,7 +125,7 @@ class Kind:
         return "float32"
 
     def arranged(self, x: Array) -> tuple[Array, str]:
-        """Return an array (N, T, ...) that the kind accepts as (N, T, *element), and what was done; empty if nothing."""
+        """Return an array (N, T, ...) that the kind accepts as (N, T, *element), and what was done, if anything."""
         return x, ""
 
     def misordered(self, shape: tuple[int, ...]) -> str:

@@ -14,7 +14,7 @@ class Spectrum(Kind):
     axes = ("F",)
     plural = "spectrum frames"
     assumption = (
-        "as spectrum frames (N, T, F); window=W cuts a series (N, steps, F), and kind=vector takes vectors, such as poses"
+        "as spectrum frames (N, T, F); window=W cuts a series (N, steps, F), kind=vector takes vectors, as poses"
     )
 
     def sample(

@@ -5,21 +5,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from sdkit.runtime.element import LAYOUTS, Array, DTypeName, Element, Kind, check_steps
+from sdkit.runtime import kinds
+from sdkit.runtime.element import Array, Element, check_steps
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.storage.sequences import KINDS_BY_AXES, SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.sequences import SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
 
 BATCH = 256
 KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))
 """Names of arrays that are understood."""
 NPY = b"\x93NUMPY"
 """First bytes of a .npy."""
-AXES = "(N, T, C, H, W) images, (N, T, W, F) windows of a series, (N, steps, F) with window=W, or (N, T, F) spectra"
 
 Names = str | Sequence[str]
 """A list of names, or one text with commas between them."""
@@ -30,7 +29,7 @@ def make(
     path: str | Path,
     *,
     name: str = "",
-    kind: Literal["image", "series", "spectrum"] | None = None,
+    kind: str | None = None,
     window: int | None = None,
     feature_names: Names = (),
     units: Names = (),
@@ -52,7 +51,8 @@ def make(
         source: the .npz or .npy.
         path: the file to write.
         name: of the data set; training takes the preset of this name.
-        kind: of an element; by default 5 axes are images, 4 windows of a series, 3 spectrum frames.
+        kind: of an element, one of `runtime.kinds.names()`; by default 5 axes are images, 4 windows of a series, and 3
+            spectrum frames, or vectors where features have names or units of their own.
         window: cut a series (N, steps, F) or (N, steps) into windows of W steps. `lengths` then count steps, and
             what lies beyond them, or beyond the last step of the last window, is NaN.
         feature_names: of the F features.
@@ -63,7 +63,7 @@ def make(
         licence: of the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told what is converted.
+        reporter: reports what is converted.
 
     Raises:
         MissingFileError: the source is not there.
@@ -73,9 +73,11 @@ def make(
         OutputExistsError: `path` exists and `force` is off.
     """
     source, reporter = Path(source), reporter or Quiet()
+    wanted, names, each = kind and kinds.find(kind), _texts(feature_names), _texts(units)
     arrays, unused = _load(source)
-    series = _Sequences(str(source), arrays["data"], kind, window, _whole(arrays, "lengths", str(source)))
-    element = Element(series.kind, series.shape[2:], series.dtype, _texts(units), _texts(feature_names))
+    lengths = _whole(arrays, "lengths", str(source))
+    series = _Sequences(str(source), arrays["data"], wanted or None, window, lengths, bool(names) or len(each) > 1)
+    element = Element(series.kind.name, series.shape[2:], series.dtype, each, names)
     _check_names(element)
     labels, named = _labels(arrays.get("labels"), _texts(factors), _texts(dynamic_factors), series)
     found = {"labels": labels, "lengths": series.lengths(), "targets": _targets(arrays.get("targets"), series)}
@@ -105,18 +107,19 @@ class _Sequences:
 
     source: str
     array: Array
-    wanted: Kind | None
+    wanted: kinds.Kind | None
     window: int | None
     steps: Indices | None
     """(N,) valid steps: elements, or steps of a series before it is cut into windows."""
+    named: bool
+    """Whether features have names, or units of their own."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.array.shape, self.array.dtype
         if dtype.kind not in "iuf":
             raise DataError(f"{self.source}: array 'data' is {dtype}; expected whole or floating-point numbers")
         self.kind = self._kind()
-        self.dtype: DTypeName = "uint8" if self.kind == "image" and dtype.kind in "iu" else "float32"
-        self.channels_last = len(shape) == 5 and shape[2] not in (1, 3) and shape[4] in (1, 3)
+        self.dtype = self.kind.stored(dtype)
         check_steps(shape[0], shape[1], f"{self.source}: array 'data' {shape}")
         if self.steps is not None and (
             len(self.steps) != shape[0] or self.steps.min() < 1 or self.steps.max() > shape[1]
@@ -128,18 +131,22 @@ class _Sequences:
         if lengths is not None and lengths.min() < 2:
             raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements by array 'lengths'")
 
-    def _kind(self) -> Kind:
+    def _kind(self) -> kinds.Kind:
         axes, shape = self.array.ndim, f"{self.source}: array 'data' has shape {self.array.shape}"
         if self.window is not None:
-            if self.window < 1 or self.wanted not in (None, "series") or axes not in (2, 3):
+            cut = kinds.windowed()
+            if self.window < 1 or self.wanted not in (None, cut) or axes not in (2, 3):
                 raise ConfigError(f"{shape}; window={self.window} needs a series (N, steps, F) and 1 step at least")
-            return "series"
-        if self.wanted is None and axes == 4 and self.array.dtype == np.uint8:
-            raise ConfigError(f"{shape} and is uint8; say whether it holds grey images (kind=image) or kind=series")
-        kind = self.wanted or KINDS_BY_AXES.get(axes)
-        if kind is None or (axes != 2 + len(LAYOUTS[kind]) and (kind, axes) != ("image", 4)):
-            raise DataError(f"{shape}; expected {AXES}")
-        return kind
+            return cut
+        dtype = self.array.dtype
+        likely = [kind for kind in kinds.kinds() if kind.suggests(axes, dtype, named=self.named)]
+        if self.wanted is None and len(likely) > 1:
+            options = " or ".join(kind.option(axes) for kind in likely)
+            raise ConfigError(f"{shape} and is {dtype}; say whether it holds {options}")
+        found = self.wanted or next(iter(likely), None)
+        if found is None or not found.accepts(axes):
+            raise DataError(f"{shape}; expected {kinds.layouts()}, or (N, steps, F) with window=W")
+        return found
 
     def lengths(self) -> Indices | None:
         """Return (N,) valid elements, or None when every sequence has T."""
@@ -164,21 +171,18 @@ class _Sequences:
     def _arrange(self, x: Array) -> Array:
         if self.window is not None:
             return _cut(x if x.ndim == 3 else x[..., None], self.window)
-        if self.channels_last:
-            return np.moveaxis(x, 4, 2)
-        return x[:, :, None] if self.kind == "image" and x.ndim == 4 else x
+        return self.kind.arranged(x)[0]
 
     def notes(self) -> Iterator[str]:
         """Yield what is done to the array, a line each."""
         shape = self.array.shape
         if self.array.dtype != self.dtype:
             yield f"{self.array.dtype} is converted to {self.dtype}"
-        if self.channels_last:
-            yield f"channels are last in {shape}; they are moved before height and width"
-        elif self.kind == "image" and len(shape) == 4:
-            yield f"{shape} are taken as grey images (N, T, H, W)"
-        elif self.kind == "spectrum" and self.wanted is None:
-            yield f"{shape} are taken as spectrum frames (N, T, F); window=W cuts a series (N, steps, F)"
+        if self.window is None:
+            if done := self.kind.arranged(self.array)[1]:
+                yield done
+            if self.wanted is None and self.kind.assumption:
+                yield f"{shape} are taken {self.kind.assumption}"
         if self.window is not None:
             rest = self.shape[1] * self.window - shape[1]
             filled = f", the last one filled up with {rest} steps of NaN" if rest else ""
@@ -222,7 +226,7 @@ def _texts(names: Names) -> tuple[str, ...]:
 
 
 def _check_names(element: Element) -> None:
-    features = 0 if element.kind == "image" else element.shape[-1]
+    features = element.features
     if len(element.feature_names) not in (0, features):
         raise ConfigError(f"{len(element.feature_names)} feature_names; {element.describe()} has {features} features")
     if len(element.units) not in (0, 1, features):

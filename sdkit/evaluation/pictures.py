@@ -13,9 +13,8 @@ from sdkit.evaluation.data import label_column, targets_of
 from sdkit.evaluation.stage import stage
 from sdkit.figures.axis_scales import read_scales
 from sdkit.figures.confusion import confusion_figure
-from sdkit.figures.draw import draw_clip, draw_rows, draw_swap
+from sdkit.figures.draw import animated, draw_clip, draw_reconstruction, draw_rows, draw_swap
 from sdkit.figures.embedding import FEWEST, by_label, static_against_dynamic
-from sdkit.figures.series import reconstruction_figure
 from sdkit.figures.style import save
 from sdkit.figures.trajectories import trajectories
 from sdkit.runtime.codes import Codes
@@ -43,7 +42,7 @@ Picture = tuple[str, "Figure | Image | list[Image]"]
 def draw(
     verbs: Verbs, file: SequenceFile, results: dict[str, Any], folder: Path, *, seed: int, reporter: Reporter
 ) -> list[str]:
-    """Write the figures that a file's labels and element allow into a folder and return their names.
+    """Write the figures that a file's labels and element and the model's verbs allow, and return their names.
 
     Args:
         verbs: the model.
@@ -65,6 +64,19 @@ def draw(
 def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: int) -> Iterator[Picture]:
     index = _some(file.select("test"), POINTS, seed)
     note = f"{file.meta.name or file.path.stem}, test split; {results['subject']['path']}."
+    if "encode" not in verbs.abilities.refusals:
+        yield from _coded(verbs, file, index, seed, note)
+    yield from _decoded(verbs, file, index, seed, note)
+    for name, factor_scores in results.get("judge", {}).get("dynamic_kept", {}).get("factors", {}).items():
+        factor = next(f for f in file.factors if f.name == name)
+        if factor_scores["kept"]:
+            counts = np.asarray(factor_scores["confusion"])
+            text = "Dynamic codes kept, static code drawn from its prior; seen by the judge. " + note
+            yield f"confusion-{_plain(name)}.png", confusion_figure(counts, factor.values, factor=name, note=text)
+
+
+def _coded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> Iterator[Picture]:
+    """Yield the maps and paths of codes."""
     codes, lengths = encode_file(verbs, file, index), file.lengths()
     lengths = None if lengths is None else lengths[index]
     split_in_two = BOTH_CODES in verbs.abilities.verbs
@@ -78,16 +90,9 @@ def _pictures(verbs: Verbs, file: SequenceFile, results: dict[str, Any], seed: i
             read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
             drawn = by_label(read, labels, factor.values, factor=factor.name, what=what, seed=seed, note=note)
             yield f"codes-{_plain(factor.name)}.png", drawn
-    if split_in_two and verbs.element.kind == "series" and "targets" in file.handle and _has(file, "season"):
+    if split_in_two and verbs.element.traits.windowed and "targets" in file.handle and _has(file, "season"):
         yield "days-season.png", _days(verbs, file, index, seed, note)
     yield from _paths(file, index, codes, lengths, note)
-    yield from _decoded(verbs, file, index, seed, note)
-    for name, factor_scores in results.get("judge", {}).get("dynamic_kept", {}).get("factors", {}).items():
-        factor = next(f for f in file.factors if f.name == name)
-        if factor_scores["kept"]:
-            counts = np.asarray(factor_scores["confusion"])
-            text = "Dynamic codes kept, static code drawn from its prior; seen by the judge. " + note
-            yield f"confusion-{_plain(name)}.png", confusion_figure(counts, factor.values, factor=name, note=text)
 
 
 def _paths(file: SequenceFile, index: Indices, codes: Codes, lengths: Indices | None, note: str) -> Iterator[Picture]:
@@ -101,36 +106,27 @@ def _paths(file: SequenceFile, index: Indices, codes: Codes, lengths: Indices | 
 
 
 def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> Iterator[Picture]:
-    element, scales = verbs.element, read_scales(file.handle.attrs, file.element)
-    x = _alike(file, index, 2 * PAIRS)
-    if element.kind == "series":
-        codes = verbs.encode(x[:1])
-        decoded = verbs.decode_outputs(codes)
-        std = decoded["x_std"][0] if "x_std" in decoded else None
-        figure = reconstruction_figure(x[0], decoded["x"][0], std, element, scales=scales, note=note)
-        yield "reconstruction.png", figure
-    elif element.drawable or element.kind == "spectrum":
-        back = element.cast(verbs.reconstruct(x[: ROWS // 2]))
-        rows = [
-            (title, y)
-            for pair in zip(x, back, strict=False)
-            for title, y in zip(("data", "decoded"), pair, strict=True)
-        ]
-        yield "reconstruction.png", draw_rows(rows, element, scales=scales, note=note)
-    if element.kind == "image" and not element.drawable:
+    element, refused = verbs.element, verbs.abilities.refusals
+    if not element.drawable:
         return
+    look: dict[str, Any] = {"scales": read_scales(file.handle.attrs, element), "note": note}
+    x = _alike(file, index, 2 * PAIRS)
+    if "reconstruct" not in refused:
+        drawn = x[: ROWS // 2]
+        found = verbs.decode_outputs(verbs.encode(drawn))
+        figure = draw_reconstruction(drawn, element.cast(found["x"]), found.get("x_std"), element, **look)
+        yield "reconstruction.png", figure
     half = len(x) // 2
-    if half and "swap" not in verbs.abilities.refusals:
+    if half and "swap" not in refused:
         a, b = x[:half], x[half : 2 * half]
         ab, ba = (element.cast(part) for part in verbs.swap(a, b))
-        yield "swap.png", draw_swap(a, b, ab, ba, element, scales=scales, note=note)
-    if "generate" in verbs.abilities.refusals:
+        yield "swap.png", draw_swap(a, b, ab, ba, element, **look)
+    if "generate" in refused:
         return
-    steps = min(x.shape[1], verbs.abilities.max_steps or x.shape[1])
-    made = element.cast(verbs.generate(ROWS, steps, seed=seed))
-    text = f"Both codes drawn from the prior with seed {seed}. {note}"
-    yield "generated.png", draw_rows([(str(i), y) for i, y in enumerate(made)], element, scales=scales, note=text)
-    if element.kind == "image":
+    made = element.cast(verbs.generate(ROWS, min(x.shape[1], verbs.abilities.max_steps or x.shape[1]), seed=seed))
+    look["note"] = f"Both codes drawn from the prior with seed {seed}. {note}"
+    yield "generated.png", draw_rows([(str(i), y) for i, y in enumerate(made)], element, **look)
+    if animated(element):
         yield "generated.gif", draw_clip(made, element, scale=2)
 
 

@@ -17,7 +17,7 @@ class Scales(NamedTuple):
     """Scales of the axes; what is unknown is None and drawn by number."""
 
     seconds: float | None = None
-    """Of a step: one of the W steps of a window, a frame of a spectrum, an image."""
+    """Of a step: one of the W steps of a window, else an element."""
     hertz: float | None = None
     """From bin to bin of a spectrum."""
 
@@ -26,12 +26,12 @@ UNKNOWN = Scales()
 
 
 def read_scales(attributes: Mapping[str, Any], element: Element) -> Scales:
-    """Return the scales that the attributes of a file tell: `rate` (elements a second), else `step`, a text such
+    """Return the scales that the attributes of a file give: `rate` (elements a second), else `step`, a text such
     as `1 hour`; `bin_spacing`, such as `40 Hz`.
 
-    A text that is no amount of a known unit tells nothing.
+    A text that is no amount of a known unit gives nothing.
     """
-    rate, steps = attributes.get("rate"), element.shape[0] if element.kind == "series" else 1
+    rate, steps = attributes.get("rate"), element.steps
     if isinstance(rate, int | float | np.number) and rate > 0:
         seconds: float | None = 1 / (float(rate) * steps)
     else:

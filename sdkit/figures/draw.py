@@ -1,20 +1,33 @@
-"""One way to draw sequences, whatever their elements: images as pixels, series as lines, spectra as levels."""
+"""One way to draw sequences, whatever their elements: the figures of a kind are in the file of its name."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, Union
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from sdkit.figures import grid, series, spectrum
 from sdkit.figures.axis_scales import UNKNOWN, Scales
+from sdkit.figures.base import Figures, Look, Picture
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.extras import need
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
-Picture: TypeAlias = Union["Image", "Figure"]
-"""What `style.save` writes."""
+
+def figures(element: Element) -> Figures:
+    """Return the figures of a kind of element.
+
+    Raises:
+        ConfigError: there is no file of this kind.
+    """
+    name = f"sdkit.figures.{element.kind}"
+    try:
+        found: Figures = import_module(name).FIGURES
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigError(f"this sdkit draws no elements of kind '{element.kind}'") from error
+    return found
 
 
 def check_drawable(element: Element, *, scale: int = 1) -> None:
@@ -22,15 +35,20 @@ def check_drawable(element: Element, *, scale: int = 1) -> None:
 
     Raises:
         DataError: images of other than one or three channels.
-        MissingExtraError: a figure of series or spectra without matplotlib.
+        MissingExtraError: a figure without matplotlib.
         ConfigError: a scale for what is not drawn pixel by pixel.
     """
-    if element.kind != "image":
+    if not element.traits.pictorial:
         need("train", "matplotlib", what=f"a picture of elements of kind {element.kind}")
         if scale != 1:
             raise ConfigError(f"scale = {scale}: only pictures of images are scaled, not of {element.describe()}")
     elif not element.drawable:
         raise DataError(f"pictures are drawn of images with 1 or 3 channels, not of {element.describe()}")
+
+
+def animated(element: Element) -> bool:
+    """Return whether there are animations of an element."""
+    return element.drawable and figures(element).animated
 
 
 def draw_rows(
@@ -46,7 +64,7 @@ def draw_rows(
     Args:
         rows: name and sequence (T, *element) of each, in data units; T may differ.
         element: of all.
-        scales: of the axes of series and spectra, if known.
+        scales: of the axes, if known.
         scale: pixels of the picture a pixel of the data; images only.
         note: words for the end of the caption: data set, split, model.
 
@@ -54,12 +72,7 @@ def draw_rows(
         DataError, MissingExtraError, ConfigError: as `check_drawable`.
     """
     check_drawable(element, scale=scale)
-    if element.kind == "series":
-        return series.series_grid(rows, element, scales=scales, note=note)
-    if element.kind == "spectrum":
-        return spectrum.spectra_grid(rows, element, scales=scales, note=note)
-    text = f"{len(rows)} {'sequence' if len(rows) == 1 else 'sequences'}, one a row; time runs to the right."
-    return grid.rows_grid(rows, element, scale=scale, caption=f"{text} {note}")
+    return figures(element).rows(rows, Look(element, scales, scale, note))
 
 
 def draw_swap(
@@ -84,23 +97,38 @@ def draw_swap(
         DataError, MissingExtraError, ConfigError: as `check_drawable`.
     """
     check_drawable(element, scale=scale)
-    parts = (a, b, static_a_dynamic_b, static_b_dynamic_a)
-    if element.kind == "series":
-        return series.series_swap(*parts, element, scales=scales, note=note)
-    if element.kind == "spectrum":
-        return spectrum.spectra_swap(*parts, element, scales=scales, note=note)
-    text = (
-        "Swapped pairs, four rows a pair: both sequences, then each static code decoded with the other's dynamic codes."
-    )
-    return grid.swap_grid(*parts, element, scale=scale, caption=f"{text} {note}")
+    look = Look(element, scales, scale, note)
+    return figures(element).swap(a, b, static_a_dynamic_b, static_b_dynamic_a, look)
+
+
+def draw_reconstruction(
+    x: Array,
+    decoded: Array,
+    std: Array | None,
+    element: Element,
+    *,
+    scales: Scales = UNKNOWN,
+    note: str = "",
+) -> Picture:
+    """Return a captioned picture of sequences beside what was decoded of their codes.
+
+    Args:
+        x: (P, T, *element) in data units, NaN where not observed.
+        decoded: (P, T, *element) means, in data units.
+        std: (P, T, *element) decoded standard deviations; None where the decoder gives none.
+        element, scales, note: as of `draw_rows`.
+
+    Raises:
+        DataError, MissingExtraError: as `check_drawable`.
+    """
+    check_drawable(element)
+    return figures(element).reconstruction(x, decoded, std, Look(element, scales, 1, note))
 
 
 def draw_clip(sequences: Array, element: Element, *, scale: int = 1) -> "list[Image]":
-    """Return the frames of an animation in which all sequences (P, T, C, H, W) play at once.
+    """Return the frames of an animation in which all sequences (P, T, *element) play at once.
 
     Raises:
-        DataError: elements that are not images of one or three channels.
+        DataError: elements that have no animation.
     """
-    if element.kind != "image":
-        raise DataError(f"animations are drawn of images, not of {element.describe()}; end the picture in .png")
-    return grid.tiles(sequences, element, scale=scale)
+    return figures(element).clip(sequences, Look(element, scale=scale))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.figures.base import SWAP_NAMES
 from sdkit.figures.style import INK, PAPER
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import DataError
@@ -20,8 +21,6 @@ FONT_SIZE = 15
 CAPTION_SIZE = 13
 NARROWEST = 420
 """Pixels that a picture with a caption has at least, so that the caption has room."""
-SWAP_NAMES = ("a", "b", "static of a,\ndynamic of b", "static of b,\ndynamic of a")
-"""The four sequences of a swapped pair."""
 
 
 def strip(sequence: Array, element: Element) -> Pixels:
@@ -35,7 +34,7 @@ def strip(sequence: Array, element: Element) -> Pixels:
 
 def frames(sequence: Array, element: Element) -> Pixels:
     """Return the frames of one sequence (T, C, H, W), in data units, as (T, H, W, 3) uint8."""
-    if not element.drawable:
+    if not (element.traits.pictorial and element.drawable):
         raise DataError(f"pictures are drawn of images with 1 or 3 channels, not of {element.describe()}")
     pixels = np.clip(np.rint(sequence.astype(np.float32) * (255.0 / element.high)), 0, 255).astype(np.uint8)
     pixels = pixels.transpose(0, 2, 3, 1)

@@ -9,11 +9,12 @@ import numpy as np
 from sdkit.figures.axis_scales import Scales, read_scales
 from sdkit.figures.draw import check_drawable, draw_clip, draw_rows, draw_swap
 from sdkit.figures.style import save
+from sdkit.runtime import kinds
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, FileFormatError, first_line
 from sdkit.runtime.storage.hdf5 import LazyFile
 from sdkit.runtime.storage.output import check_output
-from sdkit.runtime.storage.sequences import KINDS_BY_AXES, Indices, SequenceFile
+from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.runtime.verbs.files import SWAPPED, SWAPPED_LENGTHS
 
 ENDINGS = (".png", ".gif")
@@ -45,7 +46,8 @@ def render(
 ) -> Path:
     """Draw sequences of a file: a captioned PNG, or a GIF in which all play at once.
 
-    A PNG has one image sequence a row, one series a column with a row a feature, or one spectrum a panel.
+    A PNG has one image sequence a row, one series or sequence of vectors a column with a row a feature, or one spectrum
+    a panel.
 
     Args:
         source: a sequence file, or what `swap` wrote.
@@ -61,7 +63,7 @@ def render(
         ConfigError: another ending, a rate that no GIF has, a scale of no images, or nothing to draw.
         DataError: images of other than one or three channels, or an animation of other elements.
         FileFormatError, MissingFileError: a file that holds no sequences.
-        MissingExtraError: series or spectra without matplotlib.
+        MissingExtraError: other elements than images without matplotlib.
         OutputExistsError: `target` exists and `force` is off.
     """
     target = Path(target)
@@ -118,7 +120,7 @@ def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
     note = f"{_title(sequences)}{part}: {meta.element.describe()}." + (f" {meta.source}." if meta.source else "")
     cut = _cut(sequences.read(index), sequences.lengths(), index)
     scales = read_scales(sequences.handle.attrs, meta.element)
-    prefix = "" if meta.element.kind == "image" else "sequence "
+    prefix = "" if meta.element.traits.pictorial else "sequence "
     return _Rows([f"{prefix}{i}" for i in index], cut, meta.element, meta.rate, scales, note)
 
 
@@ -153,7 +155,8 @@ def _mixtures(file: LazyFile, part: slice) -> tuple[list[Array], list[Array]]:
 def _swap_element(file: LazyFile) -> Element:
     """Return the element of a swap file; one that does not say is judged by its axes."""
     data, attributes = file.dataset(SWAPPED[0], "(N, T, *element)"), file.handle.attrs
-    kind = attributes.get("element") or KINDS_BY_AXES.get(data.ndim)
+    presumed = kinds.by_axes(data.ndim)
+    kind = attributes.get("element") or (presumed and presumed.name)
     try:
         texts: list[Any] = [tuple(json.loads(attributes.get(name) or "[]")) for name in ("units", "feature_names")]
         return Element(kind, tuple(map(int, data.shape[2:])), str(data.dtype), *texts)  # type: ignore[arg-type]

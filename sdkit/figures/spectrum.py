@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdkit.figures.axis_scales import UNKNOWN, Scales, frequency_axis, time_axis
-from sdkit.figures.grid import SWAP_NAMES
+from sdkit.figures.axis_scales import Scales, frequency_axis, time_axis
+from sdkit.figures.base import SWAP_NAMES, Figures, Look
 from sdkit.figures.style import (
     FAINT,
     INK,
@@ -23,7 +23,6 @@ from sdkit.figures.style import (
     unit,
 )
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,64 +35,41 @@ RANGE = 60.0
 """Decibels from the darkest to the brightest colour; what is quieter is as dark as the darkest."""
 
 
-def spectra_grid(
-    rows: Sequence[tuple[str, Array]], element: Element, *, scales: Scales = UNKNOWN, note: str = ""
-) -> "Figure":
-    """Return a figure of spectra, a panel a sequence, all on one scale; at most MOST_SEQUENCES.
+class SpectrumFigures(Figures):
+    """A panel a sequence, all on one scale."""
 
-    Args:
-        rows: name and spectrum (T, F) of each sequence, in data units; T may differ.
-        element: of all.
-        scales: of the axes of time and frequency, if known.
-        note: words for the end of the caption: data set, split, model.
+    def rows(self, rows: Sequence[tuple[str, Array]], look: Look) -> "Figure":
+        """Return a figure of named spectra, each (T, F), a panel a sequence; at most MOST_SEQUENCES."""
+        shown = list(rows)[:MOST_SEQUENCES]
+        across = min(ACROSS, len(shown))
+        down = -(-len(shown) // across)
+        cells = [shown[i * across : (i + 1) * across] for i in range(down)]
+        return caption(
+            _panels(cells, look),
+            f"{counted(len(rows), 'sequence', len(shown)).capitalize()} of spectrum frames.",
+            _scale_text(look.element),
+            look.note,
+        )
 
-    Raises:
-        DataError: elements that are not spectra.
-    """
-    shown = list(rows)[:MOST_SEQUENCES]
-    across = min(ACROSS, len(shown))
-    down = -(-len(shown) // across)
-    cells = [shown[i * across : (i + 1) * across] for i in range(down)]
-    figure = _panels(cells, element, scales)
-    return caption(
-        figure,
-        f"{counted(len(rows), 'sequence', len(shown)).capitalize()} of spectrum frames.",
-        _scale_text(element),
-        note,
-    )
-
-
-def spectra_swap(
-    a: Iterable[Array],
-    b: Iterable[Array],
-    static_a_dynamic_b: Iterable[Array],
-    static_b_dynamic_a: Iterable[Array],
-    element: Element,
-    *,
-    scales: Scales = UNKNOWN,
-    note: str = "",
-) -> "Figure":
-    """Return a figure of swapped pairs, a row a pair: a, b and both mixtures; at most MOST_PAIRS.
-
-    Args:
-        a, b: the pairs, each (T, F) in data units; T may differ.
-        static_a_dynamic_b, static_b_dynamic_a: the mixtures, each (T, F).
-        element, scales, note: as of `spectra_grid`.
-
-    Raises:
-        DataError: elements that are not spectra.
-    """
-    pairs = list(zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True))
-    shown = pairs[:MOST_PAIRS]
-    cells = [list(zip(SWAP_NAMES if i == 0 else ("",) * 4, pair, strict=True)) for i, pair in enumerate(shown)]
-    figure = _panels(cells, element, scales)
-    return caption(
-        figure,
-        f"{counted(len(pairs), 'swapped pair', len(shown)).capitalize()}, one a row: both sequences, then each static "
-        "code decoded with the other's dynamic codes.",
-        _scale_text(element),
-        note,
-    )
+    def swap(
+        self,
+        a: Iterable[Array],
+        b: Iterable[Array],
+        static_a_dynamic_b: Iterable[Array],
+        static_b_dynamic_a: Iterable[Array],
+        look: Look,
+    ) -> "Figure":
+        """Return a figure of swapped pairs, each (T, F), a row a pair: a, b and both mixtures; at most MOST_PAIRS."""
+        pairs = list(zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True))
+        shown = pairs[:MOST_PAIRS]
+        cells = [list(zip(SWAP_NAMES if i == 0 else ("",) * 4, pair, strict=True)) for i, pair in enumerate(shown)]
+        return caption(
+            _panels(cells, look),
+            f"{counted(len(pairs), 'swapped pair', len(shown)).capitalize()}, one a row: both sequences, then each "
+            "static code decoded with the other's dynamic codes.",
+            _scale_text(look.element),
+            look.note,
+        )
 
 
 def decibels(x: Array, loudest: float) -> Array:
@@ -106,9 +82,8 @@ def decibels(x: Array, loudest: float) -> Array:
     return 20 * np.log10(np.clip(x / loudest, 10 ** (-RANGE / 20), None))
 
 
-def _panels(cells: Sequence[Sequence[tuple[str, Array]]], element: Element, scales: Scales) -> "Figure":
-    if element.kind != "spectrum":
-        raise DataError(f"spectra are drawn of spectrum frames, not of {element.describe()}")
+def _panels(cells: Sequence[Sequence[tuple[str, Array]]], look: Look) -> "Figure":
+    element, scales = look.element, look.scales
     spectra = [[x.astype(np.float64) for _, x in row] for row in cells]
     values = np.concatenate([x.reshape(-1) for row in spectra for x in row])
     values = values[np.isfinite(values)]
@@ -168,3 +143,6 @@ def _scale_text(element: Element) -> str:
     own = unit(element)
     of = f" (data: {own})" if own else ""
     return f"Level in dB below the largest value of the figure{of}, cut at -{RANGE:.0f} dB; grey: not observed."
+
+
+FIGURES = SpectrumFigures()

@@ -17,7 +17,7 @@ PAIRS = 4
 def draw_swaps(model: Method, batches: Batches, folder: Path, epoch: int) -> None:
     """Write folder/epoch-NNNN.png: the same few pairs every time; nothing of images that are neither grey nor RGB."""
     element = model.facts.element
-    if "swap" in model.abilities.refusals or (element.kind == "image" and not element.drawable):
+    if "swap" in model.abilities.refusals or not element.drawable:
         return
     # Evenly spaced over the split, so that the pairs differ whatever the file's order.
     rows = np.unique(np.linspace(0, len(batches.index) - 1, 2 * PAIRS).round().astype(np.int64))

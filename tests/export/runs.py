@@ -22,7 +22,6 @@ from sdkit.training.config import TrainConfig
 from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.tiny import tiny_model
 
-
 OFFLINE = needed(verb for verb in VERBS if verb != "stream")
 """The graphs of a model that cannot run online: encoder, static, dynamic, decoder, prior."""
 

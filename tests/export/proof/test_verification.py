@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sdkit.export.proof.parity import Report, Row
 from sdkit.export.proof.verification import verify
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
-from sdkit.runtime.contract import STEP, VERBS
+from sdkit.runtime.contract import STEP
 from sdkit.runtime.errors import BundleError, DigestError, MissingExtraError, MissingFileError, ParityError
 from sdkit.training.run import Run
 from tests.export.runs import copy, lively_model, quick_export, reseal, swap_graph_file, write_run
