@@ -137,7 +137,11 @@ class SequenceFile(LazyFile):
         return int(np.prod(self.data.shape)) * int(self.data.dtype.itemsize)
 
     def labels(self) -> Indices | None:
-        """Return (N, L) class indices, or None; they are read once."""
+        """Return (N, L) class indices, or None; they are read once.
+
+        >>> sdkit.SequenceFile("puppets.h5").labels().shape
+        (66, 5)
+        """
         return self._labels
 
     @cached_property
@@ -145,7 +149,11 @@ class SequenceFile(LazyFile):
         return self.whole_numbers("labels", 2)
 
     def lengths(self) -> Indices | None:
-        """Return (N,) numbers of valid elements, or None when every sequence has T."""
+        """Return (N,) numbers of valid elements, or None when every sequence has T.
+
+        >>> sdkit.SequenceFile("puppets.h5").lengths() is None
+        True
+        """
         return self._lengths
 
     def targets(self) -> Array | None:
@@ -153,7 +161,11 @@ class SequenceFile(LazyFile):
         return np.asarray(self.handle["targets"][:]) if "targets" in self.handle else None
 
     def split(self, name: str) -> Indices | None:
-        """Return the sorted indices of `train`, `val` or `test`, or None when the file has no such split."""
+        """Return the sorted indices of `train`, `val` or `test`, or None when the file has no such split.
+
+        >>> len(sdkit.SequenceFile("puppets.h5").split("val"))
+        6
+        """
         index = self.whole_numbers(f"{name}_indices", 1)
         return None if index is None else np.sort(index)
 
@@ -162,6 +174,9 @@ class SequenceFile(LazyFile):
 
         Raises:
             ConfigError: the file has no such split.
+
+        >>> len(sdkit.SequenceFile("puppets.h5").select(None))
+        66
         """
         if split in (None, "all"):
             return np.arange(self.count, dtype=np.int64)
@@ -173,7 +188,11 @@ class SequenceFile(LazyFile):
         return found
 
     def read(self, index: slice | Indices | Sequence[int]) -> Array:
-        """Return checked sequences (B, T, *element), in the order of `index`."""
+        """Return checked sequences (B, T, *element), in the order of `index`.
+
+        >>> sdkit.SequenceFile("puppets.h5").read(slice(0, 8)).shape
+        (8, 8, 3, 64, 64)
+        """
         if isinstance(index, slice):
             x = self.data[index]
         else:
@@ -195,7 +214,11 @@ class SequenceFile(LazyFile):
         return np.asarray(self.data[index])
 
     def batches(self, size: int, index: Indices | None = None) -> Iterator[tuple[Indices, Array]]:
-        """Yield (indices, sequences (B, T, *element)) of at most `size`, in order."""
+        """Yield (indices, sequences (B, T, *element)) of at most `size`, in order.
+
+        >>> [len(rows) for rows, x in sdkit.SequenceFile("puppets.h5").batches(32)]
+        [32, 32, 2]
+        """
         index = self.select(None) if index is None else index
         for start in range(0, len(index), size):
             yield index[start : start + size], self.read(index[start : start + size])
@@ -205,6 +228,8 @@ class SequenceFile(LazyFile):
 
         Raises:
             DataError: values that the element does not allow.
+
+        >>> sdkit.SequenceFile("puppets.h5").check()
         """
         for start in range(0, self.count, 256):
             self.read(slice(start, start + 256))

@@ -54,6 +54,9 @@ def make_dataset(
         ConfigError: an unknown data set, a source that is missing or not wanted, or an option that cannot be.
         MissingFileError, FileFormatError, DataError: a source that cannot be used.
         OutputExistsError: `path` exists and `force` is off.
+
+    >>> sdkit.make_dataset("puppets", "few.h5", count=12).name
+    'few.h5'
     """
     known = maker_options(name)
     wanted = MAKERS[name]

@@ -52,6 +52,10 @@ def evaluate(
         ConfigError, DataError, FileFormatError: data without a test split, or not of the model's element.
         MissingFileError: no run or bundle, or data that are gone.
         OutputExistsError: earlier results, and `force` is off.
+
+    >>> found = sdkit.evaluate("runs/puppets", data="puppets.h5", repeats=1, figures=False)
+    >>> found["codes"]["static_size"], sorted(found["skipped"])
+    (5, [])
     """
     reporter = reporter or Quiet()
     subject = open_subject(source, backend=backend, device=device)

@@ -73,6 +73,10 @@ def reproduce(
     Raises:
         ConfigError: an unknown table, row or data set, or fewer than one seed.
         MissingFileError: no data set of the table is there or can be made.
+
+    >>> sdkit.reproduce("table3-icu", sources={"physionet": "no-such.h5"})
+    Traceback (most recent call last):
+    sdkit.runtime.errors.MissingFileError: ...
     """
     reporter = reporter or Quiet()
     if name not in TABLES:

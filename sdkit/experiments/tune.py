@@ -65,6 +65,11 @@ def tune(
         MissingExtraError: Optuna is not installed.
         OutputExistsError: a new study's picture or settings would replace a file.
         KeyboardInterrupt: Ctrl-C before any trial of the study ended; later it ends the search, with `interrupted` set.
+
+    >>> widths = {"static_size": 16, "dynamic_size": 16}
+    >>> study = sdkit.tune("puppets.h5", trials=1, epochs=1, study="study.db", **widths)
+    >>> len(study.trials), sorted(study.best.settings)
+    (1, ['alpha', 'beta', 'learning_rate'])
     """
     need("tune", "optuna", what="sdkit tune")
     _check_arguments(trials, objective, timeout)

@@ -65,6 +65,9 @@ def render(
         FileFormatError, MissingFileError: a file that holds no sequences.
         MissingExtraError: other elements than images without matplotlib.
         OutputExistsError: `target` exists and `force` is off.
+
+    >>> sdkit.render("puppets.h5", "puppets.png", count=2).name
+    'puppets.png'
     """
     target = Path(target)
     if target.suffix.lower() not in ENDINGS:
