@@ -12,6 +12,7 @@ import pytest
 
 import sdkit
 import sdkit.methods
+from sdkit.evaluation.judge.training import find_judge
 from sdkit.methods import listing
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.verbs.stream import Stream
@@ -42,25 +43,28 @@ def functions() -> Iterator[tuple[str, Any]]:
 FUNCTIONS = dict(functions())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def place(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
     puppets_file: Path,
     trained: Callable[[str], Run],
     exported: Callable[[str], Bundle],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """Return a folder with puppets.h5 and a run `puppets` that has a bundle."""
-    folder = tmp_path_factory.mktemp("examples")
-    shutil.copyfile(puppets_file, folder / "puppets.h5")
+    """Return a folder with puppets.h5 and a run `puppets` that has a bundle, the working folder of the test."""
     exported("filter")
-    shutil.copytree(trained("filter").path, folder / "runs" / "puppets")
-    return folder
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_example_runs(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+    shutil.copyfile(puppets_file, tmp_path / "puppets.h5")
+    shutil.copytree(trained("filter").path, tmp_path / "runs" / "puppets")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SDKIT_RUN", raising=False)
+    # The judge of the example may be as bad as it likes.
+    monkeypatch.setitem(find_judge.__kwdefaults__, "epochs", 1)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_example_runs(name: str) -> None:
     found = FUNCTIONS[name]
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(found) or "")
     assert examples, f"{name} has no example in its docstring"
