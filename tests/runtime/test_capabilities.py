@@ -53,7 +53,7 @@ def test_abilities() -> None:
     assert set(some.verbs) == set(VERBS) - {"swap", "stream"}
     for verb in some.verbs:
         some.require(verb)
-    with pytest.raises(CapabilityError, match="^this model cannot swap: it has no static code$"):
+    with pytest.raises(CapabilityError, match=r"^this model cannot swap: it has no static code$"):
         some.require("swap")
 
 
@@ -118,7 +118,7 @@ def test_a_prior_of_so_many_steps(tmp_path: Path) -> None:
         lambda: v.generate_file(out, count=2, steps=4),
         lambda: v.resample_file(source, out, keep="static"),
     ):
-        with pytest.raises(ConfigError, match="draws at most 3 steps, not [45]"):
+        with pytest.raises(ConfigError, match=r"draws at most 3 steps, not [45]"):
             call()
     assert ran == []
     # What draws no dynamic code has no such limit.
@@ -173,7 +173,9 @@ def test_its_runtime_refuses_them_and_does_the_others(priorless: Bundle, backend
                 "resample_static": lambda: rt.resample_static(x),
                 "resample_dynamic": lambda: rt.resample_dynamic(x),
             }[verb]()
-    with pytest.raises(CapabilityError, match="^this model cannot stream: its method does not run element by element$"):
+    with pytest.raises(
+        CapabilityError, match=r"^this model cannot stream: its method does not run element by element$"
+    ):
         rt.stream()
 
 

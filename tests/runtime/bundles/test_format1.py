@@ -207,7 +207,7 @@ def test_no_graph_may_be_missing(missing: str) -> None:
 
 def test_no_graph_of_today_may_be_there() -> None:
     graphs = {**kept().graphs, "static_prior": kept().graphs["prior"]}
-    with pytest.raises(ManifestError, match="names the graphs .*static_prior; expected"):
+    with pytest.raises(ManifestError, match=r"names the graphs .*static_prior; expected"):
         changed(graphs=graphs)
 
 

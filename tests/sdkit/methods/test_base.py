@@ -38,7 +38,7 @@ def test_a_choice_is_one_of_those_there_are() -> None:
         colour: str = "red"
 
     Chosen().require_choice("colour", ("red", "green"))
-    with pytest.raises(ConfigError, match="^colour = 'blue'; choose one of red, green$"):
+    with pytest.raises(ConfigError, match=r"^colour = 'blue'; choose one of red, green$"):
         Chosen(colour="blue").require_choice("colour", ("red", "green"))
 
 
