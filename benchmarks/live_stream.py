@@ -83,7 +83,7 @@ def main() -> None:
         bundle = arguments.bundle or make_bundle(Path(folder))
         rt = sdkit.Runtime.open(bundle, device=arguments.device, backend=arguments.backend, threads=arguments.threads)
         rt.batch_size = max(rt.batch_size, arguments.streams)
-        x = sample(rt.element, arguments.streams, arguments.frames, 0, scale_of(rt.manifest.model))
+        x = sample(rt.element, arguments.streams, arguments.frames, 0, scale_of(rt.manifest))
         times, difference = measure(rt, x, arguments.rounds)
         report(arguments, rt, times, difference)
 

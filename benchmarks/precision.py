@@ -41,7 +41,7 @@ class Autocast:
     name = "torch"
 
     def __init__(self, inner: Verbs) -> None:
-        self.inner, self.device = inner.backend, inner.backend.device
+        self.inner, self.device, self.ports = inner.backend, inner.backend.device, inner.backend.ports
 
     def run(self, graph: str, inputs: Any) -> dict[str, Array]:
         """Run one graph."""
@@ -83,7 +83,7 @@ def main() -> None:
     x, y = (np.ascontiguousarray(file.read(slice(i * given.count, (i + 1) * given.count))) for i in range(2))
     tried: dict[str, Verbs] = {"eager": verbs(run.load_model())}
     last = verbs(run.load_model().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    tried["bf16"] = Verbs(Autocast(last), last.element, last.letters)
+    tried["bf16"] = Verbs(Autocast(last), last.element, last.widths, abilities=last.abilities)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for precision in ("float32", *reversed(NOTES)):

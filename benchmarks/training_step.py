@@ -8,11 +8,10 @@ The variants take turns round by round, so that a machine whose speed drifts tre
 from collections.abc import Callable
 
 import torch
-from sdkit.methods.dbse.losses import objective
-from sdkit.methods.dbse.model import SplitModel
 
 from benchmarks.common import medians, parser, save, table, take_turns
-from sdkit.training.config import ANY_IMAGE, settings
+from sdkit.methods.base import Batch, Facts
+from sdkit.training.config import ANY_IMAGE, plan
 
 VARIANTS = {
     "float32": (False, False),
@@ -23,21 +22,20 @@ VARIANTS = {
 
 
 def step_function(bf16: bool, channels_last: bool, x: torch.Tensor) -> Callable[[], None]:
-    """Return a function that takes one optimiser step of the sprites preset."""
-    model_config, train = settings(ANY_IMAGE, preset_name="sprites")
+    """Return a function that takes one optimiser step of the sprites preset, variant paper, on x (B, T, 3, 64, 64)."""
+    chosen = plan(ANY_IMAGE, preset_name="sprites", variant="paper")
     torch.manual_seed(0)
-    model = SplitModel(model_config)
+    model = chosen.build(Facts(ANY_IMAGE, steps=x.shape[1], count=len(x)))
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), train.learning_rate)
-    static, dynamic = train.betas
+    optimizer = torch.optim.Adam(model.parameters(), chosen.train.learning_rate)
+    batch = Batch(x, torch.arange(len(x)))
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            output = model(x)
-        terms = objective(output, model_config, alpha=train.alpha, beta_static=static, beta_dynamic=dynamic)
+            losses = model(batch)
         optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+        losses.loss.backward()
         optimizer.step()
 
     return step

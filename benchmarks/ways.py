@@ -3,26 +3,40 @@
 Every way reads the same file and writes the same data sets, gzip level 1, in chunks of eight sequences.
 """
 
-import contextlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import h5py
 import numpy as np
 import torch
-from sdkit.methods.dbse.model import SplitModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sdkit.methods.graphs import graphs
+from sdkit.methods.base import Method
+from sdkit.methods.graphs import ports
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.bundles.specs import Widths
+from sdkit.runtime.contract import STATIC_PRIOR, VERBS, Ports
 from sdkit.runtime.element import Array
+from sdkit.runtime.engines.backend import add
 
 ROWS = 8
 """Sequences of a chunk."""
+ENCODE = VERBS["encode"].graphs
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Graphs as modules of PyTorch."""
+
+    graphs: dict[str, Callable[..., Any]]
+    """Called with tensors, in the order of their inputs."""
+    ports: dict[str, Ports]
+    widths: Widths
 
 
 class Way(Protocol):
@@ -119,13 +133,13 @@ class TorchLoop(Loop):
     """PyTorch: a DataLoader over h5py, modules called batch by batch.
 
     Args:
-        modules: the five graphs, called with tensors.
+        modules: the graphs.
         bf16: run encoder and decoder under bf16 autocast; the recurrent parts stay in float32, as in training.
         workers: of the DataLoader.
     """
 
     def __init__(
-        self, modules: dict[str, Any], batch_size: int, compression: str, *, bf16: bool = False, workers: int = 0
+        self, modules: Modules, batch_size: int, compression: str, *, bf16: bool = False, workers: int = 0
     ) -> None:
         super().__init__(batch_size, compression)
         self.modules, self.bf16, self.workers = modules, bf16, workers
@@ -137,34 +151,33 @@ class TorchLoop(Loop):
     @torch.inference_mode()
     def codes(self, x: Tensor) -> tuple[Array, Array]:
         """Return static and dynamic codes."""
-        with self._autocast():
-            features = self._call("encoder", x)[0]
-        static, _, hidden = self._call("static", features.float())
-        dynamic, _ = self._call("dynamic", features.float(), hidden)
-        return static.numpy(), dynamic.numpy()
+        pool: dict[str, Tensor] = {"x": x}
+        for graph in ENCODE:
+            add(pool, self._call(graph, pool))
+        return pool["static_mean"].numpy(), pool["dynamic_mean"].numpy()
 
     @torch.inference_mode()
     def pictures(self, static: Array, dynamic: Array) -> Array:
         """Return uint8 pictures."""
-        with self._autocast():
-            x = self._call("decoder", torch.from_numpy(static), torch.from_numpy(dynamic))[0]
-        return x.float().round().clamp(0, 255).to(torch.uint8).numpy()
+        codes = {"static": torch.from_numpy(static), "dynamic": torch.from_numpy(dynamic)}
+        return self._call("decoder", codes)["x"].round().clamp(0, 255).to(torch.uint8).numpy()
 
     @torch.inference_mode()
     def sample(self, count: int, steps: int) -> tuple[Array, Array]:
         """Return codes drawn from the prior."""
-        dynamic, _ = self._call("prior", torch.randn(count, steps, self._width("prior")))
-        return torch.randn(count, self._width("static")).numpy(), dynamic.numpy()
+        widths = self.modules.widths
+        dynamic = self._call("prior", {"noise": torch.randn(count, steps, widths.dynamic_size)})["dynamic"]
+        static = torch.randn(count, widths.static_size)
+        if STATIC_PRIOR in self.modules.graphs:
+            static = self._call(STATIC_PRIOR, {"noise": static})["static"]
+        return static.numpy(), dynamic.numpy()
 
-    def _call(self, graph: str, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = self.modules[graph](*inputs)
-        return found if isinstance(found, tuple) else (found,)
-
-    def _width(self, graph: str) -> int:
-        return int(self.modules["widths"][graph])
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+    def _call(self, graph: str, pool: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        names = self.modules.ports[graph]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16 and graph in ("encoder", "decoder")):
+            found = self.modules.graphs[graph](*(pool[name] for name in names.inputs))
+        found = found if isinstance(found, tuple) else (found,)
+        return {name: value.float() for name, value in zip(names.outputs, found, strict=True)}
 
 
 class OnnxLoop(Loop):
@@ -181,9 +194,9 @@ class OnnxLoop(Loop):
             graph: onnxruntime.InferenceSession(
                 str(bundle.graph_file(graph, "onnx")), options, providers=["CPUExecutionProvider"]
             )
-            for graph in ("encoder", "static", "dynamic", "decoder", "prior")
+            for graph in bundle.manifest.graphs
         }
-        self.letters = bundle.manifest.letters
+        self.ports, self.widths = bundle.manifest.ports, bundle.manifest.widths
 
     def batches(self, path: Path) -> Iterator[Array]:
         """Yield (B, T, C, H, W) uint8."""
@@ -193,23 +206,30 @@ class OnnxLoop(Loop):
 
     def codes(self, x: Array) -> tuple[Array, Array]:
         """Return static and dynamic codes."""
-        (features,) = self.sessions["encoder"].run(None, {"x": x})
-        static, _, hidden = self.sessions["static"].run(None, {"features": features})
-        dynamic, _ = self.sessions["dynamic"].run(None, {"features": features, "static_hidden": hidden})
-        return static, dynamic
+        pool: dict[str, Array] = {"x": x}
+        for graph in ENCODE:
+            add(pool, self._run(graph, pool))
+        return pool["static_mean"], pool["dynamic_mean"]
 
     def pictures(self, static: Array, dynamic: Array) -> Array:
         """Return uint8 pictures."""
-        x = self.sessions["decoder"].run(None, {"static": static, "dynamic": dynamic})[0]
+        x = self._run("decoder", {"static": static, "dynamic": dynamic})["x"]
         pictures: Array = np.clip(np.rint(x), 0, 255).astype(np.uint8)
         return pictures
 
     def sample(self, count: int, steps: int) -> tuple[Array, Array]:
         """Return codes drawn from the prior."""
         rng = np.random.default_rng()
-        noise = rng.standard_normal((count, steps, self.letters.dynamic_size), np.float32)
-        dynamic = self.sessions["prior"].run(None, {"noise": noise})[0]
-        return rng.standard_normal((count, self.letters.static_size), np.float32), dynamic
+        noise = rng.standard_normal((count, steps, self.widths.dynamic_size), np.float32)
+        static: Array = rng.standard_normal((count, self.widths.static_size), np.float32)
+        if STATIC_PRIOR in self.sessions:
+            static = self._run(STATIC_PRIOR, {"noise": static})["static"]
+        return static, self._run("prior", {"noise": noise})["dynamic"]
+
+    def _run(self, graph: str, pool: Mapping[str, Array]) -> dict[str, Array]:
+        names = self.ports[graph]
+        found = self.sessions[graph].run(list(names.outputs), {name: pool[name] for name in names.inputs})
+        return dict(zip(names.outputs, found, strict=True))
 
 
 class Ours:
@@ -231,29 +251,26 @@ class Ours:
         self.rt.generate_file(target, count=count, steps=steps, compression=self.compression, force=True)
 
 
-def eager(model: SplitModel, *, channels_last: bool = False) -> dict[str, Any]:
+def eager(model: Method, *, channels_last: bool = False) -> Modules:
     """Return the graphs as modules of a model."""
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return {**graphs(model.eval()), "widths": _widths(model.config.static_size, model.config.dynamic_size)}
+    graphs: dict[str, nn.Module] = model.eval().graphs()
+    return Modules(dict(graphs), {name: ports(graph) for name, graph in graphs.items()}, model.widths)
 
 
-def compiled(modules: dict[str, Any]) -> dict[str, Any]:
+def compiled(modules: Modules) -> Modules:
     """Return the graphs with encoder and decoder, which take nearly all of the time, under torch.compile."""
-    return {**modules, **{name: torch.compile(modules[name], dynamic=False) for name in ("encoder", "decoder")}}
+    large = {name: torch.compile(modules.graphs[name], dynamic=False) for name in ("encoder", "decoder")}
+    return replace(modules, graphs={**modules.graphs, **large})
 
 
-def torchscript(bundle: Bundle) -> dict[str, Any]:
+def torchscript(bundle: Bundle) -> Modules:
     """Return the TorchScript graphs of a bundle."""
-    letters = bundle.manifest.letters
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         loaded: dict[str, Callable[..., Any]] = {
             graph: torch.jit.load(str(bundle.graph_file(graph, "torchscript"))).eval()  # type: ignore[no-untyped-call]
             for graph in bundle.manifest.graphs
         }
-    return {**loaded, "widths": _widths(letters.static_size, letters.dynamic_size)}
-
-
-def _widths(static: int, dynamic: int) -> dict[str, int]:
-    return {"static": static, "prior": dynamic}
+    return Modules(loaded, bundle.manifest.ports, bundle.manifest.widths)

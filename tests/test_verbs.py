@@ -10,7 +10,7 @@ from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.errors import CapabilityError
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.training.run import Run
@@ -40,8 +40,8 @@ def test_shapes(subject: tuple[str, Verbs]) -> None:
     _, v = subject
     x = sequences(3, 5, v.element)
     codes = v.encode(x)
-    assert codes.static.shape == (3, v.letters.static_size)
-    assert codes.dynamic.shape == (3, 5, v.letters.dynamic_size)
+    assert codes.static.shape == (3, v.widths.static_size)
+    assert codes.dynamic.shape == (3, 5, v.widths.dynamic_size)
     assert v.decode(codes).shape == x.shape
     assert v.decode(codes).dtype == np.float32
     assert v.generate(4, 6).shape == (4, 6, *v.element.shape)
@@ -107,7 +107,7 @@ def test_live_streams(subject: tuple[str, Verbs]) -> None:
     variant, v = subject
     x = sequences(3, 5, v.element)
     if variant == "release":
-        with pytest.raises(ConfigError, match="this model cannot run online: its LSTM is bidirectional"):
+        with pytest.raises(CapabilityError, match="this model cannot stream: its LSTM is bidirectional"):
             v.stream(3)
         return
     stream = v.stream(3)
@@ -135,5 +135,5 @@ def test_resampling_keeps_the_other_code(subject: tuple[str, Verbs]) -> None:
     assert np.abs(new_static - v.decode(kept)).max() > 1e-2
     assert np.abs(new_dynamic - v.decode(kept)).max() > 1e-2
     # What is drawn depends on the seed alone, so it can be drawn again beside the kept code.
-    drawn = Codes(kept.static, v._dynamic(2, 4, 3, 0))
-    assert_close(new_dynamic, v.decode(drawn))
+    assert_close(new_dynamic, v.decode(Codes(kept.static, v.draw_dynamic(2, 4, 3))))
+    assert_close(new_static, v.decode(Codes(v.draw_static(2, 3), kept.dynamic)))

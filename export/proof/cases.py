@@ -87,7 +87,9 @@ def graph_inputs(
             add(feed, reference.backend.run(graph, {name: feed[name] for name in ports[graph].inputs}))
     if "static" not in feed:  # a model that cannot encode
         feed |= {"static": reference.draw_static(batch, SEED), "dynamic": reference.draw_dynamic(batch, steps, SEED)}
-    taken = {"static", "dynamic", *(name for graph in ports if graph != STEP for name in ports[graph].inputs)}
+    feed |= {new: feed[old] for old, new in RENAMED.items() if old in feed}  # graphs of format 1 as the reference
+    inputs = {name for graph in ports if graph != STEP for name in ports[graph].inputs}
+    taken = {"static", "dynamic", *(RENAMED.get(name, name) for name in inputs)}
     pool |= {name: feed[name] for name in ("features", "context", "static", "dynamic", "noise") if name in taken}
     if STATIC_PRIOR in ports:
         pool[STATIC_NOISE] = standard_normal(SEED, Purpose.STATIC_PRIOR, 0, feed["static"].shape)

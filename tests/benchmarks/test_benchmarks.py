@@ -8,15 +8,21 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import sdkit
-from benchmarks import common, report
+from benchmarks import common, live_stream, precision, report, training_step
 from benchmarks.compare import EAGER, OURS
 from benchmarks.ways import OnnxLoop, Ours, TorchLoop, Way, eager, torchscript
+from sdkit.methods.base import Facts, Method
+from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.runtime import Runtime
+from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.training.config import ANY_IMAGE, Plan
 from sdkit.training.run import Run
 from tests.runtime.conftest import WriteSequences
+from tests.tiny import sequences
 
 
 def test_the_page_is_made_from_the_results() -> None:
@@ -120,3 +126,41 @@ def test_json_holds_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert told["command"] == "python -m benchmarks.compare --data x.h5 --rounds 2"
     assert told["seconds"] == {"a": [1.0]}
     assert told["machine"]["versions"]["torch"]
+
+
+def test_every_variant_of_a_step_takes_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[torch.nn.Module] = []
+    build = Plan.build
+
+    def keep(chosen: Plan, facts: Facts) -> Method:
+        models.append(build(chosen, facts))
+        return models[-1]  # type: ignore[return-value]
+
+    monkeypatch.setattr(Plan, "build", keep)
+    x = torch.from_numpy(sequences(2, 2, ANY_IMAGE))
+    for switches in training_step.VARIANTS.values():
+        step = training_step.step_function(*switches, x)
+        before = models[-1].state_dict()["static_path.hidden.weight"].clone()
+        step()
+        # The first step of Adam is one learning rate long, whatever the gradient.
+        moved = (models[-1].state_dict()["static_path.hidden.weight"] - before).abs()
+        assert moved.median().item() == pytest.approx(2e-3, rel=1e-2)
+    assert len(models) == 4
+
+
+def test_autocast_gives_the_models_codes_roughly(mini: Bundle) -> None:
+    exact = verbs(Run(mini.path.parent).load_model())
+    cast = Verbs(precision.Autocast(exact), exact.element, exact.widths, abilities=exact.abilities)
+    x = sequences(3, 5)
+    found, wanted = cast.encode(x), exact.encode(x)
+    away = np.abs(found.dynamic - wanted.dynamic).max()
+    assert 0 < away < 0.1 * np.abs(wanted.dynamic).max()
+    assert {part.dtype for part in (found.static, found.dynamic, cast.decode(wanted))} == {np.dtype(np.float32)}
+
+
+def test_streams_are_measured_beside_whole_sequences(mini: Bundle) -> None:
+    rt = Runtime.open(mini.path, device="cpu", threads=1)
+    times, difference = live_stream.measure(rt, sequences(2, 6), 2)
+    assert {name: len(spent) for name, spent in times.items()} == {"push": 12, "encode": 2, "reconstruct": 2}
+    assert min(min(spent) for spent in times.values()) > 0
+    assert 0 <= difference < 1e-5

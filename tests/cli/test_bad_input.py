@@ -197,6 +197,15 @@ CASES = [
     Case("split", "encode in.h5 --split val", ("in.h5", "'val'", "all"), _with_bundle(_good)),
     # Settings.
     Case("preset", "train in.h5 --preset sprits", ("'sprits'", "did you mean 'sprites'?", "puppets"), _good),
+    Case("method", "train in.h5 --method dbes", ("'dbes'", "did you mean 'dbse'?", "there are: "), _good),
+    Case("variant", "train in.h5 --variant papre", ("'papre'", "of dbse", "did you mean 'paper'?", "release"), _good),
+    Case("methods", "methods dbes", ("'dbes'", "did you mean 'dbse'?")),
+    Case(
+        "setting of another method",
+        "train in.h5 --method dsvae --set alpha=1",
+        ("unknown setting 'alpha'", "--list-settings"),
+        _good,
+    ),
     Case("setting", "train in.h5 --set bta=1", ("'bta'", "did you mean 'beta'?", "--list-settings"), _good),
     Case("argument as setting", "train in.h5 --set device=cpu", ("--set device", "--help"), _good),
     Case("no value", "train in.h5 --set beta", ("--set beta", "name=value"), _good),

@@ -15,21 +15,47 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import sdkit
+from sdkit import methods
 from sdkit.cli.main import app
 from sdkit.data import make_dataset
 from sdkit.export.proof.parity import Metric
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.element import Array
 from sdkit.runtime.storage.sequences import SequenceFile
-from sdkit.training.config import preset
+from sdkit.training.config import TRAIN_KEYS, preset
 from sdkit.training.run import Run
 from tests.tiny import TINY_64
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "data make": ("--output", "--set", "--list-options", "--count", "--split", "--seed", "--compression", "--force"),
     "data info": ("--check", "--json"),
-    "train": ("--preset", "--variant", "--set", "--epochs", "--seed", "--name", "--device", "--resume", "--json"),
-    "tune": ("--trials", "--epochs", "--objective", "--preset", "--set", "--seed", "--study", "--timeout", "--json"),
+    "methods": ("--json",),
+    "train": (
+        "--method",
+        "--preset",
+        "--variant",
+        "--set",
+        "--list-settings",
+        "--epochs",
+        "--seed",
+        "--name",
+        "--device",
+        "--resume",
+        "--json",
+    ),
+    "tune": (
+        "--method",
+        "--variant",
+        "--trials",
+        "--epochs",
+        "--objective",
+        "--preset",
+        "--set",
+        "--seed",
+        "--study",
+        "--timeout",
+        "--json",
+    ),
     "export": (
         "--format",
         "--output",
@@ -112,7 +138,9 @@ def test_the_three_commands_of_the_card(here: Path, monkeypatch: pytest.MonkeyPa
         return make_dataset(name, path, count=66, **options)
 
     def tiny(name: str) -> dict[str, Any]:
-        return {**preset(name), **TINY_64, "epochs": 2, "batch_size": 16}
+        sections = preset(name)
+        train = {**sections["train"], "epochs": 2, "batch_size": 16}
+        return {**sections, "shared": {**sections["shared"], **TINY_64}, "train": train}
 
     monkeypatch.setattr("sdkit.training.train.make_dataset", small)
     monkeypatch.setattr("sdkit.training.config.preset", tiny)
@@ -221,8 +249,8 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("backend", ["onnx", "torchscript"])
 def test_decoded_codes_are_the_reconstruction(bundle: Bundle, puppets_6: Path, backend: str) -> None:
     sdkit_(f"encode {puppets_6} --backend {backend} --device cpu")
-    assert data("codes.h5", "static").shape == (6, bundle.manifest.letters.static_size)
-    assert data("codes.h5", "dynamic").shape == (6, 8, bundle.manifest.letters.dynamic_size)
+    assert data("codes.h5", "static").shape == (6, bundle.manifest.widths.static_size)
+    assert data("codes.h5", "dynamic").shape == (6, 8, bundle.manifest.widths.dynamic_size)
     np.testing.assert_array_equal(data("codes.h5", "labels"), data(str(puppets_6), "labels"))
     sdkit_(f"decode codes.h5 --backend {backend} --device cpu --compression lz4")
     sdkit_(f"reconstruct {puppets_6} --backend {backend} --device cpu --batch-size 4")
@@ -307,10 +335,31 @@ def test_variables_name_run_and_bundle(
 def test_settings_are_listed(here: Path) -> None:
     listed = dict(line.split(" = ", 1) for line in sdkit_("train --list-settings --preset sprites").splitlines())
     assert {"beta", "static_size", "epochs", "learning_rate"} <= set(listed)
-    assert float(listed["beta"]) == preset("sprites")["beta"]
-    assert listed["filter"] == "False"
-    assert "filter = True" in sdkit_("train --list-settings --variant filter").splitlines()
+    assert float(listed["beta"]) == preset("sprites")["dbse"]["beta"]
+    assert listed["filter"] == "True"  # the variant that images are trained with unless told otherwise
+    assert "filter = False" in sdkit_("train --list-settings --variant paper").splitlines()
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_settings_of_every_method_are_listed(here: Path, name: str) -> None:
+    listed = [line.partition(" = ")[0] for line in sdkit_(f"train --list-settings --method {name}").splitlines()]
+    assert listed == [*methods.find(name).Settings.__struct_fields__, *TRAIN_KEYS]
+
+
+def test_methods_are_listed_with_what_they_can_do() -> None:
+    found = {about["name"]: about for about in json.loads(sdkit_("methods --json"))}
+    assert list(found) == methods.names()
+    assert list(found["dbse"]["variants"]) == ["paper", "release", "filter"]
+    words = " ".join(sdkit_("methods").split())
+    for name, about in found.items():
+        assert " ".join(f"{name} {about['title']}".split()) in words
+        for reason in about["refusals"].values():
+            assert reason in words
+    only = sdkit_("methods dbse")
+    assert only.startswith("dbse")
+    assert "  variants: paper, release, filter" in only
+    assert "  verbs: encode, decode, reconstruct, swap, generate" in only
 
 
 def test_version() -> None:

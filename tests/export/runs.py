@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,8 +16,10 @@ from sdkit.export.proof.cases import sample, scale_of
 from sdkit.export.proof.verification import verify
 from sdkit.methods.base import Batch, Method
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
-from sdkit.runtime.bundles.manifest import Manifest
-from sdkit.runtime.contract import VERBS, needed
+from sdkit.runtime.bundles.format1 import Letters, Manifest1
+from sdkit.runtime.bundles.manifest import Manifest, digest
+from sdkit.runtime.bundles.specs import GraphSpec, TensorSpec
+from sdkit.runtime.contract import STEP, VERBS, needed
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 from sdkit.training.config import TrainConfig
@@ -95,3 +99,58 @@ def swap_graph_file(bundle: Bundle, graph: str, source: Path) -> Bundle:
     manifest = msgspec.structs.replace(bundle.manifest, graphs={**bundle.manifest.graphs, graph: spec})
     write_manifest(bundle.path, manifest)
     return Bundle(bundle.path, manifest)
+
+
+def as_format1(bundle: Bundle, *, step: bool = True) -> Bundle:
+    """Rewrite a bundle of dbse as sdkit wrote it in format 1, and before there were streams where not `step`."""
+    settings, widths = bundle.manifest.settings, bundle.manifest.widths
+    left_out = () if step else ("in:state", "in:element_features", "out:stream()", f"out:{STEP}")
+    with np.load(bundle.file("golden")) as file:
+        golden = {_of_then(name): value for name, value in file.items() if not name.startswith(left_out or "none")}
+    np.savez_compressed(bundle.file("golden"), **golden)
+    graphs = {}
+    for name, graph in bundle.manifest.graphs.items():
+        if name == STEP and not step:
+            continue
+        files = dict(graph.files)
+        if "onnx" in files:
+            _rename_onnx(bundle.path / files["onnx"].path)
+            files["onnx"] = file_spec(bundle.path, files["onnx"].path)
+        sides = (tuple(_renamed(tensor) for tensor in side) for side in (graph.inputs, graph.outputs))
+        graphs[name] = GraphSpec(*sides, files)
+    element = msgspec.to_builtins(bundle.manifest.element)
+    old = Manifest1(
+        element=bundle.manifest.element,
+        letters=Letters(widths.static_size, widths.dynamic_size, widths.features, widths.context),
+        graphs=graphs,
+        steps=bundle.manifest.steps,
+        anchor=settings["anchor"],
+        anchor_dynamic=settings["anchor_dynamic"],
+        causal=settings["filter"] or not settings["bidirectional"],
+        variant=bundle.manifest.variant,
+        model={"element": element, "feature_mean": [], "feature_std": [], **settings},
+        files={"golden": file_spec(bundle.path, "golden.npz")},
+        provenance=bundle.manifest.provenance,
+    )
+    sealed = msgspec.structs.replace(old, digest=digest(old))
+    (bundle.path / "manifest.json").write_bytes(msgspec.json.encode(sealed))
+    return Bundle.open(bundle.path)
+
+
+def _of_then(name: str) -> str:
+    """Return the name of a tensor, or of an array of one, in format 1."""
+    return name.replace("context", "static_hidden")
+
+
+def _renamed(tensor: TensorSpec) -> TensorSpec:
+    return msgspec.structs.replace(tensor, name=_of_then(tensor.name))
+
+
+def _rename_onnx(path: Path) -> None:
+    proto = onnx.load(str(path))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.name = _of_then(value.name)
+    for node in proto.graph.node:
+        node.input[:] = [_of_then(name) for name in node.input]
+        node.output[:] = [_of_then(name) for name in node.output]
+    onnx.save(proto, str(path))

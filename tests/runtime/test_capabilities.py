@@ -174,7 +174,7 @@ def test_its_runtime_refuses_them_and_does_the_others(priorless: Bundle, backend
                 "resample_dynamic": lambda: rt.resample_dynamic(x),
             }[verb]()
     with pytest.raises(
-        CapabilityError, match=r"^this model cannot stream: its method does not run "
+        CapabilityError, match=r"^this model cannot stream: its method does not run element by element$"
     ):
         rt.stream()
 

@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 from sdkit.export.proof.parity import Report, Row
 from sdkit.export.proof.verification import verify
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
-from sdkit.runtime.contract import STEP
 from sdkit.runtime.errors import BundleError, DigestError, MissingExtraError, MissingFileError, ParityError
 from sdkit.training.run import Run
-from tests.export.runs import copy, lively_model, quick_export, reseal, swap_graph_file, write_run
+from tests.export.runs import as_format1, copy, lively_model, quick_export, reseal, swap_graph_file, write_run
 
 BOTH = {"onnx on cpu", "torchscript on cpu"}
 
@@ -142,22 +141,37 @@ def test_no_format_is_whole(mini: Bundle, tmp_path: Path) -> None:
         verify(bundle.path)
 
 
+@pytest.mark.parametrize("step", [True, False], ids=["streams", "no streams"])
 @pytest.mark.parametrize("reference", ["weights", "torchscript", "golden"])
-def test_bundles_made_before_there_were_streams(mini: Bundle, tmp_path: Path, reference: str) -> None:
+def test_bundles_of_format_1(mini: Bundle, tmp_path: Path, reference: str, step: bool) -> None:
+    """Also those that were made before there were streams."""
     bundle = copy(mini, tmp_path / "copy")
-    with np.load(bundle.file("golden")) as file:
-        new = ("in:state", "in:element_features", "out:stream()", f"out:{STEP}")
-        np.savez_compressed(bundle.file("golden"), **{k: v for k, v in file.items() if not k.startswith(new)})
-    files = {**bundle.manifest.files, "golden": file_spec(bundle.path, "golden.npz")}
-    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if name != STEP}
-    reseal(bundle, files=files, graphs=graphs)
     if reference == "golden":
-        only(Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=files, graphs=graphs)), "onnx")
-    report = verify(bundle.path, run=mini.path.parent if reference == "weights" else None)
+        only(bundle, "onnx")
+        bundle = Bundle.open(bundle.path)
+    old = as_format1(bundle, step=step)
+    assert old.manifest.version == 1
+    assert old.manifest.ports["dynamic"].inputs == ("features", "static_hidden")
+    report = verify(old.path, run=mini.path.parent if reference == "weights" else None)
     assert reference in report.reference.lower()
     assert report.ok
-    assert "reconstruct()/x" in {row.result for row in report.rows}
-    assert not [row for row in report.rows if "stream" in row.result or "step" in row.result]
+    results = {row.result for row in report.rows}
+    assert {"reconstruct()/x", "static/context", "encode(seed)/dynamic"} <= results
+    assert any("stream" in result for result in results) == any("step" in result for result in results) == step
+
+
+@pytest.mark.parametrize("reference", ["weights", "golden"])
+def test_a_graph_of_another_model_in_a_bundle_of_format_1_is_found(
+    mini: Bundle, stranger: Bundle, tmp_path: Path, reference: str
+) -> None:
+    bundle = swap_in_place(mini, stranger, tmp_path / "copy", "dynamic")
+    if reference == "golden":
+        only(bundle, "onnx")
+        bundle = Bundle.open(bundle.path)
+    report = verify(as_format1(bundle).path, run=mini.path.parent if reference == "weights" else None)
+    assert not report.ok
+    wrong = {row.result for row in bad(report)}
+    assert {"dynamic/dynamic_mean", "encode()/dynamic", "reconstruct()/x"} <= wrong
 
 
 # What is wrong is found.

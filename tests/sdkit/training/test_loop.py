@@ -410,7 +410,7 @@ def test_epochs_before_a_loss_that_is_not_finite_are_kept(data: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_gradients_are_clipped_where_it_is_asked_for(data: Path) -> None:
-    """A limit that no gradient reaches changes nothing; Adam hardly knows a scale; a tight one shows in its state."""
+    """A limit that no gradient reaches changes nothing; a tight one shows in Adam's state, as steps have no scale."""
     free = fit(data, name="free", epochs=1)
     loose = fit(data, name="loose", epochs=1, gradient_clip=1e9)
     tight = fit(data, name="tight", epochs=1, gradient_clip=1e-3)
