@@ -80,9 +80,7 @@ def test_it_leaves_no_trace(waves: SequenceFile, model: Any, training: bool) -> 
     assert likelihood(model, waves, INDEX, seed=3) != first
 
 
-def test_a_failure_leaves_no_trace_either(
-    waves: SequenceFile, model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_no_trace_either(waves: SequenceFile, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
