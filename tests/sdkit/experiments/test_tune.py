@@ -78,7 +78,8 @@ def terms(**changes: float) -> dict[str, float]:
 
 def distance(found: Plan, epoch: int) -> dict[str, float]:
     """Return terms that fall with the epochs, and are lower the nearer alpha is to 0.01."""
-    return terms(nll=100 + abs(np.log10(found.settings.alpha) + 2) - epoch, loss=100.0 - epoch)
+    settings: Any = found.settings
+    return terms(nll=100 + abs(np.log10(settings.alpha) + 2) - epoch, loss=100.0 - epoch)
 
 
 def pretend(patch: pytest.MonkeyPatch, losses: Losses = distance) -> list[Plan]:
@@ -359,7 +360,7 @@ def test_the_usual_variant_is_not_named(data: Path, monkeypatch: pytest.MonkeyPa
 def test_a_variant_that_is_not_the_kinds_own_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
     path = write(tmp_path / "squares.h5", sequences(20))
-    widths = {"encoder_widths": [4, 6, 8], "decoder_widths": [8, 6, 4]}
+    widths: dict[str, Any] = {"encoder_widths": [4, 6, 8], "decoder_widths": [8, 6, 4]}
     usual, other = (
         tune(path, trials=1, epochs=1, study=f"{variant}.db", variant=variant, **SMALL, **widths).command
         for variant in ("filter", "paper")
@@ -546,7 +547,8 @@ def test_objectives_go_by_the_kinds_of_terms(data: Path, monkeypatch: pytest.Mon
     register(monkeypatch)
     pretend(monkeypatch, lambda found, epoch: {"loss": 1.0, "misfit": 2.0, "cost": 4.0, "contest": 8.0, "size": 16.0})
     values = {}
-    for method, fixed in (("one-code", {"beta": 1.0}), ("fixed", {}), ("dreamer", {})):
+    asked: list[tuple[str, dict[str, Any]]] = [("one-code", {"beta": 1.0}), ("fixed", {}), ("dreamer", {})]
+    for method, fixed in asked:
         for objective in OBJECTIVES:
             if method == "dreamer" and objective != "loss":
                 continue
