@@ -37,7 +37,7 @@ class BinaryResult:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Share of sequences whose class is predicted; `val_accuracy` is of the validation split, all else of the test split."""
+    """Share of sequences whose class is predicted; `val_accuracy` on the validation split, else on the test split."""
 
     accuracy: float
     val_accuracy: float
