@@ -34,7 +34,7 @@ def reproduce(
     """Reproduce a table of the paper beside baselines and controls; what is done already is not done again."""
     import sdkit
 
-    make = sdkit.reproduce  # what is not installed is told before anything that needs it is imported
+    make = sdkit.reproduce  # what is not installed is reported before anything that needs it is imported
     if show or name is None:
         _list()
         return

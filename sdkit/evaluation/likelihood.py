@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdkit.evaluation.base import Case, EvaluationProtocol, Line, Needs, number
+from sdkit.evaluation.base import UNDEFINED, Case, EvaluationProtocol, Line, Needs, number
 from sdkit.evaluation.stage import stage
 from sdkit.methods.base import Batch, Code, Method
 from sdkit.runtime.progress import Reporter
@@ -113,7 +113,8 @@ class LikelihoodProtocol(EvaluationProtocol):
             if f"{code}_divergence" in found:
                 cost = number(found[f"{code}_divergence"], 2)
                 yield Line(self.section, f"KL {code}", f"{cost} nats a sequence", "near 0: collapsed")
-        terms = ", ".join(f"{name} {number(value, 2)}" for name, value in found["terms"].items())
+        values = {name: UNDEFINED if value is None else f"{value:.4g}" for name, value in found["terms"].items()}
+        terms = ", ".join(f"{name} {value}" for name, value in values.items())
         yield Line(self.section, "terms of the objective", terms)
 
 

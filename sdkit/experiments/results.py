@@ -23,7 +23,7 @@ class RowResult:
     """Bootstrap over the test split, of the first seed."""
     runs: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    """Of a model: method, variant, epochs, all settings, and under `changed` those that are not at their default."""
+    """Method, variant, epochs and all settings of a model, and under `changed` those that are not at their default."""
     minutes: float = 0.0
     """Minutes of training, all seeds together."""
     printed: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class TableResult:
     title: str
     seeds: list[int]
     epochs: int | None
-    """As asked for; None for the presets' own."""
+    """Number of epochs asked for; None for the presets' own."""
     chosen: list[str]
     """Rows asked for; none for the table's own."""
     only: str | None

@@ -269,4 +269,4 @@ TABLES = {
         ),
     ),
 }
-"""By the name that `sdkit reproduce` takes."""
+"""Tables by the name that `sdkit reproduce` takes."""

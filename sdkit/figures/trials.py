@@ -20,7 +20,7 @@ class TrialPoint(Protocol):
 
     @property
     def number(self) -> int:
-        """Of the trial, from 0."""
+        """Number of the trial, from 0."""
 
     @property
     def state(self) -> str:
@@ -28,11 +28,11 @@ class TrialPoint(Protocol):
 
     @property
     def value(self) -> float | None:
-        """Of the objective; lower is better."""
+        """Value of the objective; lower is better."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Those that were searched."""
+        """Values of the settings that were searched."""
 
 
 def draw_trials(
@@ -135,7 +135,7 @@ def _over_setting(
         axes.set_xscale("log")
         _points(axes, drawn, [float(value) for value in values], best)
         return
-    numbers = all(isinstance(value, int | float) for value in values)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     choices = sorted(set(values), key=float if numbers else str)
     _points(axes, drawn, [float(choices.index(value)) for value in values], best)
     axes.set_xticks(range(len(choices)), [f"{value:g}" if numbers else str(value) for value in choices])

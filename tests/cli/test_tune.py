@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 import sdkit
 from sdkit.cli import tune as command
 from sdkit.cli.main import app
-from sdkit.experiments.tune import OBJECTIVES, Study, Trial
 from sdkit.experiments.tune import tune as search
+from sdkit.experiments.tuning.objectives import OBJECTIVES
+from sdkit.experiments.tuning.result import Study, Trial
 
 SETTINGS = {"alpha": 0.0123, "beta": 0.000281, "learning_rate": 0.0015, "static_size": 16, "dynamic_size": 128}
 BEST = Trial(1, "complete", -1234.5678, 5, SETTINGS, 12, 3)
@@ -80,6 +81,14 @@ def test_the_table(invoke: Invoke) -> None:
     ]
 
 
+def test_a_code_that_the_method_has_not_has_no_units(invoke: Invoke) -> None:
+    best = Trial(0, "complete", 1.0, 5, {"kernel": "cauchy", "scales": 4}, None, 3)
+    result = invoke("x.h5", study((best,), best))
+    rows = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    assert rows[2] == ["*", "0", "complete", "1", "5", "cauchy", "4", "-", "/", "3"]
+    assert "collapsed" not in result.stderr
+
+
 def test_json(invoke: Invoke) -> None:
     result = invoke("x.h5 --json", study())
     told = json.loads(result.stdout)
@@ -113,14 +122,15 @@ def test_no_trial_completed(invoke: Invoke) -> None:
 
 def test_options_reach_the_search(invoke: Invoke, asked: dict[str, Any]) -> None:
     invoke(
-        "x.h5 --trials 4 --epochs 7 --objective loss --preset mug --variant release --set alpha=0.5 --set anchor=last "
-        "--seed 3 --study a.db --timeout 1.5 --device cpu",
+        "x.h5 --trials 4 --epochs 7 --objective loss --method dbse --preset mug --variant release --set alpha=0.5 "
+        "--set anchor=last --seed 3 --study a.db --timeout 1.5 --device cpu",
         study(),
     )
     reporter = asked.pop("reporter")
     assert hasattr(reporter, "advance")
     assert asked == {
-        "data": Path("x.h5"), "trials": 4, "epochs": 7, "objective": "loss", "preset": "mug", "variant": "release",
+        "data": Path("x.h5"), "trials": 4, "epochs": 7, "objective": "loss", "method": "dbse", "preset": "mug",
+        "variant": "release",
         "alpha": 0.5, "anchor": "last", "seed": 3, "study": Path("a.db"), "timeout": 1.5, "device": "cpu",
     }  # fmt: skip
     asked.clear()
@@ -143,11 +153,12 @@ def test_names_are_those_of_the_library() -> None:
     ("line", "says"),
     [
         ("none.h5", "none.h5 does not exist"),
-        ("none.h5 --set beta", "--set beta: expected name=value, such as beta=0.1"),
+        ("none.h5 --set beta", "--set beta: expected name=value, such as batch_size=64"),
         ("none.h5 --set bta=1", "unknown setting 'bta' (did you mean 'beta'?)"),
         ("none.h5 --set study=x", "--set study: 'study' is no setting; see `sdkit tune --help`"),
         ("none.h5 --timeout 0", "timeout = 0.0 minutes; it must be positive"),
         ("none.h5 --preset waves", "unknown preset 'waves'"),
+        ("none.h5 --method dbs", "unknown method 'dbs' (did you mean 'dbse'?)"),
     ],
 )
 def test_a_mistake_is_one_line(invoke: Invoke, line: str, says: str) -> None:

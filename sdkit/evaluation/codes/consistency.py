@@ -68,9 +68,9 @@ class StaticStability:
     """between / (between + within): 1 where every start gives the same code, 0 where the code says nothing of its
     sequence (it may come out slightly below); None where codes never differ."""
     drift: tuple[float | None, ...]
-    """By start: distance of the code to that of start 0, relative to the distance of another sequence's."""
+    """Distance of the code to that of start 0, by start, relative to the distance of another sequence's."""
     error: tuple[float, ...]
-    """By start: mean absolute error in data units of decoding the whole sequence with that static code and its own
+    """Mean absolute error in data units, by start, of decoding the whole sequence with that static code and its own
     dynamic codes, the mean over sequences; start 0 is the reference."""
 
 
@@ -130,7 +130,7 @@ def static_stability(
 ) -> StaticStability:
     """Read the static code from every sub-sequence of `window` steps and compare the codes of each sequence.
 
-    Of a model that reads its static code from one element this tells at once how stable the code is over time and how
+    For a model that reads its static code from one element this shows both how stable the code is over time and how
     much it depends on the choice of the element. Within and between come from a one-way analysis of variance, summed
     over the units of the code. The error by start decodes each of these codes with the dynamic codes of the whole
     sequence.
@@ -216,10 +216,10 @@ def some_sequences(
     index = split_rows(file, split)
     if len(index) > limit:
         index = np.sort(generator(seed, Draw.SEQUENCES).choice(index, limit, replace=False))
-    with stage(reporter, what, len(index)) as told:
+    with stage(reporter, what, len(index)) as shown:
         for rows, x in equal_lengths(file, index, limit):
             yield x
-            told.advance(len(rows))
+            shown.advance(len(rows))
 
 
 def _again(verbs: Verbs, codes: Codes) -> Codes:

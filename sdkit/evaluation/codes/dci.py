@@ -1,6 +1,6 @@
 """DCI (Eastwood & Williams 2018): disentanglement, completeness and informativeness of codes.
 
-A forest tells each factor from all code dimensions; how much it uses each dimension gives a matrix of importances. A
+A forest predicts each factor from all code dimensions; how much it uses each dimension gives a matrix of importances. A
 dimension is disentangled where it serves one factor, a factor complete where one dimension serves it. A code of the
 static and the dynamic kind may spread a factor over several dimensions of the right kind, so the share of each factor's
 importance that lies in s is given too: near 1 for static factors and near 0 for dynamic ones in a clean split.

@@ -33,7 +33,7 @@ class Coded:
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """Of the file."""
+        """Labelled factors of the file."""
         return self.file.factors
 
     def asking(self, factor: str) -> tuple[Split, Split, Split]:
@@ -94,13 +94,13 @@ def encode_file(
     static = np.zeros((len(index), widths.static_size), np.float32)
     dynamic = np.zeros((len(index), file.steps, widths.dynamic_size), np.float32)
     done = 0
-    with stage(reporter, what, len(index)) as told:
+    with stage(reporter, what, len(index)) as shown:
         for rows, x in equal_lengths(file, np.sort(index), 4 * verbs.batch_size):
             codes = verbs.encode(x, seed=noise, first=done)
             at = [position[row] for row in rows.tolist()]
             static[at], dynamic[at, : x.shape[1]] = codes.static, codes.dynamic
             done += len(rows)
-            told.advance(len(rows))
+            shown.advance(len(rows))
     return Codes(static, dynamic)
 
 

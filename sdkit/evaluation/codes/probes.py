@@ -1,6 +1,6 @@
-"""Leakage: how well each labelled factor is told from the static and from the dynamic codes.
+"""Leakage: how well each labelled factor is read from the static and from the dynamic codes.
 
-A clean split tells static factors from s and not from d, dynamic factors from d and not from s. Probes are fitted on
+A clean split gives static factors from s and not from d, dynamic factors from d and not from s. Probes are fitted on
 training sequences and scored on test sequences. A probe that fails shows that a reader of its kind cannot find the
 factor, not that the factor is absent; so a linear and a non-linear one are run.
 """
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sdkit.evaluation.codes.linear import logistic_regression
-from sdkit.evaluation.downstream.splits import Floats, Ints, Scale, Split
+from sdkit.evaluation.downstream.splits import Floats, Ints, Split, Standardiser
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.storage.sequences import Factor
 
@@ -25,7 +25,7 @@ READERS: tuple[Reader, ...] = ("linear", "mlp")
 
 @dataclass(frozen=True)
 class Probe:
-    """How well a factor is told from a code, on the test split."""
+    """How well a factor is read from a code, on the test split."""
 
     accuracy: float
     balanced_accuracy: float
@@ -46,9 +46,9 @@ class Leakage:
     kind: Code
     reader: Reader
     intended: Probe
-    """From s for static factors, from d for dynamic ones."""
+    """Probe of s for static factors, of d for dynamic ones."""
     leaked: Probe
-    """From d for static factors, from s for dynamic ones."""
+    """Probe of d for static factors, of s for dynamic ones."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def probe(x: Floats, x_test: Floats, labels: Ints, asked: Ints, *, reader: Reade
     reason = unusable(labels, asked)
     if reason:
         raise DataError(f"labels cannot be probed: {reason}")
-    scale = Scale.fit(x)
+    scale = Standardiser.fit(x)
     told = _fit(scale(x), labels, reader, seed).predict(scale(x_test))
     accuracy = float(np.mean(told == asked))
     values, counts = np.unique(labels, return_counts=True)

@@ -29,10 +29,10 @@ class CodeUse:
 
     sequences: int
     active_static: int | None
-    """Of the S static units, those whose mean varies over sequences by more than 0.01 (Burda et al. 2016)."""
+    """Number of the S static units whose mean varies over sequences by more than 0.01 (Burda et al. 2016)."""
     static_size: int | None
     active_dynamic: int
-    """Of the D dynamic units, those whose mean varies over sequences and steps by more than 0.01."""
+    """Number of the D dynamic units whose mean varies over sequences and steps by more than 0.01."""
     dynamic_size: int
     static_divergence: float | None
     """KL[q(s | x) || N(0, I)] in nats a sequence: an upper bound of what s says about the sequence. None where the code

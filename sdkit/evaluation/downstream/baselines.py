@@ -1,4 +1,4 @@
-"""What can be told without a model: from nothing, and from the raw values of a series.
+"""What can be predicted without a model: from nothing, and from the raw values of a series.
 
 A figure on codes says little by itself. Beside it belong the answer that looks at nothing (the majority, a constant,
 the share of positives) and plain classifiers on the raw values, all fitted on the training split.
@@ -18,12 +18,12 @@ from sdkit.evaluation.downstream.results import (
     class_result,
     mean_absolute_error,
 )
-from sdkit.evaluation.downstream.splits import Floats, Ints, Scale, Split, observed_targets, valid_steps
+from sdkit.evaluation.downstream.splits import Floats, Ints, Split, Standardiser, observed_targets, valid_steps
 from sdkit.runtime.errors import DataError
 
 Reader = Literal["logistic", "forest"]
 SUMMARIES = ("mean", "std", "min", "max", "last", "missing")
-"""Of every feature, over the observed values of a sequence; the last is the share of values that are missing."""
+"""Summaries of a feature over the observed values of a sequence; the last is the share of missing values."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def regress(train: Series, val: Series, test: Series, *, penalty: float = 1.0) -
     from sklearn.linear_model import Ridge
 
     splits, means = [_as_split(s) for s in (train, val, test)], [_window_means(s) for s in (train, val, test)]
-    scale, wanted = Scale.fit(means[0]), observed_targets(splits[0])
+    scale, wanted = Standardiser.fit(means[0]), observed_targets(splits[0])
     known = np.isfinite(wanted).all(-1)
     model = Ridge(penalty).fit(scale(means[0])[known], wanted[known])
     shape = wanted.shape[-1]
@@ -178,7 +178,7 @@ def _fit(
 ) -> tuple[Any, list[Floats]]:
     """Return a classifier fitted on the training split, and the tables (N, P) of the other two."""
     tables = [summaries(s, first=first) for s in (train, val, test)]
-    scale = Scale.fit(tables[0])
+    scale = Standardiser.fit(tables[0])
     x, *others = (scale(table) for table in tables)
     labels = _labels(train, classes)
     if reader == "logistic":
@@ -203,7 +203,7 @@ def _as_split(data: Split | Series) -> Split:
 
 def _raw_steps(train: Series, *others: Series) -> list[Split]:
     """Return the series as splits whose dynamic codes are the standardised steps, (N, T W, F)."""
-    scale = Scale.fit(train.observed)
+    scale = Standardiser.fit(train.observed)
     out = []
     for s in (train, *others):
         count, steps, width, features = s.x.shape

@@ -18,7 +18,7 @@ CHUNK = 2**22
 """Counts drawn at a time, so that large test splits need little memory."""
 
 Statistic = Callable[[Floats], Floats]
-"""Of counts (R, N), how often each sequence was drawn, to values (R,)."""
+"""A map from counts (R, N), how often each sequence was drawn, to values (R,)."""
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from sdkit.evaluation.downstream.results import (
     class_result,
     mean_absolute_error,
 )
-from sdkit.evaluation.downstream.splits import Floats, Ints, Scale, Split, observed_targets
+from sdkit.evaluation.downstream.splits import Floats, Ints, Split, Standardiser, observed_targets
 
 LEARNING_RATE = 1e-3
-"""Of Adam, in every head of the protocols."""
+"""Learning rate of Adam, in every head of the protocols."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class BinaryPredictor:
     """
 
     fixed_epochs: int = 41
-    """Of the protocol."""
+    """Number of epochs that the protocol fixes."""
     epochs: int = 80
-    """To choose from, at least `fixed_epochs`."""
+    """Number of epochs to choose from, at least `fixed_epochs`."""
     batch_size: int = 30
     standardise: bool = False
     """Bring every code dimension to mean 0 and deviation 1 on the training split."""
@@ -153,7 +153,9 @@ class WindowRegressor:
             DataError: a split without targets.
         """
         splits = _scaled(train, val, test) if self.standardise else (train, val, test)
-        scale = Scale.fit(observed_targets(train)) if self.scale_targets else Scale(np.zeros(1), np.ones(1))
+        scale = (
+            Standardiser.fit(observed_targets(train)) if self.scale_targets else Standardiser(np.zeros(1), np.ones(1))
+        )
         with _seeded(seed):
             net = self._train(splits[0], scale)
             predictions = [_predict_windows(net, s) * scale.std + scale.mean for s in splits]
@@ -162,7 +164,7 @@ class WindowRegressor:
             errors[2], errors[1], errors[0], predictions[2], "shuffled" if self.shuffled_pairs else "correct"
         )
 
-    def _train(self, train: Split, scale: Scale) -> nn.Module:
+    def _train(self, train: Split, scale: Standardiser) -> nn.Module:
         inputs, raw = _windows(train), observed_targets(train)
         targets = torch.tensor(np.where(np.isfinite(raw), scale(raw), np.nan), dtype=torch.float32)
         valid = torch.tensor(train.valid)
@@ -322,7 +324,7 @@ def _binary_scores(net: "_SequenceHead", epoch: int, val: Split, test: Split) ->
 
 
 def _scaled(train: Split, *others: Split) -> tuple[Split, ...]:
-    static, dynamic = Scale.fit(train.static), Scale.fit(train.dynamic[train.valid])
+    static, dynamic = Standardiser.fit(train.static), Standardiser.fit(train.dynamic[train.valid])
     return tuple(replace(s, static=static(s.static), dynamic=dynamic(s.dynamic)) for s in (train, *others))
 
 

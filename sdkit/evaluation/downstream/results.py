@@ -30,14 +30,14 @@ class BinaryResult:
     """One training, read twice."""
 
     fixed: BinaryScores
-    """After the number of epochs that the protocol fixes."""
+    """Scores after the number of epochs that the protocol fixes."""
     selected: BinaryScores
-    """At the epoch with the best AUROC on the validation split."""
+    """Scores at the epoch with the best AUROC on the validation split."""
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Share of sequences whose class is told; `val_accuracy` on the validation split, the others on the test split."""
+    """Share of sequences whose class is predicted; `val_accuracy` on the validation split, else on the test split."""
 
     accuracy: float
     val_accuracy: float

@@ -53,7 +53,7 @@ class Verification:
     gap: float
     """`dynamic_eer` - `static_eer`; higher is better."""
     centred_static_eer: float
-    """With the mean of the training recordings' codes taken off: a common offset makes all cosines alike."""
+    """The same with the mean of the training recordings' codes taken off: a common offset makes all cosines alike."""
     centred_dynamic_eer: float
     centred_gap: float
     same_pairs: int

@@ -67,14 +67,14 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Standardiser:
     """Mean and standard deviation of each column over observed values; constant columns keep their unit."""
 
     mean: Floats
     std: Floats
 
     @staticmethod
-    def fit(x: Floats) -> "Scale":
+    def fit(x: Floats) -> "Standardiser":
         """Return the scale of (..., P) values; NaN is not observed."""
         rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
         seen = np.isfinite(rows)
@@ -82,7 +82,7 @@ class Scale:
         mean = np.where(seen, rows, 0).sum(0) / count
         std = np.sqrt((np.where(seen, rows - mean, 0) ** 2).sum(0) / count)
         # A column that should be constant still has rounding noise, which must not be blown up to unit size.
-        return Scale(mean, np.where(std > 1e-9 * np.abs(mean), std, 1.0))
+        return Standardiser(mean, np.where(std > 1e-9 * np.abs(mean), std, 1.0))
 
     def __call__(self, x: Floats) -> Floats:
         """Return x in standard units, float64, with 0 (the mean) where x is NaN."""

@@ -1,4 +1,4 @@
-"""Downstream tasks: what is told from codes, how, and what telling it without a model reaches.
+"""Downstream tasks: what is predicted from codes, how, and what predicting it without a model reaches.
 
 A task turns the codes of a file into named figures, the same for a trained model, an untrained one and samples of the
 codes, so that rows of a table compare. Baselines read the data themselves.
@@ -26,7 +26,7 @@ from sdkit.evaluation.downstream.speaker_verification import (
     same_speaker,
     verify,
 )
-from sdkit.evaluation.downstream.splits import Ints, Scale, Split
+from sdkit.evaluation.downstream.splits import Ints, Split, Standardiser
 from sdkit.evaluation.plain import plain
 from sdkit.evaluation.stage import stage
 from sdkit.runtime.errors import DataError
@@ -83,13 +83,13 @@ class TableTask(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A factor or target to be told from codes.
+    """A factor or target to be predicted from codes.
 
     Args:
         name: of the task, such as `icu_type`.
         kind: `detect` a rare event from all codes, `classify` from the static code, `regress` a target a window from
             its codes, `verify` who speaks.
-        factor: what is told; the targets for `regress`.
+        factor: what is predicted; the targets for `regress`.
         hidden: width of the classifier's hidden layer.
     """
 
@@ -178,7 +178,7 @@ def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, st
     """Return the tasks that a file's labels and targets allow, and why others are left out, by factor or `targets`.
 
     Static factors of series are detected (two values) or classified, speakers of spectra verified where `recording`
-    tells their recordings apart, targets of series and spectra predicted. Other factors are left to judges and probes.
+    keeps their recordings apart, targets of series and spectra predicted. Other factors are left to judges and probes.
     """
     tasks, skipped = [], {}
     traits, names = file.element.traits, {factor.name for factor in file.factors}
@@ -309,7 +309,7 @@ def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
 def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:
     train, _, test = asked
     x, x_test = pool(train, "mean"), pool(test, "mean")
-    scale = Scale.fit(x)
+    scale = Standardiser.fit(x)
     model = logistic_regression(scale(x), train.asked(classes), c=1.0)
     told = class_probabilities(model, scale(x_test), classes).argmax(1)
     return float(np.mean(told == test.asked(classes)))
@@ -378,7 +378,7 @@ def _verify_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -
     recordings, speakers = label_column(file, "recording"), label_column(file, task.factor)
     lengths = file.lengths()
     x = {part: file.read(index) for part, index in (("train", parts.train), ("test", parts.test))}
-    scale = Scale.fit(x["train"])
+    scale = Standardiser.fit(x["train"])
     found = {
         part: mean_spectra(
             scale(values), recordings[index], speakers[index], None if lengths is None else lengths[index]

@@ -265,12 +265,12 @@ def _score(
     order: list[Indices] = []
     judged: list[list[dict[str, Floats]]] = []
     first = 0
-    with stage(reporter, f"judging {protocol.replace('_', ' ')}", len(index)) as told:
+    with stage(reporter, f"judging {protocol.replace('_', ' ')}", len(index)) as shown:
         for rows, x in equal_lengths(file, index, batch_size):
             judged.append([judge.probabilities(variant) for variant in variants(x, first)])
             order.append(rows)
             first += len(rows)
-            told.advance(len(rows))
+            shown.advance(len(rows))
     truth = labels[np.concatenate(order)]
     factors = {}
     for column, factor in enumerate(judge.factors):

@@ -35,7 +35,7 @@ class Intervention:
 
     name: str
     score: Spread
-    """From 0 to 1, high is good; over repeats."""
+    """Score from 0 to 1, high is good; over repeats."""
     on: float
     """Mean shortfall of the factors that were kept."""
     off: float

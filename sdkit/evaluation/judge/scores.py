@@ -19,13 +19,13 @@ from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
 
 SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)", "entropy": "H(y)"}
-"""Of a factor whose code is kept, as the paper calls them."""
+"""Titles of the scores of a factor whose code is kept, as the paper has them."""
 NEEDED = {"dynamic_kept": "resample_static", "static_kept": "resample_dynamic", "swaps": BOTH_CODES}
 """The verb that a score takes beside `reconstruct`."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgeScores:
     """All scores of one model; None where it cannot do what they take."""
 
     accuracy_on_real: dict[str, float]
@@ -48,7 +48,9 @@ def unjudged(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
     return {score: reason for score, reason in reasons.items() if reason}
 
 
-def judged(verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed: int, reporter: Reporter) -> Judged:
+def judge_scores(
+    verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed: int, reporter: Reporter
+) -> JudgeScores:
     """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can make them."""
     options: dict[str, Any] = {"reporter": reporter}
     draws = {"repeats": repeats, "seed": seed, **options}
@@ -63,7 +65,7 @@ def judged(verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed
         scores.append(msd.two_factor_swap(swaps))
     if static is not None and dynamic is not None:
         scores.append(msd.two_factor_sample(static, dynamic))
-    return Judged(
+    return JudgeScores(
         judge.accuracy(file),
         judge.weights_sha256(),
         generation.real(judge, file, **options),
@@ -93,7 +95,7 @@ class JudgeProtocol(EvaluationProtocol):
         file, reporter = case.file, case.reporter
         judge = find_judge(file, folder=case.judges, device=case.device, reporter=reporter)
         case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
-        found = judged(case.verbs, judge, file, repeats=case.repeats, seed=case.seed, reporter=reporter)
+        found = judge_scores(case.verbs, judge, file, repeats=case.repeats, seed=case.seed, reporter=reporter)
         return {name: plain(value) for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:
@@ -177,7 +179,7 @@ class JudgeTask:
     ) -> Result:
         """Judge a model on the test split; figures that it cannot have are left out."""
         judge = find_judge(file, device=device, reporter=reporter)
-        found = judged(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
+        found = judge_scores(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
         figures: Figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
         if found.static_kept is not None:
             figures["leaked"] = found.static_kept.factors[self.factor].accuracy.mean

@@ -27,7 +27,7 @@ from sdkit.training.data import equal_lengths
 
 @dataclass(frozen=True)
 class Shares:
-    """Of the swaps in one direction, how many are judged to show a factor as a source does."""
+    """Shares of the swaps in one direction that are judged to show a factor as a source does."""
 
     of_a: float
     """Share judged to have the label of a."""
@@ -50,7 +50,7 @@ class FactorSwaps:
     majority: float
     """The accuracy of always saying the commonest class of these sequences."""
     directions: dict[str, Shares]
-    """By `static_a_dynamic_b` and `static_b_dynamic_a`."""
+    """Shares by direction, `static_a_dynamic_b` and `static_b_dynamic_a`."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class SwapTruth:
     of: int
     """Pairs drawn."""
     swap: float
-    """Of a's static code with b's dynamic codes, decoded."""
+    """Error of a's static code with b's dynamic codes, decoded."""
     reconstruction: float
-    """Of the true sequence's own reconstruction: what this model reaches when nothing is swapped."""
+    """Error of the true sequence's own reconstruction: what this model reaches when nothing is swapped."""
     copy: float
-    """Of a unchanged: what doing nothing gives."""
+    """Error of a unchanged: what doing nothing gives."""
     swap_by_step: tuple[float, ...]
     """(T,)."""
     reconstruction_by_step: tuple[float, ...]
@@ -124,8 +124,8 @@ def swap_scores(
     factors = {}
     for i, factor in enumerate(judge.factors):
         directions, right, leaked = {}, [], []
-        for direction, shown in zip(SWAPPED, judged, strict=True):
-            of_a, of_b = shown[:, i] == a[:, i], shown[:, i] == b[:, i]
+        for direction, seen in zip(SWAPPED, judged, strict=True):
+            of_a, of_b = seen[:, i] == a[:, i], seen[:, i] == b[:, i]
             from_a = (direction == SWAPPED[0]) == (factor.kind == "static")
             right.append(of_a if from_a else of_b)
             leaked.append((of_b if from_a else of_a)[a[:, i] != b[:, i]])
@@ -168,7 +168,7 @@ def swap_truth(
     groups = pair_codes(verbs, file, index, seed, reporter)
     errors = [_Errors(file.steps) for _ in range(3)]
     pairs, of = 0, sum(len(group.rows) for group in groups)
-    with stage(reporter, "comparing swaps with their truth", of) as told:
+    with stage(reporter, "comparing swaps with their truth", of) as shown:
         for group in groups:
             for part in _slices(len(group.rows), verbs.batch_size):
                 here, there, true = _find(file, truth, group, part)
@@ -180,7 +180,7 @@ def swap_truth(
                     errors[1].add(verbs.decode(group.codes[true]), x)
                     errors[2].add(_shown(file, group.rows[here], steps), x)
                 pairs += len(true)
-                told.advance(part.stop - part.start)
+                shown.advance(part.stop - part.start)
     if pairs == 0:
         return None, f"no true swap of the pairs drawn is in the split '{split}'"
     swap, plain, copy = errors
@@ -196,10 +196,10 @@ def pair_codes(
         DataError: no two sequences of one length.
     """
     by_length: dict[int, list[tuple[Indices, Codes]]] = {}
-    with stage(reporter, "encoding", len(index)) as told:
+    with stage(reporter, "encoding", len(index)) as shown:
         for rows, x in equal_lengths(file, index, verbs.batch_size):
             by_length.setdefault(x.shape[1], []).append((rows, verbs.encode(x)))
-            told.advance(len(rows))
+            shown.advance(len(rows))
     rng = generator(seed, Draw.PAIRS)
     groups = []
     for parts in by_length.values():
@@ -224,7 +224,7 @@ def _judge_swaps(
 ) -> list[Indices]:
     """Return the judged classes (pairs, L) of both directions."""
     judged: tuple[list[Indices], list[Indices]] = ([], [])
-    with stage(reporter, "judging swaps", sum(len(group.rows) for group in groups)) as told:
+    with stage(reporter, "judging swaps", sum(len(group.rows) for group in groups)) as shown:
         for group in groups:
             for part in _slices(len(group.rows), verbs.batch_size):
                 a, b = group.codes[part], group.codes[group.partner[part]]
@@ -232,7 +232,7 @@ def _judge_swaps(
                 for swapped, classes in zip(swaps, judged, strict=True):
                     p = judge.probabilities(verbs.decode(swapped))
                     classes.append(np.stack([p[factor.name].argmax(1) for factor in judge.factors], 1))
-                told.advance(len(a))
+                shown.advance(len(a))
     return [np.concatenate(classes) for classes in judged]
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,12 @@ def test_labels_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file = SequenceFile(series(tmp_path / "waves.h5"))
     read: list[str] = []
     whole = file.whole_numbers
-    monkeypatch.setattr(file, "whole_numbers", lambda name, axes: read.append(name) or whole(name, axes))
+
+    def noted(name: str, axes: int) -> Any:
+        read.append(name)
+        return whole(name, axes)
+
+    monkeypatch.setattr(file, "whole_numbers", noted)
     for factor in file.factors:
         label_column(file, factor.name)
     assert "labels" not in read  # they were when the file was opened

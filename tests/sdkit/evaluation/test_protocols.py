@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sdkit.evaluation.base import Case, EvaluationProtocol, Line, Needs
 from sdkit.evaluation.evaluate import evaluate, measure
 from sdkit.evaluation.judge.training import find_judge
 from sdkit.evaluation.protocols import PROTOCOLS
@@ -109,6 +110,29 @@ def test_without_an_encoder_nothing_is_measured_and_every_reason_told(measured: 
     assert found["skipped"]["likelihood"] == "the objective of its method (dreamer) has no likelihood"
     assert summary(found) == []
     assert all("\n" not in reason for reason in found["skipped"].values())
+
+
+class Length(EvaluationProtocol):
+    """A new metric."""
+
+    name = section = "length"
+    needs = Needs(verbs=("encode",), factors=1)
+
+    def run(self, case: Case) -> dict[str, int]:
+        return {"steps": case.file.steps, "draws": case.repeats}
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        yield Line(self.section, "steps", str(found["steps"]))
+
+
+def test_a_new_metric_is_a_class_and_a_line(measured: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("evaluate", "summary"):
+        monkeypatch.setattr(f"sdkit.evaluation.{module}.PROTOCOLS", (Length(),))
+    found = measured(Fixed, SERIES)
+    assert found["length"] == {"steps": 5, "draws": 2}
+    assert summary(found) == [Line("length", "steps", "5")]
+    blind = measured(Dreamer, SERIES)
+    assert (blind["skipped"], summary(blind)) == ({"length": BLIND}, [])
 
 
 @pytest.mark.parametrize(

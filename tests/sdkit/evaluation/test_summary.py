@@ -76,7 +76,7 @@ def results() -> dict[str, Any]:
         Line("codes", "KL static", "1.23 nats a sequence", "near 0: collapsed"),
         Line("likelihood", "NLL", "125.50 nats a sequence"),
         Line("likelihood", "KL dynamic", "5.68 nats a sequence", "near 0: collapsed"),
-        Line("likelihood", "terms of the objective", "fit 100.00, first 25.50, cost 5.68"),
+        Line("likelihood", "terms of the objective", "fit 100, first 25.5, cost 5.678"),
         Line("consistency", "static code of an encoded swap", "0.125", "0 perfect, 1 as far as another sequence"),
         Line(
             "consistency",

@@ -17,6 +17,8 @@ from sdkit.training.run import Run
 from tests.export.runs import lively_model, write_run
 from tests.sdkit.evaluation import labelled
 from tests.sdkit.evaluation.labelled import Deaf, Told, verbs
+from tests.sdkit.evaluation.other_methods import OneCode, model_of
+from tests.tiny import IMAGE
 
 KEPT = {
     "judge accuracy of colour, reconstruction",
@@ -49,8 +51,14 @@ def run_on(folder: Path, data: Path) -> Run:
 
 def test_judges_compare_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = SequenceFile(labelled.images(tmp_path / "squares.h5"))
-    monkeypatch.setattr(metric_parity, "find_judge", lambda *args, **options: Brightness(file.factors))
-    compare = metrics_of(run_on(tmp_path, file.path).path)
+    devices: list[str] = []
+
+    def find(*_: object, device: str, **__: object) -> Brightness:
+        devices.append(device)
+        return Brightness(file.factors)
+
+    monkeypatch.setattr(metric_parity, "find_judge", find)
+    compare = metrics_of(run_on(tmp_path, file.path).path, device="cuda:1")
     model, other = model_verbs(lively_model()), model_verbs(lively_model(seed=1))
     same = compare(model, model)
     assert set(same) == KEPT
@@ -58,6 +66,15 @@ def test_judges_compare_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     changed = compare(other, model)
     assert {name: metric.reference for name, metric in changed.items()} == {n: m.value for n, m in same.items()}
     assert any(metric.value != metric.reference for metric in changed.values())
+    assert set(devices) == {"cuda:1"}
+
+
+def test_only_what_a_method_can_do_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SequenceFile(labelled.images(tmp_path / "squares.h5"))
+    monkeypatch.setattr(metric_parity, "find_judge", lambda *_, **__: Brightness(file.factors))
+    compare = metrics_of(run_on(tmp_path, file.path).path)
+    model = model_verbs(model_of(OneCode, IMAGE))
+    assert set(compare(model, model)) == KEPT - {"judge accuracy of motion, dynamic kept"}
 
 
 def test_tasks_compare_series(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from sdkit.experiments.report import as_json, as_markdown, command
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 
 SETTINGS = {
-    "variant": "paper", "epochs": 2, "alpha": 0.1, "beta": 0.002, "likelihood": "mean", "learning_rate": 0.001,
-    "batch_size": 30,
-    "model": {"static_size": 8, "dynamic_size": 4, "hidden_size": 32, "subtract": "hidden", "anchor": "first"},
+    "method": "dbse", "variant": "paper", "epochs": 2,
+    "changed": {"alpha": 0.1, "likelihood": "mean", "batch_size": 30},
+    "train": {"epochs": 2, "batch_size": 30}, "settings": {"static_size": 8, "alpha": 0.1, "likelihood": "mean"},
 }  # fmt: skip
 INTERVAL = {"value": 0.4, "low": 0.25, "high": 0.5, "sd": 0.1, "level": 0.95, "draws": 2000}
 
@@ -22,13 +22,14 @@ def result() -> TableResult:
     """Return a table of two seeds."""
     rows = [
         RowResult("constant", "baseline", {"score": [0.1, 0.1]}),
-        RowResult("our model, untrained", "control", {"score": [0.2, 0.3], "kl_static": [1.0, 2.0]}),
+        RowResult("our model, untrained", "control", {"score": [0.2, 0.3], "static_divergence": [1.0, 2.0]}),
         RowResult(
-            "our model", "model", {"score": [0.4, 0.6], "entropy": [float("nan"), 1.0], "kl_static": [5.0, 5.0]},
+            "our model", "model",
+            {"score": [0.4, 0.6], "entropy": [float("nan"), 1.0], "static_divergence": [5.0, 5.0]},
             {"score": INTERVAL}, ["runs/a-s0", "runs/a-s1"], SETTINGS, 2.25, {"score": "0.447 ± 0.02"},
         ),
     ]  # fmt: skip
-    columns = {"score": "AUPRC", "entropy": "H(y|x)", "kl_static": "KL_s"}
+    columns = {"score": "AUPRC", "entropy": "H(y|x)", "static_divergence": "KL_s"}
     part = PartResult("waves", "ill", columns, rows, ["the test split is small"], {"train": 72, "val": 24, "test": 24})
     return TableResult(
         "table0", "Table 0, waves", [0, 1], 2, [], None, [part], {"voices": "no source was given"},
@@ -71,12 +72,17 @@ def test_the_rest_of_the_page(result: TableResult) -> None:
     assert "The test split is small." in lines
     assert "- our model, AUPRC, first seed: 0.400, 95% bootstrap interval 0.250 to 0.500" in lines
     assert (
-        "- our model: variant paper, epochs 2, alpha 0.1, beta 0.002, likelihood mean, learning_rate 0.001, "
-        "batch_size 30, static_size 8, dynamic_size 4, hidden_size 32, subtract hidden, anchor first; "
+        "- our model: method dbse, variant paper, epochs 2, alpha 0.1, likelihood mean, batch_size 30; "
         "2.2 minutes of training in all."
     ) in lines
     assert lines[-1] == "voices: left out, no source was given."
     assert text.endswith(".\n")
+
+
+def test_a_method_without_variants_names_none(result: TableResult) -> None:
+    row = result.parts[0].rows[2]
+    row.settings = {"method": "gp", "variant": "", "epochs": 3, "changed": {}, "train": {}, "settings": {}}
+    assert "- our model: method gp, epochs 3; 2.2 minutes of training in all." in as_markdown(result).splitlines()
 
 
 def test_one_seed_has_no_spread(result: TableResult) -> None:
@@ -98,7 +104,7 @@ def test_json_holds_everything_and_no_nan(result: TableResult) -> None:
     assert told["json_path"] == "runs/reproduce/table0.json"
     (part,) = told["parts"]
     model = part["rows"][2]
-    assert model["values"] == {"score": [0.4, 0.6], "entropy": [None, 1.0], "kl_static": [5.0, 5.0]}
+    assert model["values"] == {"score": [0.4, 0.6], "entropy": [None, 1.0], "static_divergence": [5.0, 5.0]}
     assert model["intervals"]["score"] == INTERVAL
     assert model["settings"] == SETTINGS
     assert model["printed"] == {"score": "0.447 ± 0.02"}

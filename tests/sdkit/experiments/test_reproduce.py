@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from sdkit.evaluation.codes.encoded import encode_file
 from sdkit.evaluation.data import parts_of
 from sdkit.evaluation.downstream.tasks import METRICS, Task
 from sdkit.experiments import reproduce as module
@@ -16,14 +18,16 @@ from sdkit.experiments import runs, tables
 from sdkit.experiments.reproduce import COSTS, reproduce, sources_of
 from sdkit.experiments.results import RowResult, TableResult
 from sdkit.experiments.tables import Part, Row, Table
-from sdkit.methods.base import Method
+from sdkit.methods.base import Facts
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.errors import ConfigError, MissingFileError, SdkitError
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
-from sdkit.training.run import Run
+from sdkit.training.config import TrainConfig, preset
+from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.notes import Notes
 from tests.sdkit.evaluation.labelled import POSITIVE, SMALL, hurry, series, spectra
+from tests.sdkit.evaluation.other_methods import Fixed, FixedSettings, OneCode, register
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdkit.training.loop.CollapseWarning")
 
@@ -86,6 +90,11 @@ def make(name: str, **options: Any) -> TableResult:
     return reproduce(name, **{"sources": {"waves": "waves.h5"}, "seeds": 2, "epochs": 2, "device": "cpu", **options})
 
 
+def maker() -> module._Maker:
+    file = SequenceFile("waves.h5")
+    return module._Maker(TABLES["tiny"].parts[0], file, parts_of(file), 1, "cpu", Quiet())
+
+
 def row(result: TableResult, title: str) -> RowResult:
     return next(row for row in result.parts[0].rows if row.title == title)
 
@@ -111,16 +120,16 @@ def test_every_row_has_a_value_a_seed(result: TableResult) -> None:
     assert row(result, "constant").values == {"auprc": [pytest.approx(POSITIVE)] * 2, "auroc": [0.5, 0.5]}
     # Representation and head are trained anew with each seed.
     for title in ("our model, untrained", "our model"):
-        a, b = row(result, title).values["kl_static"]
+        a, b = row(result, title).values["static_divergence"]
         assert a != b
 
 
 def test_cells_are_mean_and_standard_deviation(result: TableResult) -> None:
     found = row(result, "our model")
-    a, b = found.values["kl_dynamic"]
-    assert found.cell("kl_dynamic") == f"{(a + b) / 2:.3f} ± {abs(a - b) / 2**0.5:.3f}"
+    a, b = found.values["dynamic_divergence"]
+    assert found.cell("dynamic_divergence") == f"{(a + b) / 2:.3f} ± {abs(a - b) / 2**0.5:.3f}"
     assert row(result, "constant").cell("auroc") == "0.500"  # a figure that depends on no seed
-    assert row(result, "constant").cell("kl_static") == ""
+    assert row(result, "constant").cell("static_divergence") == ""
     three = RowResult("x", "model", {"score": [0.1, 0.2, 0.6]})
     assert three.cell("score") == f"0.300 ± {statistics.stdev([0.1, 0.2, 0.6]):.3f}"
     assert RowResult("x", "model", {"score": [0.25]}).cell("score") == "0.250"
@@ -133,7 +142,7 @@ def test_values_are_those_of_the_runs(result: TableResult, folder: Path) -> None
     for seed, path in enumerate(found.runs):
         run = Run(Path(path))
         assert run.config.train.seed == seed
-        assert run.config.model.subtract == "none"
+        assert run.config.settings["subtract"] == "none"
         assert len(run.metrics()) == 2
         expected = ILL.run(verbs(run.load_model()), file, parts_of(file), seed=seed, reporter=Quiet())
         for name, value in expected.figures.items():
@@ -143,20 +152,23 @@ def test_values_are_those_of_the_runs(result: TableResult, folder: Path) -> None
             assert interval["value"] == pytest.approx(expected.intervals["auprc"].value)
             assert interval["low"] <= interval["value"] <= interval["high"]
     assert found.minutes > 0
-    assert (found.settings["variant"], found.settings["epochs"]) == ("paper", 2)
-    assert found.settings["model"]["subtract"] == "none"
+    assert (found.settings["method"], found.settings["variant"], found.settings["epochs"]) == ("dbse", "paper", 2)
+    assert found.settings["settings"]["subtract"] == "none"
+    assert found.settings["changed"]["subtract"] == "none"
+    assert found.settings["changed"]["batch_size"] == SMALL["batch_size"]
+    assert not {"anchor", "layers", "resident_gb", "epochs", "seed"} & set(found.settings["changed"])
 
 
 def test_the_control_has_the_weights_that_training_starts_from(result: TableResult) -> None:
     run = Run(Path(row(result, "our model").runs[1]))
     state = torch.random.get_rng_state()
-    untrained = module._untrained_model(run.config)
+    untrained = maker()._untrained_model(run.config)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(1)
-    fresh = Method(run.config.model)
+    fresh = run.config.plan.build(run.config.facts)
     for name, value in untrained.state_dict().items():
         assert torch.equal(value, fresh.state_dict()[name])
-    assert run.config.model.feature_mean  # of the data, without which codes would have another scale
+    assert run.config.facts.feature_mean  # of the data, without which codes would have another scale
     assert not torch.equal(next(untrained.encoder.parameters()), next(run.load_model().encoder.parameters()))
 
 
@@ -262,6 +274,40 @@ def test_a_table_that_was_cut_off_goes_on(result: TableResult, tmp_path: Path, m
     resumed = make("tiny")
     assert row(resumed, "no subtraction").values == expected
     assert [r.title for r in resumed.parts[0].rows] == TITLES
+
+
+# Methods.
+
+
+def test_rows_of_other_methods(folder: Path, result: TableResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    quick = {"batch_size": 24, "swap_every": 0}
+    for method in (OneCode, Fixed):
+        made = Row(method.name, method.title, "", quick, method.name)
+        monkeypatch.setitem(ROWS, method.name, made)
+    part = Part("waves", ILL, ("one-code", "fixed"))
+    monkeypatch.setitem(TABLES, "others", Table("Other methods", (part,)))
+    found = make("others", seeds=1, epochs=1)
+    assert set(found.parts[0].columns) == {*METRICS["detect"], *COSTS} - {"static_divergence"}
+    one, fixed = (row(found, method.title) for method in (OneCode, Fixed))
+    assert set(one.values) == {*METRICS["detect"], "dynamic_divergence", "nll_value"}
+    assert set(fixed.values) == {*METRICS["detect"], "nll_value"}
+    assert (fixed.settings["method"], fixed.settings["variant"]) == ("fixed", "")
+    changed = fixed.settings["changed"]  # those of the row, and those of the preset
+    assert quick.items() <= changed.items()
+    assert changed["learning_rate"] == preset("series")["train"]["learning_rate"]
+    text = found.markdown_path.read_text("utf-8")
+    assert f"- {Fixed.title}: method fixed, epochs 1, {', '.join(f'{n} {v}' for n, v in changed.items())}; " in text
+
+
+def test_the_control_of_a_method_that_finishes_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    file = SequenceFile("waves.h5")
+    facts = Facts(file.element, file.steps, 72, (0.0, 0.0), (1.0, 1.0))
+    config = RunConfig("fixed", msgspec.to_builtins(FixedSettings()), facts, TrainConfig(), DataInfo("waves.h5"))
+    untrained: Any = maker()._untrained_model(config)
+    coded = encode_file(verbs(untrained), file, parts_of(file).train)
+    np.testing.assert_allclose(untrained.centre.numpy(), coded.static.mean(0), atol=1e-5)
 
 
 # Data sets.
@@ -385,8 +431,8 @@ def test_data_without_the_factor_are_one_line(folder: Path, tmp_path: Path, monk
 
 
 def test_columns_are_in_the_order_of_the_task() -> None:
-    rows = [RowResult("a", "model", {"kl_static": [1.0], "static hair": [1.0], "auroc": [1.0], "auprc": [1.0]})]
+    rows = [RowResult("a", "model", {"static_divergence": [1.0], "static hair": [1.0], "auroc": [1.0], "auprc": [1.0]})]
     assert module._columns(ILL, rows) == {
-        "auprc": "AUPRC", "auroc": "AUROC", "static hair": "static hair", "kl_static": "KL_s",
+        "auprc": "AUPRC", "auroc": "AUROC", "static hair": "static hair", "static_divergence": "KL_s",
     }  # fmt: skip
-    assert list(module._columns(ILL, rows)) == ["auprc", "auroc", "static hair", "kl_static"]
+    assert list(module._columns(ILL, rows)) == ["auprc", "auroc", "static hair", "static_divergence"]

@@ -17,6 +17,7 @@ from sdkit.training.config import TrainConfig
 from sdkit.training.run import Run
 from tests.notes import Notes
 from tests.sdkit.evaluation.labelled import SMALL, hurry, series
+from tests.sdkit.evaluation.other_methods import Fixed, OneCode, register
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdkit.training.loop.CollapseWarning")
 Ensure = Callable[..., Run]
@@ -91,7 +92,7 @@ def test_other_settings_have_a_folder_of_their_own(ensure: Ensure, file: Sequenc
 
 def test_a_setting_at_its_default_changes_no_name(ensure: Ensure) -> None:
     run = ensure()
-    assert ensure(alpha=run.config.train.alpha, layers=run.config.model.layers).path == run.path
+    assert ensure(alpha=run.config.settings["alpha"], layers=run.config.settings["layers"]).path == run.path
     told = runs.changed(run.config.train)
     assert told["batch_size"] == SMALL["batch_size"]
     assert "resident_gb" not in told
@@ -179,6 +180,17 @@ def test_a_file_without_a_name_is_called_by_its_own(tmp_path: Path, file: Sequen
         handle.attrs["name"] = ""
     assert runs.run_name(SequenceFile(path), "paper", {"a": 1}, 2).startswith("mine-paper-")
     assert runs.run_name(file, "paper", {"a": 1, "b": 2}, 2) == runs.run_name(file, "paper", {"b": 2, "a": 1}, 2)
+
+
+def test_another_method_has_a_folder_of_its_own(file: SequenceFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    settings = {"batch_size": 24, "swap_every": 0, "epochs": 1, "seed": 0}
+    options: dict[str, Any] = {"variant": "", "overrides": settings, "device": "cpu", "reporter": Notes()}
+    made = [ensure_run(file, "row", method=method.name, **options) for method in (OneCode, Fixed)]
+    assert [run.config.method for run in made] == ["one-code", "fixed"]
+    assert len({run.path for run in made}) == 2
+    assert ensure_run(file, "row", method="fixed", **options).path == made[1].path
+    assert "active_static" not in made[0].metrics()[0]
 
 
 def test_unknown_settings_leave_nothing(ensure: Ensure) -> None:

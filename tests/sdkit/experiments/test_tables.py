@@ -6,7 +6,7 @@ from sdkit.data import MAKERS, maker_options
 from sdkit.evaluation.judge.scores import JudgeTask
 from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part
 from sdkit.runtime.element import Element
-from sdkit.training.config import presets, settings
+from sdkit.training.config import plan, presets
 
 PARTS = [(name, part) for name, table in TABLES.items() for part in table.parts]
 STATIC = {"sprites": ("skin", "pant", "top", "hair"), "mug": ("subject",)}
@@ -143,9 +143,9 @@ def test_every_data_set_has_a_maker_and_a_preset(data: str) -> None:
 def test_every_row_is_a_model(row: object) -> None:
     made = ROWS[row.name]  # type: ignore[attr-defined]
     for element in ELEMENTS.values():
-        model, train = settings(element, variant=made.variant, overrides=made.overrides)
+        found = plan(element, method=made.method, variant=made.variant, overrides=made.overrides)
         for name, value in made.overrides.items():
-            assert getattr(model if hasattr(model, name) else train, name) == value
+            assert getattr(found.settings if hasattr(found.settings, name) else found.train, name) == value
 
 
 def test_names_and_titles_are_unique() -> None:

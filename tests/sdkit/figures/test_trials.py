@@ -92,3 +92,13 @@ def test_picture(tmp_path: Path) -> None:
         assert picture.format == "PNG"
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     assert [p.name for p in tmp_path.iterdir()] == ["trials.png"]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"), [(("white", "pink"), ["pink", "white"]), ((True, False), ["False", "True"])]
+)
+def test_choices_of_words_have_a_place_each(values: tuple[Any, Any], names: list[str]) -> None:
+    trials = [Point(i, 50.0 + i, settings={"kernel": value}) for i, value in enumerate(values)]
+    axes = figure(trials, trials[0]).axes[1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+    assert points(axes)["complete"] == [(1, 50), (0, 51)]

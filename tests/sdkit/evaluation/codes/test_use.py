@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_use_of_the_codes(file: SequenceFile) -> None:
 def test_the_divergence_of_the_training_model(tmp_path: Path) -> None:
     x = sequences(5, 4)
     with SequenceFile(write_images(tmp_path / "x.h5", x, splits={"test": range(5)})) as file:
-        model = tiny_model()
+        model: Any = tiny_model()
         found = code_use(graphs.verbs(model), file)
         static, _ = model.posterior(torch.from_numpy(x))
         assert found.static_divergence == pytest.approx(kl_to_standard(static).mean().item(), rel=1e-5)

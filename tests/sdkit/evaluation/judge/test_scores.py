@@ -7,7 +7,8 @@ import pytest
 from sdkit.evaluation.data import Parts
 from sdkit.evaluation.downstream.tasks import Figures
 from sdkit.evaluation.judge import scores as module
-from sdkit.evaluation.judge.scores import JudgeTask, judged, unjudged
+from sdkit.evaluation.judge.scores import JudgeTask, judge_scores, unjudged
+from sdkit.evaluation.judge.swapping import SwapTruth
 from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.element import Array
 from sdkit.runtime.progress import Quiet, Reporter
@@ -142,7 +143,7 @@ def test_a_model_without_a_verb_has_the_other_scores(
     reasons = unjudged(model, file)
     assert set(reasons) == scores
     assert reasons["swaps"] == "this model cannot swap: it has one code"
-    found = judged(model, JUDGE, file, repeats=2, seed=0, reporter=Quiet())
+    found = judge_scores(model, JUDGE, file, repeats=2, seed=0, reporter=Quiet())
     missing = {name for name, value in vars(found).items() if value is None}
     assert missing == {*scores, "swap_truth"}
     assert found.msd == {}
@@ -162,15 +163,17 @@ def test_the_name_tells_factor_and_draws() -> None:
 
 
 def test_all_scores_of_a_model(file: SequenceFile) -> None:
-    found = judged(verbs(), JUDGE, file, repeats=2, seed=0, reporter=Quiet())
+    found = judge_scores(verbs(), JUDGE, file, repeats=2, seed=0, reporter=Quiet())
     assert found.weights == "5ea1"
     assert found.accuracy_on_real == {"who": 1.0, "what": 1.0}
     for scores in (found.real, found.reconstruction):
         assert scores.factors["who"].accuracy.mean == scores.factors["what"].accuracy.mean == 1
+    assert found.dynamic_kept is not None
+    assert found.static_kept is not None
     assert (found.dynamic_kept.repeats, found.static_kept.repeats) == (2, 2)
     assert found.dynamic_kept.factors["what"].kept
     assert not found.dynamic_kept.factors["who"].kept
-    assert not isinstance(found.swap_truth, str)
+    assert isinstance(found.swap_truth, SwapTruth)
     assert found.swap_truth.swap == 0
     assert list(found.msd) == ["intervention_two_factor_swap", "intervention_two_factor_sample"]
     assert found.msd["intervention_two_factor_swap"].on == 0
@@ -180,7 +183,7 @@ def test_where_labels_do_not_tell_the_truth_there_is_no_error(tmp_path: Path) ->
     x, labels = grid()
     twice: Indices = np.concatenate([labels, labels])
     file = write(tmp_path / "twice.h5", np.concatenate([x, x]), twice)
-    found = judged(verbs(), JUDGE, file, repeats=1, seed=0, reporter=Quiet())
+    found = judge_scores(verbs(), JUDGE, file, repeats=1, seed=0, reporter=Quiet())
     assert isinstance(found.swap_truth, str)
     assert "labels do not identify a sequence" in found.swap_truth
     shown = figures(WHAT, Splitter(), file)
