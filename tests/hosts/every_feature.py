@@ -129,6 +129,8 @@ class EveryFeature(Method):
     reference = "nowhere"
     Settings = EverySettings
     terms: ClassVar[tuple[Term, ...]] = (Term("nll", "data", "likelihood"),)
+    factor: Tensor
+    """Cholesky factor of the prior's covariance over steps, (MAX_STEPS, MAX_STEPS)."""
 
     def __init__(self, settings: Any, facts: Any) -> None:
         super().__init__(settings, facts)

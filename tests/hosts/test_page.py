@@ -389,7 +389,7 @@ def test_series_are_charts(chromium: Any, series: Served) -> None:
     visit.page.close()
 
 
-Every = Callable[[str], AbstractContextManager[tuple[Visit, Served]]]
+Every = Callable[..., AbstractContextManager[tuple[Visit, Served]]]
 
 
 @pytest.fixture(scope="module")
@@ -503,17 +503,16 @@ def test_without_samples_and_without_a_prior_a_file_is_asked_for(every: Every, t
         manifest["capabilities"].remove("generate")
         manifest["refusals"]["generate"] = "it has no prior"
 
-    with every("whole", samples=False, change=edit(refuse)) as (visit, page):  # type: ignore[call-arg]
+    with every("whole", samples=False, change=edit(refuse)) as (visit, page):
         assert "No sequences lie beside this page" in visit.page.locator("#none").inner_text()
         assert "This model cannot generate: it has no prior." in lines(visit)
         assert "new-both" not in offered(visit)
-        np.save(tmp_path / "x.npy", page.samples[0][0] if page.samples else every_feature.clips(page.rt, 4)[0])
+        np.save(tmp_path / "x.npy", page.samples[0][0])
         for side in "ab":
             visit.page.locator(f"[data-side={side}] input[type=file]").set_input_files(tmp_path / "x.npy")
             visit.page.wait_for_selector(f"[data-side={side}] h3:text-is('{side.upper()}: x.npy')")
             visit.wait()
-        x = np.load(tmp_path / "x.npy")[None]
-        visit.check("a-with-b", page.rt.element.cast(page.rt.reconstruct(x)))
+        visit.check("a-with-b", page.rt.element.cast(page.rt.reconstruct(page.samples[0])))
 
 
 def test_vectors_are_lines_of_each_feature(chromium: Any, tmp_path: Path) -> None:
@@ -522,19 +521,19 @@ def test_vectors_are_lines_of_each_feature(chromium: Any, tmp_path: Path) -> Non
     widths = {"encoder_widths": (8, 6), "decoder_widths": (6, 8)}
     bundle = every_feature.export(tmp_path / "bundle", "whole", element, **widths, **facts)
     kind = edit(lambda manifest: manifest["element"].update(kind="vector"))
-    heights = {}
+    drawn = {}
     for name, change in (("spectrum", None), ("vector", kind)):
         with served(bundle, tmp_path / name, change) as page:
             visit = Visit(chromium, page.address, reduced_motion="reduce")
             assert f"{name} (3) float32" in visit.page.locator("#card").text_content()
             for canvas in ("source-a", "reconstruction-b", "a-with-b", "new-both"):
                 assert len(np.unique(visit.pixels(canvas).reshape(-1, 4), axis=0)) > 3, canvas
-            heights[name] = [visit.pixels("source-a").shape[0], strokes(visit.pixels("source-a"))]
+            drawn[name] = [visit.pixels("source-a").shape[0], strokes(visit.pixels("source-a"))]
             assert visit.errors == []
             visit.page.close()
-    assert heights["vector"][0] == 3 * ROW
-    assert heights["vector"][1] == 3
-    assert heights["spectrum"][0] != 3 * ROW
+    assert drawn["vector"][0] == 3 * ROW
+    assert drawn["vector"][1] == 3
+    assert drawn["spectrum"][0] != 3 * ROW
 
 
 ROW = 58
