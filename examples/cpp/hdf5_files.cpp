@@ -126,33 +126,45 @@ std::optional<double> SequenceFile::number(const std::string& name) const {
     return value;
 }
 
+std::string SequenceFile::kind() const {
+    const auto& kinds = sdkit::kinds();
+    const std::string named = text("element").value_or("");
+    std::vector<std::string> layouts;
+    for (const auto& [name, kind] : kinds) {
+        const bool fits = shape_.size() == 2 + kind.axes.size();
+        if (fits && (named.empty() ? kind.presumed : named == name)) return name;
+        std::string axes = "(N, T";
+        for (const std::string& axis : kind.axes) axes += ", " + axis;
+        layouts.push_back(axes + ") " + kind.plural);
+    }
+    std::string expected = layouts.front();
+    for (std::size_t i = 1; i < layouts.size(); ++i) expected += (i + 1 < layouts.size() ? ", " : " or ") + layouts[i];
+    throw FileFormatError(path_.string() + ": data set 'data' has shape " + sdkit::text(shape_) + "; expected " +
+                          expected);
+}
+
 void SequenceFile::read_element() {
-    static const std::map<std::size_t, std::string> kinds = {{5, "image"}, {4, "series"}, {3, "spectrum"}};
     const std::string where = path_.string() + ": data set 'data' ";
     const std::optional<double> version = number("version");
     if (text("format") == "sdkit-sequences" && version != 1.0) {
         const std::string found = version ? std::to_string(static_cast<int>(*version)) : "None";
         throw FileFormatError(path_.string() + " has format version " + found + "; this sdkit reads version 1");
     }
-    const auto by_axes = kinds.find(shape_.size());
-    std::string kind = text("element").value_or("");
-    if (kind.empty() && by_axes != kinds.end()) kind = by_axes->second;
-    const std::size_t axes = sdkit::axes_of(kind).size();
-    if (axes == 0 || shape_.size() != 2 + axes) {
-        throw FileFormatError(where + "has shape " + sdkit::text(shape_) +
-                              "; expected (N, T, C, H, W) images, (N, T, W, F) windows of a series or (N, T, F) "
-                              "spectrum frames");
-    }
+    element_.kind = kind();
     const H5Handle type(H5Dget_type(data_.get()), H5Tclose);
     const bool whole = H5Tequal(type.get(), H5T_STD_U8LE) > 0;
     if (!whole && H5Tequal(type.get(), H5T_NATIVE_FLOAT) <= 0) {
         throw FileFormatError(where + "is neither uint8 nor float32; expected uint8 or float32");
     }
-    element_.kind = kind;
     element_.shape.assign(shape_.begin() + 2, shape_.end());
     element_.dtype = whole ? DType::uint8 : DType::float32;
+    const sdkit::Kind& about = sdkit::kinds().at(element_.kind);
+    if (std::find(about.dtypes.begin(), about.dtypes.end(), sdkit::text(element_.dtype)) == about.dtypes.end()) {
+        throw FileFormatError(where + "has shape " + sdkit::text(shape_) + ": an element of kind " + element_.kind +
+                              " is float32, not uint8");
+    }
     const auto is_colour = [](std::int64_t channels) { return channels == 1 || channels == 3; };
-    if (element_.kind == "image" && !is_colour(shape_[2]) && is_colour(shape_[4])) {
+    if (about.pictorial && !is_colour(shape_[2]) && is_colour(shape_[4])) {
         throw FileFormatError(where + "has shape " + sdkit::text(shape_) + ", channels last; expected (N, T, C, H, W)");
     }
 }

@@ -60,6 +60,7 @@ public:
 private:
     H5Handle dataset(const std::string& name, const std::string& wanted) const;
     std::string names() const;
+    std::string kind() const;
     void read_element();
     void read_lengths();
 

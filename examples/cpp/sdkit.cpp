@@ -106,10 +106,22 @@ const char* const contract_text = R"({
     "stream": ["encoder", "dynamic_step", "decoder"]
   },
   "kinds": {
-    "image": {"axes": ["C", "H", "W"], "pictorial": true, "incomplete": false},
-    "series": {"axes": ["W", "F"], "pictorial": false, "incomplete": true},
-    "spectrum": {"axes": ["F"], "pictorial": false, "incomplete": true},
-    "vector": {"axes": ["F"], "pictorial": false, "incomplete": true}
+    "image": {
+      "axes": ["C", "H", "W"], "plural": "images", "dtypes": ["uint8", "float32"],
+      "pictorial": true, "incomplete": false, "presumed": true
+    },
+    "series": {
+      "axes": ["W", "F"], "plural": "windows of a series", "dtypes": ["uint8", "float32"],
+      "pictorial": false, "incomplete": true, "presumed": true
+    },
+    "spectrum": {
+      "axes": ["F"], "plural": "spectrum frames", "dtypes": ["uint8", "float32"],
+      "pictorial": false, "incomplete": true, "presumed": true
+    },
+    "vector": {
+      "axes": ["F"], "plural": "vectors", "dtypes": ["float32"],
+      "pictorial": false, "incomplete": true, "presumed": false
+    }
   }
 })";
 const char* const step_graph = "dynamic_step";
@@ -138,9 +150,6 @@ bool within(const std::vector<std::string>& some, const std::vector<std::string>
 std::vector<std::string> chain_of(const char* verb) {
     return rules("verbs").at(verb).get<std::vector<std::string>>();
 }
-
-// Whether the values of a kind are pixels, complete and, as float32, in 0..1.
-bool pictorial(const std::string& kind) { return rules("kinds").at(kind).at("pictorial").get<bool>(); }
 
 // Texts as Python prints them, for the same messages.
 
@@ -245,8 +254,6 @@ Element read_element(const Json& value, const std::string& where) {
     Fields fields(value, where);
     Element element;
     element.kind = fields.required("kind", as_text);
-    if (!rules("kinds").contains(element.kind))
-        throw SchemaError("Invalid enum value '" + element.kind + "'", where + ".kind");
     fields.required("shape", [&](const Json& axes, const std::string& at) {
         each_item(axes, at,
                   [&](const Json& axis, const std::string& here) { element.shape.push_back(as_whole(axis, here)); });
@@ -259,11 +266,20 @@ Element read_element(const Json& value, const std::string& where) {
     fields.optional("feature_names",
                     [&](const Json& texts, const std::string& at) { element.feature_names = read_texts(texts, at); });
     fields.reject_others();
+    const auto found = kinds().find(element.kind);
+    if (found == kinds().end()) {
+        throw SchemaError("unknown kind of element '" + element.kind + "'; there are: " + join(keys(rules("kinds"))),
+                          where);
+    }
+    const Kind& kind = found->second;
     const bool positive = std::all_of(element.shape.begin(), element.shape.end(), [](std::int64_t n) { return n > 0; });
-    const std::vector<std::string> axes = axes_of(element.kind);
-    if (element.shape.size() != axes.size() || !positive) {
-        throw SchemaError("an element of kind " + element.kind + " has the axes (" + join(axes) + "), not the shape " +
-                              text(element.shape),
+    if (element.shape.size() != kind.axes.size() || !positive) {
+        throw SchemaError("an element of kind " + element.kind + " has the axes (" + join(kind.axes) +
+                              "), not the shape " + text(element.shape),
+                          where);
+    }
+    if (!within({dtype}, kind.dtypes)) {
+        throw SchemaError("an element of kind " + element.kind + " is " + join(kind.dtypes, " or ") + ", not " + dtype,
                           where);
     }
     return element;
@@ -513,14 +529,23 @@ std::string problem_of_graph(const std::string& name, const Json& manifest) {
     for (const char* part : {"inputs", "outputs"}) {
         for (const Json& tensor : graph.at(part)) {
             const std::string of = tensor.at("name").get<std::string>();
+            const std::string whose = "gives the tensor " + of + " of graph " + name;
             const Json wanted = shape_of(name, of, manifest);
-            if (tensor.at("shape") != wanted) {
-                return "gives the tensor " + of + " of graph " + name + " the shape " + tuple(tensor.at("shape")) +
-                       "; expected " + tuple(wanted);
-            }
+            if (tensor.at("shape") != wanted)
+                return whose + " the shape " + tuple(tensor.at("shape")) + "; expected " + tuple(wanted);
+            const bool data = name == "encoder" && of == "x";
+            const std::string dtype = data ? printed(manifest.at("element").at("dtype")) : "float32";
+            if (tensor.at("dtype") != dtype)
+                return whose + " the dtype " + printed(tensor.at("dtype")) + "; expected " + dtype;
         }
     }
-    return "";
+    if (!within({"context"}, taken)) return "";
+    for (const auto& [other, spec] : manifest.at("graphs").items()) {
+        for (const Json& tensor : spec.at("outputs")) {
+            if (other == "static" && tensor.at("name") == "context") return "";
+        }
+    }
+    return "gives the graph " + name + " the input context, which the graph static does not return";
 }
 
 // The same of the verbs, the graphs and their tensors.
@@ -950,7 +975,7 @@ void check_float_image(const Tensor& x, const std::string& where) {
 // Checks values of sequences whose shape and type are good.
 void check_values(const Element& element, const Tensor& x, const std::string& where) {
     if (element.dtype == DType::uint8) return;
-    if (pictorial(element.kind)) return check_float_image(x, where);
+    if (kinds().at(element.kind).pictorial) return check_float_image(x, where);
     if (std::any_of(x.floats().begin(), x.floats().end(), [](float v) { return std::isinf(v); })) {
         throw DataError(where + " holds infinite values; NaN stands for 'not observed', infinity has no meaning");
     }
@@ -1093,7 +1118,7 @@ Tensor Element::cast(const Tensor& x) const {
                        [](float v) { return static_cast<std::uint8_t>(std::clamp(std::nearbyint(v), 0.0F, 255.0F)); });
         return {x.shape(), std::move(levels)};
     }
-    if (!pictorial(kind)) return x;
+    if (!kinds().at(kind).pictorial) return x;
     std::vector<float> clipped(values.size());
     std::transform(values.begin(), values.end(), clipped.begin(), [](float v) { return std::clamp(v, 0.0F, 1.0F); });
     return {x.shape(), std::move(clipped)};
@@ -1103,9 +1128,20 @@ Tensor Element::cast(const Tensor& x) const {
 
 std::string contract() { return contract_text; }
 
-std::vector<std::string> axes_of(const std::string& kind) {
-    const Json& all = rules("kinds");
-    return all.contains(kind) ? all.at(kind).at("axes").get<std::vector<std::string>>() : std::vector<std::string>{};
+const std::map<std::string, Kind>& kinds() {
+    static const std::map<std::string, Kind> all = [] {
+        std::map<std::string, Kind> found;
+        for (const auto& [name, kind] : rules("kinds").items()) {
+            found[name] = {kind.at("axes").get<std::vector<std::string>>(),
+                           kind.at("plural").get<std::string>(),
+                           kind.at("dtypes").get<std::vector<std::string>>(),
+                           kind.at("pictorial").get<bool>(),
+                           kind.at("incomplete").get<bool>(),
+                           kind.at("presumed").get<bool>()};
+        }
+        return found;
+    }();
+    return all;
 }
 
 std::vector<std::string> Abilities::verbs() const {

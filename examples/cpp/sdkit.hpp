@@ -173,8 +173,16 @@ struct Manifest {
 
 // The contract that this host follows, as JSON: tensors, graphs, verbs and kinds of elements.
 std::string contract();
-// Names of the axes of an element of a kind, such as C, H, W; none where the kind is unknown.
-std::vector<std::string> axes_of(const std::string& kind);
+// What every kind of element is, by name.
+struct Kind {
+    std::vector<std::string> axes;    // of an element, such as C, H, W
+    std::string plural;               // what several elements are called in a message
+    std::vector<std::string> dtypes;  // that data may have
+    bool pictorial = false;           // pixels: complete, float32 in 0..1
+    bool incomplete = true;           // NaN stands for "not observed"
+    bool presumed = true;             // a file of as many axes that names no kind is read as this one
+};
+const std::map<std::string, Kind>& kinds();
 
 // A folder of exported graphs, checked before any graph is loaded: version, paths, sizes, SHA-256 digests.
 class Bundle {

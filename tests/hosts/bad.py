@@ -126,6 +126,10 @@ BAD: dict[str, Callable[[Path], object]] = {
     "no axis": edit(lambda m: m["graphs"]["dynamic"]["inputs"][1].update(shape=[])),
     "width that does not fit": edit(lambda m: m["widths"].update(state=1)),
     "no width of the state": edit(end_stream),
+    "dtype of a tensor": edit(lambda m: m["graphs"]["prior"]["inputs"][0].update(dtype="float64")),
+    "dtype of the data": edit(lambda m: m["graphs"]["encoder"]["inputs"][0].update(dtype="uint8")),
+    "context of nobody": edit(lambda m: m["graphs"]["static"]["outputs"].pop(2)),
+    "dtype of the kind": edit(lambda m: m["element"].update(kind="vector", shape=[3], dtype="uint8")),
 }
 """What is done to a bundle whose manifest has the format of today."""
 BAD1: dict[str, Callable[[Path], object]] = {

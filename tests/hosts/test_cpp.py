@@ -95,12 +95,17 @@ def test_its_contract_is_that_of_python(programs: Path) -> None:
         for name, graph in contract.GRAPHS.items()
     }
     assert found.pop("verbs") == {name: list(verb.graphs) for name, verb in contract.VERBS.items()}
-    known = found.pop("kinds")
-    for name in kinds.names():
-        kind = kinds.find(name)
-        wanted = {"axes": list(kind.axes), "pictorial": kind.pictorial, "incomplete": kind.incomplete}
-        assert known.pop(name) == wanted
-    assert set(known) <= {"vector"}
+    assert found.pop("kinds") == {
+        kind.name: {
+            "axes": list(kind.axes),
+            "plural": kind.plural,
+            "dtypes": list(kind.dtypes),
+            "pictorial": kind.pictorial,
+            "incomplete": kind.incomplete,
+            "presumed": kind.presumed,
+        }
+        for kind in map(kinds.find, kinds.names())
+    }
     assert found == {}
     order = json.loads(run(programs / "sdkit-conformance", "--contract").stdout, object_pairs_hook=list)
     parts = dict(order)
@@ -361,6 +366,15 @@ def spoil_file(path: Path, what: str) -> None:
         elif what == "channels last":
             del file["data"]
             file["data"] = np.zeros((3, 4, 16, 16, 3), np.uint8)
+        elif what == "axes":
+            del file["data"]
+            file["data"] = np.zeros((3, 4), np.uint8)
+        elif what == "unknown kind":
+            file.attrs["element"] = "sound"
+        elif what == "dtype of the kind":
+            del file["data"]
+            file["data"] = np.zeros((3, 4, 8), np.uint8)
+            file.attrs["element"] = "vector"
         elif what == "empty":
             del file["data"]
             file["data"] = np.zeros((0, *shape[1:]), np.uint8)
@@ -373,7 +387,19 @@ def spoil_file(path: Path, what: str) -> None:
             file["lengths"] = np.array([2, 3])
 
 
-SAME_WORDS = ("no data", "a link", "newer", "other element", "channels last", "empty", "short", "lengths")
+SAME_WORDS = (
+    "no data",
+    "a link",
+    "newer",
+    "other element",
+    "channels last",
+    "axes",
+    "unknown kind",
+    "dtype of the kind",
+    "empty",
+    "short",
+    "lengths",
+)
 
 
 @pytest.mark.parametrize("what", [*SAME_WORDS, "a group", "float64", "too few lengths", "text", "absent"])
