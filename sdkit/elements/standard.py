@@ -4,14 +4,23 @@ import torch
 from torch import Tensor, nn
 
 from sdkit.elements.network import Network
+from sdkit.runtime.errors import ConfigError
 
 
 class Standard(nn.Module):
-    """The data's mean and standard deviation of each feature, over the observed training values."""
+    """The data's mean and standard deviation of each feature, over the observed training values.
+
+    Raises:
+        ConfigError: another number of them than of features.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         features = network.element.shape[-1]
+        for name in ("feature_mean", "feature_std"):
+            count = len(getattr(network, name))
+            if count not in (0, features):
+                raise ConfigError(f"{name} has {count} values for {features} features")
         self.mean: Tensor
         self.std: Tensor
         # Part of the facts about the data, so not of the weights.

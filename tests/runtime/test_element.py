@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,9 +11,10 @@ BYTES = Element("image", (3, 4, 5), "uint8", ("grey level",))
 FLOATS = Element("image", (1, 4, 4), "float32")
 SERIES = Element("series", (6, 2), "float32", ("mmHg", "bpm"), ("pressure", "pulse"))
 SPECTRUM = Element("spectrum", (9,), "float32")
+VECTOR = Element("vector", (5,), "float32", ("m", "rad", "rad", "m/s", "N"))
 
 
-@pytest.mark.parametrize("element", [BYTES, FLOATS, SERIES, SPECTRUM], ids=lambda e: e.describe())
+@pytest.mark.parametrize("element", [BYTES, FLOATS, SERIES, SPECTRUM, VECTOR], ids=lambda e: e.describe())
 def test_check_returns_the_very_same_array(element: Element) -> None:
     x = np.full((2, 3, *element.shape), 1, element.dtype)
     assert element.check(x) is x
@@ -24,11 +26,46 @@ def test_describe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("image", (4, 4)), ("image", (3, 0, 4)), ("series", (6,)), ("spectrum", (2, 3)), ("image", ())]
+    ("kind", "shape"),
+    [
+        ("image", (4, 4)),
+        ("image", (3, 0, 4)),
+        ("series", (6,)),
+        ("spectrum", (2, 3)),
+        ("image", ()),
+        ("vector", ()),
+        ("vector", (4, 5)),
+    ],
 )
 def test_shape_must_have_the_axes_of_its_kind(kind: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=f"kind {kind} has the axes"):
         Element(kind, shape, "uint8")
+
+
+def test_a_kind_that_there_is_not() -> None:
+    with pytest.raises(ConfigError, match="unknown kind of element 'text'; there are: image, series, spectrum, vector"):
+        Element("text", (3,), "float32")
+    with pytest.raises(msgspec.ValidationError, match=r"unknown kind of element 'text'.*at `"):
+        msgspec.json.decode(b'[{"kind": "text", "shape": [3], "dtype": "float32"}]', type=list[Element])
+
+
+def test_vectors_are_no_bytes() -> None:
+    with pytest.raises(ConfigError, match="an element of kind vector is float32, not uint8"):
+        Element("vector", (3,), "uint8")
+
+
+@pytest.mark.parametrize(
+    ("element", "features", "steps", "drawable"),
+    [
+        (BYTES, 0, 1, True),
+        (Element("image", (2, 4, 4), "uint8"), 0, 1, False),
+        (SERIES, 2, 6, True),
+        (SPECTRUM, 9, 1, True),
+        (VECTOR, 5, 1, True),
+    ],
+)
+def test_what_an_element_is_made_of(element: Element, features: int, steps: int, drawable: bool) -> None:
+    assert (element.features, element.steps, element.drawable) == (features, steps, drawable)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +81,8 @@ def test_shape_must_have_the_axes_of_its_kind(kind: Any, shape: tuple[int, ...])
         (FLOATS, np.full((2, 3, 1, 4, 4), -0.5, np.float32), ["from -0.5 to -0.5", "[0, 1]"]),
         (SERIES, np.full((2, 3, 6, 2), np.inf, np.float32), ["infinite", "NaN stands for 'not observed'"]),
         (SPECTRUM, np.full((2, 3, 9), -np.inf, np.float32), ["infinite"]),
+        (VECTOR, np.full((2, 3, 5), np.inf, np.float32), ["infinite", "NaN stands for 'not observed'"]),
+        (VECTOR, np.zeros((2, 3, 4), np.float32), ["shape (2, 3, 4)", "expected (B, T, 5) float32"]),
     ],
 )
 def test_check_says_what_is_wrong(element: Element, x: Any, words: list[str]) -> None:
@@ -64,9 +103,10 @@ def test_images_must_be_complete_and_the_first_bad_pixel_is_named(value: float) 
         FLOATS.check(x)
 
 
-def test_nan_means_not_observed_in_a_series() -> None:
-    x = np.full((2, 3, 6, 2), np.nan, np.float32)
-    assert SERIES.check(x) is x
+@pytest.mark.parametrize("element", [SERIES, SPECTRUM, VECTOR], ids=lambda e: e.kind)
+def test_nan_means_not_observed(element: Element) -> None:
+    x = np.full((2, 3, *element.shape), np.nan, np.float32)
+    assert element.check(x) is x
 
 
 def test_cast_rounds_and_clips_to_the_element() -> None:
@@ -78,7 +118,7 @@ def test_cast_rounds_and_clips_to_the_element() -> None:
 
 
 def test_high() -> None:
-    assert (BYTES.high, FLOATS.high) == (255.0, 1.0)
+    assert (BYTES.high, FLOATS.high, VECTOR.high) == (255.0, 1.0, 1.0)
 
 
 def test_check_steps() -> None:

@@ -66,6 +66,32 @@ def read(path: Path) -> dict[str, Array]:
             ["(6, 4, 2) are taken as spectrum frames (N, T, F); window=W cuts a series (N, steps, F)"],
         ),
         (SERIES[:, :, 0], {"kind": "spectrum"}, SERIES[:, :, 0], "spectrum (2,) float32", []),
+        (SERIES[:, :, 0], {"kind": "vector"}, SERIES[:, :, 0], "vector (2,) float32", []),
+        (IMAGES[:, :, 0, 0], {"kind": "vector"}, IMAGES[:, :, 0, 0], "vector (10,) float32", ["uint8 is converted"]),
+        *[
+            (
+                SERIES[:, :, 0],
+                named,
+                SERIES[:, :, 0],
+                "vector (2,) float32",
+                ["(6, 4, 2) are taken as vectors (N, T, F), since their features have names or units; kind=spectrum"],
+            )
+            for named in ({"feature_names": "knee, hip"}, {"units": ["rad", "m"]})
+        ],
+        (
+            SERIES[:, :, 0],
+            {"units": "dB"},
+            SERIES[:, :, 0],
+            "spectrum (2,) float32",
+            ["(6, 4, 2) are taken as spectrum frames (N, T, F); window=W cuts a series (N, steps, F), kind=vector"],
+        ),
+        (
+            SERIES[:, :, 0],
+            {"units": "rad, m", "kind": "spectrum"},
+            SERIES[:, :, 0],
+            "spectrum (2,) float32",
+            [],
+        ),
         (
             SERIES.reshape(6, 20, 2),
             {"window": 5},
@@ -204,6 +230,10 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[SdkitError], str]] = {
     "booleans": ({"data": SERIES > 0}, {}, DataError, r"array 'data' is bool; expected whole or floating"),
     "one axis": ({"data": SERIES[:, 0, 0, 0]}, {}, DataError, r"'data' has shape \(6,\); expected \(N, T, C, H, W\)"),
     "two axes": ({"data": SERIES[:, :, 0, 0]}, {}, DataError, r"'data' has shape \(6, 4\); expected .* with window=W"),
+    "unknown kind": ({"data": SERIES}, {"kind": "pose"}, ConfigError, r"unknown kind of element 'pose'; there are: im"),
+    "axes of vectors": ({"data": SERIES}, {"kind": "vector"}, DataError, r"'data' has shape \(6, 4, 5, 2\); expected"),
+    "window of vectors": ({"data": SERIES[:, :, 0]}, {"window": 2, "kind": "vector"}, ConfigError, "needs a series"),
+    "infinite vectors": ({"data": np.full((2, 3, 4), np.inf)}, {"kind": "vector"}, DataError, "holds infinite values"),
     "kind": ({"data": SERIES}, {"kind": "spectrum"}, DataError, r"'data' has shape \(6, 4, 5, 2\); expected"),
     "grey or not": ({"data": IMAGES[:, :, 0]}, {}, ConfigError, r"grey images \(kind=image\) or kind=series"),
     "window": ({"data": SERIES}, {"window": 2}, ConfigError, r"window=2 needs a series \(N, steps, F\)"),

@@ -1,19 +1,25 @@
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sdkit.methods.dbse.config import ModelConfig
 from torch import nn
 
-from sdkit.elements.image import Decoder, Encoder
+from sdkit.elements import Network
+from sdkit.elements.image import DECODER_WIDTHS, ENCODER_WIDTHS, Decoder, Encoder
 from sdkit.runtime.element import DTypeName, Element
 from sdkit.runtime.errors import ConfigError
-from tests.tiny import IMAGE, sequences, tiny_config
+from tests.tiny import IMAGE, sequences
 
 
 def image(channels: int, height: int, width: int, dtype: DTypeName = "uint8") -> Element:
     return Element("image", (channels, height, width), dtype)
+
+
+def network(element: Element = IMAGE, **changes: Any) -> Network:
+    """Return what tiny networks are built from."""
+    return Network(element, code_size=9, **{"encoder_widths": (4, 6, 8), "decoder_widths": (8, 6, 4), **changes})
 
 
 def convolutions(module: nn.Module) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
@@ -26,7 +32,7 @@ def convolutions(module: nn.Module) -> list[tuple[int, int, tuple[int, ...], tup
 
 
 def test_the_appendix_on_64x64() -> None:
-    config = ModelConfig(image(3, 64, 64))
+    config = Network(image(3, 64, 64), 512).with_defaults(ENCODER_WIDTHS, DECODER_WIDTHS)
     encoder, decoder = Encoder(config), Decoder(config)
     assert encoder.features == 512
     channels = (3, 32, 64, 128, 256, 128)
@@ -47,7 +53,7 @@ def test_the_appendix_on_64x64() -> None:
     [(image(3, 16, 16), 32), (image(1, 16, 32), 64), (image(3, 32, 8), 32), (image(1, 8, 8, "float32"), 8)],
 )
 def test_sizes(element: Element, features: int) -> None:
-    config = tiny_config(element=element)
+    config = network(element)
     encoder, decoder = Encoder(config).eval(), Decoder(config).eval()
     assert encoder.features == features
     x = torch.from_numpy(sequences(2, 3, element))
@@ -61,7 +67,7 @@ def test_sizes(element: Element, features: int) -> None:
 
 def test_elements_are_read_and_drawn_one_by_one() -> None:
     torch.manual_seed(0)
-    encoder, decoder = Encoder(tiny_config()).eval(), Decoder(tiny_config()).eval()
+    encoder, decoder = Encoder(network()).eval(), Decoder(network()).eval()
     x = torch.from_numpy(sequences(2, 4))
     codes = torch.randn(2, 4, 9)
     with torch.no_grad():
@@ -75,9 +81,9 @@ def test_elements_are_read_and_drawn_one_by_one() -> None:
 @pytest.mark.parametrize("scale", [255.0, 256.0])
 def test_pixel_scale_goes_in_and_out(scale: float) -> None:
     torch.manual_seed(0)
-    config = tiny_config(pixel_scale=scale)
+    config = network(pixel_scale=scale)
     encoder, decoder = Encoder(config).eval(), Decoder(config).eval()
-    as_float = Encoder(tiny_config(element=image(3, 16, 16, "float32"))).eval()
+    as_float = Encoder(network(image(3, 16, 16, "float32"))).eval()
     as_float.load_state_dict(encoder.state_dict())
     x = torch.from_numpy(sequences(2, 3))
     with torch.no_grad():
@@ -89,7 +95,7 @@ def test_pixel_scale_goes_in_and_out(scale: float) -> None:
 
 
 def test_float_images_are_not_scaled() -> None:
-    config = tiny_config(element=image(1, 16, 16, "float32"), pixel_scale=256.0)
+    config = network(image(1, 16, 16, "float32"), pixel_scale=256.0)
     mean = torch.full((1, 2, 1, 16, 16), 0.25)
     decoder = Decoder(config)
     assert (decoder.in_units((mean,))[0] == 0.25).all()
@@ -97,7 +103,7 @@ def test_float_images_are_not_scaled() -> None:
 
 
 def test_nll_is_the_squared_error_summed_over_channels_and_pixels() -> None:
-    decoder = Decoder(tiny_config(pixel_scale=255.0))
+    decoder = Decoder(network(pixel_scale=255.0))
     x = sequences(2, 3)
     mean = np.random.default_rng(4).random(x.shape, np.float32)
     expected = [[((mean[b, t] - x[b, t] / 255.0) ** 2).sum() for t in range(3)] for b in range(2)]
@@ -110,7 +116,7 @@ def test_nll_is_the_squared_error_summed_over_channels_and_pixels() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(20, 16), (16, 12), (4, 4)])
 def test_sizes_that_cannot_be_halved_are_refused(height: int, width: int) -> None:
-    config = tiny_config(element=image(3, height, width))
+    config = network(image(3, height, width))
     with pytest.raises(ConfigError, match=rf"{height}x{width} cannot be halved 3 times.*multiples of 8"):
         Encoder(config)
     with pytest.raises(ConfigError, match=f"{height}x{width}"):
@@ -118,7 +124,7 @@ def test_sizes_that_cannot_be_halved_are_refused(height: int, width: int) -> Non
 
 
 def test_encoder_and_decoder_may_differ_in_depth() -> None:
-    config = tiny_config(encoder_widths=(4, 5), decoder_widths=(7, 6, 5, 4))
+    config = network(encoder_widths=(4, 5), decoder_widths=(7, 6, 5, 4))
     assert Encoder(config).features == 5 * 4 * 4
     (drawn,) = Decoder(config)(torch.zeros(2, 1, 9))
     assert drawn.shape == (2, 1, *IMAGE.shape)

@@ -2,15 +2,14 @@ import math
 
 import pytest
 import torch
-from sdkit.methods.dbse.config import ModelConfig
 
+from sdkit.elements import Network
 from sdkit.elements.spectrum import Decoder, Encoder
 from sdkit.runtime.element import Element
 
-CONFIG = ModelConfig(
+NETWORK = Network(
     Element("spectrum", (6,), "float32", ("magnitude",)),
-    static_size=3,
-    dynamic_size=2,
+    code_size=5,
     feature_mean=(0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
     feature_std=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
     encoder_widths=(8, 5),
@@ -19,7 +18,7 @@ CONFIG = ModelConfig(
 
 
 def test_a_frame_is_encoded_alone() -> None:
-    encoder = Encoder(CONFIG)
+    encoder = Encoder(NETWORK)
     x = torch.rand(2, 4, 6)
     features = encoder(x)
     assert features.shape == (2, 4, 5)
@@ -31,7 +30,7 @@ def test_a_frame_is_encoded_alone() -> None:
 
 
 def test_decoded_bins_are_in_units() -> None:
-    decoder = Decoder(CONFIG)
+    decoder = Decoder(NETWORK)
     parameters = decoder(torch.randn(2, 4, 5))
     (x,) = decoder.in_units(parameters)
     assert decoder.outputs == ("x",)
@@ -39,7 +38,7 @@ def test_decoded_bins_are_in_units() -> None:
 
 
 def test_the_likelihood_is_the_squared_error_of_standardised_bins() -> None:
-    decoder = Decoder(CONFIG)
+    decoder = Decoder(NETWORK)
     x = torch.tensor([[[1.0, 3.0, 2.0, 3.0, 4.0, math.nan]]])  # standardised 1, 1, 0, 0, 0 and one not observed
     mean = torch.tensor([[[0.0, 1.0, 2.0, 0.0, 0.0, 9.0]]])
     assert decoder.nll((mean,), x).item() == pytest.approx(1 + 0 + 4)

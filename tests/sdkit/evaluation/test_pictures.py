@@ -193,3 +193,55 @@ def test_dynamic_codes_are_averaged_over_the_steps_that_there_are() -> None:
     np.testing.assert_array_equal(mean, [[2.0], [3.0]])
     assert what == "dynamic codes, averaged over steps"
     np.testing.assert_array_equal(pictures._means(Codes(mean, dynamic), None)[0], [[18.0], [3.0]])
+
+
+def test_vectors(tmp_path: Path, drawn: Drawn) -> None:
+    element = Element("vector", (5,), "float32", ("m", "m", "rad", "rad", "N"))
+    x = sequences(12, 4, element)
+    x[:, 1, 2] = np.nan
+    factors = {"labels": np.stack([np.arange(12) % 3, np.arange(12) % 2], 1), "kinds": "sd"}
+    file = SequenceFile(write_file(tmp_path / "poses.h5", x, element, splits={"test": range(12)}, **factors))
+    assert drawn(file, tiny_model(element=element, **WIDTHS)) == ["codes.png", *DECODED]
+
+
+def test_a_model_that_cannot_encode_draws_what_it_generates(tmp_path: Path, named: Drawn) -> None:
+    file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(12), splits={"test": range(12)}))
+    model = tiny_model()
+    refused = dict.fromkeys(("encode", "reconstruct", "swap", "resample_static", "resample_dynamic", "stream"), "why")
+    model.refusals = lambda settings: refused  # type: ignore[method-assign, assignment]
+    assert named(file, model) == ["generated.png", "generated.gif"]
+
+
+def test_a_model_whose_codes_do_not_swap_draws_no_swap(tmp_path: Path, named: Drawn) -> None:
+    file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(12), splits={"test": range(12)}))
+    model = tiny_model()
+    model.refusals = lambda settings: {"swap": "why"}  # type: ignore[method-assign, assignment]
+    assert "swap.png" not in named(file, model)
+
+
+def test_no_more_steps_are_generated_than_the_prior_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(6, 5), splits={"test": range(6)}))
+    v = verbs(tiny_model())
+    v.abilities = v.abilities._replace(max_steps=3)
+    steps: list[int] = []
+    monkeypatch.setattr(v, "generate", lambda count, t, seed: steps.append(t) or sequences(count, t))
+    list(pictures._decoded(v, file, np.arange(6), 0, ""))
+    assert steps == [3]
+
+
+@pytest.mark.parametrize("std", [True, False])
+def test_series_and_vectors_are_drawn_with_what_the_decoder_is_sure_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, std: bool
+) -> None:
+    file, shown = SequenceFile(series(tmp_path / "waves.h5")), []
+    monkeypatch.setattr(pictures, "draw_reconstruction", lambda *given, **_: shown.append(given))
+    v = verbs(tiny_model(element=SERIES, **WIDTHS))
+    whole = v.decode_outputs
+    monkeypatch.setattr(v, "decode_outputs", lambda codes: {n: y for n, y in whole(codes).items() if std or n == "x"})
+    list(pictures._decoded(v, file, file.select("test"), 0, ""))
+    ((x, decoded, found, element),) = shown
+    expected = v.decode_outputs(v.encode(x))
+    np.testing.assert_array_equal(decoded, expected["x"])
+    assert element == SERIES
+    assert (found is not None) == std
+    assert not std or (found == expected["x_std"]).all()

@@ -7,6 +7,7 @@ from sdkit.figures.axis_scales import UNKNOWN, Scales, frequency_axis, read_scal
 from sdkit.runtime.element import Element
 
 SERIES, SPECTRUM = Element("series", (4, 3), "float32"), Element("spectrum", (6,), "float32")
+VECTOR = Element("vector", (6,), "float32")
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ SERIES, SPECTRUM = Element("series", (4, 3), "float32"), Element("spectrum", (6,
         ({"step": "15 minutes"}, SERIES, Scales(900.0)),
         ({"rate": 0.5, "step": "1 hour"}, SERIES, Scales(0.5)),  # a window of four steps every two seconds
         ({"rate": np.float32(100), "bin_spacing": "40 Hz"}, SPECTRUM, Scales(1 / 100, 40.0)),
+        ({"rate": 50}, VECTOR, Scales(1 / 50)),
         ({"bin_spacing": "0.5 kHz"}, SPECTRUM, Scales(None, 500.0)),
         ({"step": "one hour", "bin_spacing": "wide"}, SERIES, UNKNOWN),
         ({"step": "0 hours", "bin_spacing": 40, "rate": "fast"}, SERIES, UNKNOWN),

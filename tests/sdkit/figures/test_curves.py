@@ -5,11 +5,26 @@ import numpy as np
 from PIL import Image
 
 from sdkit.figures.curves import curves, draw_curves
+from sdkit.methods.base import Term
 from tests.sdkit.figures.parts import caption_of
+
+TERMS = (
+    Term("nll", "other steps", "likelihood"),
+    Term("nll_anchor", "anchor", "likelihood"),
+    Term("kl_static", "static", "divergence", "static"),
+    Term("kl_dynamic", "dynamic", "divergence", "dynamic"),
+    Term("contrast", "contrast", "other"),
+)
 
 
 def record(epoch: int, *parts: str, scale: float = 100.0) -> dict[str, Any]:
-    terms = {"nll": scale / epoch, "nll_anchor": scale / 2 / epoch, "kl_static": 3.0 * epoch, "kl_dynamic": 5.0}
+    terms = {
+        "nll": scale / epoch,
+        "nll_anchor": scale / 2 / epoch,
+        "kl_static": 3.0 * epoch,
+        "kl_dynamic": 5.0,
+        "contrast": 1.0,
+    }
     return {"epoch": epoch, "active_static": epoch, "active_dynamic": 2, **dict.fromkeys(parts, terms)}
 
 
@@ -20,7 +35,7 @@ def lines(axes: Any) -> dict[str, list[float]]:
 def test_picture(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     path.write_text("an older one")
-    draw_curves([record(1, "train", "val"), record(2, "train", "val")], path)
+    draw_curves([record(1, "train", "val"), record(2, "train", "val")], TERMS, path)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.width == 1320
@@ -30,7 +45,7 @@ def test_picture(tmp_path: Path) -> None:
 
 
 def test_all_terms_are_drawn_over_epochs() -> None:
-    figure: Any = curves([record(n, "train", "val") for n in (1, 2, 4)])
+    figure: Any = curves([record(n, "train", "val") for n in (1, 2, 4)], TERMS)
     likelihood, divergence, units = figure.axes
     for part in ("train", "val"):
         assert lines(likelihood)[f"other steps, {part}"] == [100, 50, 25]
@@ -46,17 +61,31 @@ def test_all_terms_are_drawn_over_epochs() -> None:
 
 
 def test_one_epoch_without_validation() -> None:
-    figure: Any = curves([record(1, "train")])
+    figure: Any = curves([record(1, "train")], TERMS)
     assert "over 1 epoch," in caption_of(figure)
     assert set(lines(figure.axes[0])) == {"other steps, train", "anchor, train"}
 
 
 def test_negative_likelihoods_of_a_density_are_drawn_on_a_linear_scale() -> None:
-    figure: Any = curves([record(n, "train", scale=-100.0) for n in (1, 2)])
+    figure: Any = curves([record(n, "train", scale=-100.0) for n in (1, 2)], TERMS)
     assert figure.axes[0].get_yscale() == "linear"
 
 
 def test_values_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
     metrics = [record(1, "train", scale=float("nan")), record(2, "train", "val"), record(3, "train", "val")]
-    draw_curves(metrics, tmp_path / "c.png")
+    draw_curves(metrics, TERMS, tmp_path / "c.png")
+    assert (tmp_path / "c.png").is_file()
+
+
+def test_terms_are_the_methods_own() -> None:
+    terms = (Term("error", "squared error", "likelihood"), Term("gap", "gap", "divergence"), *TERMS[-1:])
+    metrics = [{"epoch": n, "train": {"error": 9.0 / n, "gap": 1.0 * n, "contrast": 1.0}} for n in (1, 2)]
+    figure: Any = curves(metrics, terms)
+    assert [lines(axes) for axes in figure.axes] == [{"squared error, train": [9, 4.5]}, {"gap, train": [1, 2]}, {}]
+
+
+def test_a_method_without_divergences_has_an_empty_panel(tmp_path: Path) -> None:
+    figure: Any = curves([record(1, "train")], TERMS[:2])
+    assert not figure.axes[1].lines
+    draw_curves([record(1, "train")], TERMS[:2], tmp_path / "c.png")
     assert (tmp_path / "c.png").is_file()

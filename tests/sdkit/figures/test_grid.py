@@ -12,6 +12,7 @@ FLOAT = Element("image", (3, 4, 6), "float32")
 OTHERS = [
     Element("spectrum", (6,), "float32"),
     Element("series", (4, 3), "float32"),
+    Element("vector", (3,), "float32"),
     Element("image", (2, 8, 8), "uint8"),
 ]
 

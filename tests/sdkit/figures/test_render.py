@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdkit.figures.grid import GAP, MARGIN, SWAP_NAMES, rows_grid, swap_grid, tiles
+from sdkit.figures.base import SWAP_NAMES
+from sdkit.figures.grid import GAP, MARGIN, rows_grid, swap_grid, tiles
 from sdkit.figures.render import render, render_swap
 from sdkit.figures.style import save
 from sdkit.runtime.element import Array, Element
@@ -24,6 +25,8 @@ from tests.tiny import IMAGE, sequences
 
 SPECTRUM = Element("spectrum", (6,), "float32")
 SERIES = Element("series", (4, 3), "float32", ("1/min", "mmHg", "points"), ("heart rate", "pressure", "GCS"))
+
+VECTOR = Element("vector", (3,), "float32", ("m", "rad", "m/s"), ("height", "knee", "speed"))
 
 Drawn = list[Any]
 
@@ -195,7 +198,7 @@ def test_spectra_have_axes_of_time_and_frequency(tmp_path: Path, drawn: Drawn) -
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("time (ms)", "frequency (kHz)")
 
 
-@pytest.mark.parametrize("element", [IMAGE, SERIES, SPECTRUM], ids=Element.describe)
+@pytest.mark.parametrize("element", [IMAGE, SERIES, SPECTRUM, VECTOR], ids=Element.describe)
 def test_sequences_are_cut_to_their_length(tmp_path: Path, drawn: Drawn, element: Element) -> None:
     x = sequences(3, 4, element)
     source = write(tmp_path / "x.h5", x, element, lengths=[2, 4, 3])
@@ -203,8 +206,9 @@ def test_sequences_are_cut_to_their_length(tmp_path: Path, drawn: Drawn, element
     if element is IMAGE:
         cut = [(f"{i}", x[i, :n]) for i, n in enumerate((2, 4, 3))]
         same_above(path, rows_grid(cut, IMAGE))
-    elif element is SERIES:
-        assert [len(axes.lines[0].get_xdata()) for axes in drawn[0].axes[:3]] == [8, 16, 12]
+    elif element in (SERIES, VECTOR):
+        steps = [2 * element.steps, 4 * element.steps, 3 * element.steps]
+        assert [len(axes.lines[0].get_xdata()) for axes in drawn[0].axes[:3]] == steps
     else:
         assert [axes.images[0].get_array().shape for axes in drawn[0].axes[:3]] == [(6, 2), (6, 4), (6, 3)]
 
@@ -217,7 +221,7 @@ def test_shorter_sequences_stay_at_their_last_frame(tmp_path: Path) -> None:
     assert path.read_bytes() == (tmp_path / "expected.gif").read_bytes()
 
 
-@pytest.mark.parametrize("element", [SPECTRUM, SERIES], ids=["spectrum", "series"])
+@pytest.mark.parametrize("element", [SPECTRUM, SERIES, VECTOR], ids=Element.describe)
 def test_animations_are_of_images(tmp_path: Path, element: Element) -> None:
     source = write(tmp_path / "x.h5", sequences(5, 4, element), element)
     with pytest.raises(
@@ -265,10 +269,19 @@ def test_swap_files_tell_their_units_and_lengths(tmp_path: Path, drawn: Drawn) -
     assert caption_of(figure).endswith("s.h5: series (4, 3) float32. swapped: a = x.h5.")
 
 
+def test_a_swap_file_of_vectors_names_them(tmp_path: Path, drawn: Drawn) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"] = file["static_b_dynamic_a"] = sequences(2, 4, VECTOR)
+        file.attrs.update(SequenceMeta(VECTOR).attributes())
+    render(tmp_path / "s.h5", tmp_path / "s.png")
+    assert [axes.get_ylabel() for axes in drawn[0].axes[::4]] == ["height\n(m)", "knee\n(rad)", "speed\n(m/s)"]
+
+
 @pytest.mark.parametrize(
     ("shape", "attributes", "lengths", "text"),
     [
         ((2, 4, 6), {"element": "image"}, None, "shape .2, 4, 6., which its attributes element = image"),
+        ((2, 4, 6), {"element": "text"}, None, "element = text.*unknown kind of element 'text'"),
         ((2, 4, 6), {"units": "dB"}, None, "units and feature_names do not describe"),
         ((2, 4), {}, None, "element = None"),
         ((3, 4, 6), {}, None, "data set 'static_b_dynamic_a' or its lengths do not fit 3 pairs"),
@@ -290,7 +303,7 @@ def test_swap_files_that_contradict_themselves(
     assert not (tmp_path / "s.png").exists()
 
 
-@pytest.mark.parametrize("element", [SERIES, SPECTRUM], ids=Element.describe)
+@pytest.mark.parametrize("element", [SERIES, SPECTRUM, VECTOR], ids=Element.describe)
 def test_render_swap_of_other_elements(tmp_path: Path, drawn: Drawn, element: Element) -> None:
     a, b, ab, ba = (sequences(3, 4, element, seed) for seed in range(4))
     file_a, file_b = (write(tmp_path / f"{n}.h5", x, element, lengths=[4, 2, 3]) for n, x in (("a", a), ("b", b)))

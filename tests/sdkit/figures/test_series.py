@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -6,16 +5,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 from sdkit.figures.axis_scales import Scales
-from sdkit.figures.series import (
-    MOST_FEATURES,
-    MOST_SEQUENCES,
-    reconstruction_figure,
-    series_grid,
-    series_swap,
-)
+from sdkit.figures.draw import draw_reconstruction, draw_rows, draw_swap
+from sdkit.figures.lines import MOST_FEATURES, MOST_SEQUENCES
 from sdkit.figures.style import BLUE, VERMILION, raster
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import DataError
 from tests.sdkit.figures.parts import caption_of, legend_of
 from tests.tiny import sequences
 
@@ -40,7 +33,7 @@ def data(line: Any) -> Array:
 
 def test_a_row_a_feature_and_a_column_a_sequence() -> None:
     x = sequences(3, 5, SERIES)
-    figure: Any = series_grid(
+    figure: Any = draw_rows(
         [(f"s{i}", row[: 5 - i]) for i, row in enumerate(x)], SERIES, scales=HOURLY, note="Made up."
     )
     grid = grid_of(figure, 3)
@@ -61,7 +54,8 @@ def test_a_row_a_feature_and_a_column_a_sequence() -> None:
 def test_missing_values_are_gaps_and_lonely_ones_dots() -> None:
     for windows in (5, 40):
         x = gaps(sequences(1, windows, SERIES)[0])
-        line, dots = series_grid([("s", x)], SERIES).axes[0].lines
+        figure: Any = draw_rows([("s", x)], SERIES)
+        line, dots = figure.axes[0].lines
         assert np.flatnonzero(np.isnan(data(line))).tolist() == [2, 3, 5]
         shown = np.flatnonzero(np.isfinite(data(dots))).tolist()
         assert shown == ([0, 1, 4, *range(6, 20)] if windows == 5 else [4])
@@ -70,34 +64,34 @@ def test_missing_values_are_gaps_and_lonely_ones_dots() -> None:
 def test_a_feature_without_a_value() -> None:
     x = sequences(1, 5, SERIES)[0]
     x[..., 1] = np.nan
-    figure: Any = series_grid([("s", x)], SERIES)
+    figure: Any = draw_rows([("s", x)], SERIES)
     assert [text.get_text() for text in figure.axes[1].texts] == ["not observed"]
     assert not figure.axes[1].lines
     raster(figure)
 
 
 def test_windows_are_parted() -> None:
-    figure: Any = series_grid([("s", sequences(1, 3, SERIES)[0])], SERIES)
+    figure: Any = draw_rows([("s", sequences(1, 3, SERIES)[0])], SERIES)
     (borders,) = figure.axes[0].collections
     assert [segment[0, 0] for segment in borders.get_segments()] == [3.5, 7.5]
 
 
 def test_steps_are_numbered_where_time_is_unknown() -> None:
-    figure: Any = series_grid([("s", sequences(1, 3, SERIES)[0])], SERIES)
+    figure: Any = draw_rows([("s", sequences(1, 3, SERIES)[0])], SERIES)
     assert figure.axes[-1].get_xlabel() == "step"
 
 
 def test_not_more_than_can_be_read() -> None:
     wide = Element("series", (2, MOST_FEATURES + 2), "float32")
     x = sequences(MOST_SEQUENCES + 3, 2, wide)
-    figure: Any = series_grid([(f"{i}", row) for i, row in enumerate(x)], wide)
+    figure: Any = draw_rows([(f"{i}", row) for i, row in enumerate(x)], wide)
     assert len(figure.axes) == MOST_FEATURES * MOST_SEQUENCES
     assert "first 6 of 9 sequences, one a column; the first 10 of 12 features" in caption_of(figure)
 
 
 def test_panels_do_not_meet_nor_leave_the_figure() -> None:
     long = Element("series", (4, 3), "float32", ("a unit of a long name",) * 3, ("a feature of a long name",) * 3)
-    figure: Any = series_grid([(f"{i}", row) for i, row in enumerate(1e4 * sequences(3, 5, long))], long)
+    figure: Any = draw_rows([(f"{i}", row) for i, row in enumerate(1e4 * sequences(3, 5, long))], long)
     picture = raster(figure)
     boxes = [axes.get_window_extent() for axes in figure.axes]
     assert all(0 < box.x0 < box.x1 <= picture.width and 0 < box.y0 < box.y1 < picture.height for box in boxes)
@@ -108,7 +102,9 @@ def test_panels_do_not_meet_nor_leave_the_figure() -> None:
 
 def test_reconstruction() -> None:
     x, mean = sequences(2, 5, SERIES)
-    figure: Any = reconstruction_figure(gaps(x), mean, np.full_like(x, 0.5), SERIES, scales=HOURLY, note="Model m.")
+    figure: Any = draw_reconstruction(
+        gaps(x)[None], mean[None], np.full_like(x, 0.5)[None], SERIES, scales=HOURLY, note="Model m."
+    )
     for f, axes in enumerate(figure.axes):
         assert axes.get_title() == SERIES.feature_names[f]
         assert axes.get_ylabel() == SERIES.units[f]
@@ -129,7 +125,7 @@ def test_reconstruction() -> None:
 def test_reconstruction_of_three_features_without_std() -> None:
     element = Element("series", (4, 3), "float32")
     x, mean = sequences(2, 5, element)
-    figure: Any = reconstruction_figure(x, mean, None, element)
+    figure: Any = draw_reconstruction(x[None], mean[None], None, element)
     assert len(figure.axes) == 3
     assert [axes.get_xlabel() for axes in figure.axes] == ["", "step", "step"]
     assert all(len(axes.collections) == 1 for axes in figure.axes)  # the borders of the windows alone
@@ -142,7 +138,7 @@ def test_reconstruction_of_three_features_without_std() -> None:
 
 def test_swaps_tell_whose_static_code_it_is() -> None:
     a, b, ab, ba = (sequences(2, steps, SERIES, seed) for seed, steps in enumerate((5, 3, 3, 5)))
-    figure: Any = series_swap(a, b, ab, ba, SERIES, note="Epoch 3.")
+    figure: Any = draw_swap(a, b, ab, ba, SERIES, note="Epoch 3.")
     grid = grid_of(figure, 4)
     assert [axes.get_title() for axes in grid[0]] == [
         "a",
@@ -167,28 +163,13 @@ def test_swaps_show_what_was_observed_most() -> None:
     element = Element("series", (2, 9), "float32")
     a, b = sequences(2, 3, element)[:, None]
     a[0, :2, :, 4] = np.nan
-    figure: Any = series_swap(a, b, a, b, element)
+    figure: Any = draw_swap(a, b, a, b, element)
     assert [row[0].get_ylabel() for row in grid_of(figure, 4)] == [f"feature {f}" for f in range(9) if f != 4]
     assert "8 of 9 features" in caption_of(figure)
-    chosen = series_swap(a, b, a, b, element, features=[4, 1])
-    assert [row[0].get_ylabel() for row in grid_of(chosen, 4)] == ["feature 4", "feature 1"]
 
 
 def test_many_pairs() -> None:
     x = sequences(5, 3, SERIES)
-    figure: Any = series_swap(x, x, x, x, SERIES)
+    figure: Any = draw_swap(x, x, x, x, SERIES)
     assert len(figure.axes) == 2 * 2 * 4
     assert caption_of(figure).startswith("The first 2 of 5 swapped pairs")
-
-
-def test_only_series_are_lines() -> None:
-    element = Element("spectrum", (6,), "float32")
-    x = sequences(2, 3, element)
-    draws: list[Callable[[], Any]] = [
-        lambda: series_grid([("a", x[0])], element),
-        lambda: reconstruction_figure(x[0], x[0], None, element),
-        lambda: series_swap(x, x, x, x, element),
-    ]
-    for draw in draws:
-        with pytest.raises(DataError, match="lines are drawn of series, not of spectrum"):
-            draw()

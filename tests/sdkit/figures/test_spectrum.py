@@ -1,14 +1,13 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sdkit.figures.axis_scales import Scales
-from sdkit.figures.spectrum import MOST_PAIRS, MOST_SEQUENCES, RANGE, decibels, spectra_grid, spectra_swap
+from sdkit.figures.draw import draw_reconstruction, draw_rows, draw_swap
+from sdkit.figures.spectrum import MOST_PAIRS, MOST_SEQUENCES, RANGE, decibels
 from sdkit.figures.style import raster
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import DataError
 from tests.sdkit.figures.parts import caption_of
 from tests.tiny import sequences
 
@@ -36,7 +35,7 @@ def test_decibels_count_down_from_the_loudest() -> None:
 def test_time_runs_to_the_right_and_frequency_up_on_one_scale() -> None:
     loud, quiet = np.zeros((20, 6), np.float32), np.zeros((10, 6), np.float32)
     loud[3, 5], quiet[2, 1] = 8.0, 0.8
-    figure: Any = spectra_grid([("loud", loud), ("quiet", quiet)], SPECTRUM, scales=SCALES, note="Made up.")
+    figure: Any = draw_rows([("loud", loud), ("quiet", quiet)], SPECTRUM, scales=SCALES, note="Made up.")
     first, second = panels(figure)
     assert (first.get_title(), second.get_title()) == ("loud", "quiet")
     assert first.images[0].origin == "lower"
@@ -55,7 +54,7 @@ def test_time_runs_to_the_right_and_frequency_up_on_one_scale() -> None:
 
 
 def test_frames_and_bins_are_numbered_where_scales_are_unknown() -> None:
-    (axes,) = panels(spectra_grid([("a", sequences(1, 5, SPECTRUM)[0])], SPECTRUM))
+    (axes,) = panels(draw_rows([("a", sequences(1, 5, SPECTRUM)[0])], SPECTRUM))
     assert axes.images[0].get_extent() == [-0.5, 4.5, -0.5, 5.5]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("frame", "bin")
 
@@ -64,7 +63,7 @@ def test_frames_and_bins_are_numbered_where_scales_are_unknown() -> None:
 def test_levels_are_drawn_as_they_are(unit: str) -> None:
     element = Element("spectrum", (6,), "float32", (unit,))
     x = 30 - 100 * sequences(1, 5, element)[0]
-    figure: Any = spectra_grid([("a", x)], element)
+    figure: Any = draw_rows([("a", x)], element)
     (axes,) = panels(figure)
     np.testing.assert_allclose(levels(axes), x.T)
     assert axes.images[0].get_clim() == (x.min(), x.max())
@@ -75,7 +74,7 @@ def test_levels_are_drawn_as_they_are(unit: str) -> None:
 def test_missing_values_are_grey() -> None:
     x = np.ones((2, 6), np.float32)
     x[1] = np.nan
-    figure: Any = spectra_grid([("a", x)], SPECTRUM)
+    figure: Any = draw_rows([("a", x)], SPECTRUM)
     picture = np.asarray(raster(figure))
     box = panels(figure)[0].get_window_extent()
     middle = picture.shape[0] - int((box.y0 + box.y1) / 2)
@@ -87,11 +86,11 @@ def test_missing_values_are_grey() -> None:
 
 def test_nothing_but_silence() -> None:
     for value in (0.0, np.nan):
-        raster(spectra_grid([("a", np.full((3, 6), value, np.float32))], SPECTRUM))
+        raster(draw_rows([("a", np.full((3, 6), value, np.float32))], SPECTRUM))
 
 
 def test_a_last_row_that_is_not_full() -> None:
-    figure: Any = spectra_grid([(f"{i}", x) for i, x in enumerate(sequences(6, 3, SPECTRUM))], SPECTRUM)
+    figure: Any = draw_rows([(f"{i}", x) for i, x in enumerate(sequences(6, 3, SPECTRUM))], SPECTRUM)
     found = panels(figure)
     assert len(found) == 6
     assert len(figure.axes) == 7  # no empty panel is left
@@ -101,17 +100,17 @@ def test_a_last_row_that_is_not_full() -> None:
 
 def test_not_more_than_can_be_read() -> None:
     x = sequences(MOST_SEQUENCES + 2, 2, SPECTRUM)
-    figure: Any = spectra_grid([(f"{i}", row) for i, row in enumerate(x)], SPECTRUM)
+    figure: Any = draw_rows([(f"{i}", row) for i, row in enumerate(x)], SPECTRUM)
     assert len(panels(figure)) == MOST_SEQUENCES
     assert caption_of(figure).startswith("The first 12 of 14 sequences")
-    swap = spectra_swap(x, x, x, x, SPECTRUM)
+    swap = draw_swap(x, x, x, x, SPECTRUM)
     assert len(panels(swap)) == 4 * MOST_PAIRS
     assert caption_of(swap).startswith("The first 4 of 14 swapped pairs")
 
 
 def test_swaps_have_a_row_a_pair() -> None:
     a, b, ab, ba = (sequences(2, steps, SPECTRUM, seed) for seed, steps in enumerate((5, 3, 3, 5)))
-    figure: Any = spectra_swap(a, b, ab, ba, SPECTRUM, scales=SCALES)
+    figure: Any = draw_swap(a, b, ab, ba, SPECTRUM, scales=SCALES)
     found = panels(figure)
     assert [axes.get_title() for axes in found[:5]] == [
         "a",
@@ -126,13 +125,9 @@ def test_swaps_have_a_row_a_pair() -> None:
         np.testing.assert_allclose(levels(axes), decibels(part.astype(np.float64), loudest).T, rtol=1e-6)
 
 
-def test_only_spectra_are_levels() -> None:
-    element = Element("series", (4, 3), "float32")
-    x = sequences(2, 3, element)
-    draws: list[Callable[[], Any]] = [
-        lambda: spectra_grid([("a", x[0])], element),
-        lambda: spectra_swap(x, x, x, x, element),
-    ]
-    for draw in draws:
-        with pytest.raises(DataError, match="drawn of spectrum frames, not of series"):
-            draw()
+def test_reconstructions_stand_beside_the_data() -> None:
+    x = sequences(2, 5, SPECTRUM)
+    figure: Any = draw_reconstruction(x, 0.5 * x, None, SPECTRUM)
+    found = panels(figure)
+    assert [axes.get_title() for axes in found] == ["data", "decoded"] * 2
+    np.testing.assert_allclose(levels(found[3]), decibels(0.5 * x[1].astype(np.float64), float(x.max())).T, rtol=1e-6)
