@@ -58,7 +58,7 @@ def place(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SDKIT_RUN", raising=False)
     # The judge of the example may be as bad as it likes.
-    monkeypatch.setitem(find_judge.__kwdefaults__, "epochs", 1)
+    monkeypatch.setitem(find_judge.__kwdefaults__ or {}, "epochs", 1)
     return tmp_path
 
 

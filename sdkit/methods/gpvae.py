@@ -19,6 +19,7 @@ from sdkit.methods.graphs import EncoderGraph
 from sdkit.methods.parts import gp
 from sdkit.runtime.contract import DYNAMIC_POSTERIOR
 from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError
 
 NO_STATIC = "its method has no static code"
 
@@ -51,7 +52,8 @@ class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
         self.require_at_least(0, "beta", "max_steps")
         self.require_at_least(1e-3, "length_scale", "variance")
         self.require_choice("kernel", get_args(gp.Kernel))
-        self.require_choice("window", range(1, 1000, 2))
+        if self.window % 2 == 0:
+            raise ConfigError(f"window = {self.window}; it must be odd, so that a step has as many before as after it")
 
 
 class TimePath(nn.Module):
@@ -68,7 +70,8 @@ class TimePath(nn.Module):
         seen = torch.relu(self.convolution(features.transpose(1, 2))).transpose(1, 2)
         seen = torch.relu(self.hidden(seen))
         diagonal = 1.0 + nn.functional.softplus(self.diagonal(seen))
-        return self.mean(seen), diagonal, nn.functional.softplus(self.coupling(seen))
+        coupling = nn.functional.softplus(self.coupling(seen))
+        return self.mean(seen), diagonal, coupling
 
 
 class Gpvae(Method):
@@ -180,7 +183,8 @@ class PosteriorGraph(nn.Module):
     def forward(self, features: Tensor, noise: Tensor) -> Tensor:
         """Map features and noise to dynamic codes."""
         mean, diagonal, coupling = self.path(features)
-        return mean + gp.draw(noise, diagonal, coupling)
+        drawn: Tensor = mean + gp.draw(noise, diagonal, coupling)
+        return drawn
 
 
 class DynamicDecoderGraph(nn.Module):

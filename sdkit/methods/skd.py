@@ -73,6 +73,13 @@ class Skd(Method):
     # Gradients of eigenvalues grow without bound where two of them meet, and the objective wants S of them at 1.
     training_defaults = MappingProxyType({"gradient_clip": 1.0})
 
+    right: Tensor
+    """[R_s R_d] (k, k)."""
+    left: Tensor
+    """Its inverse, L_s over L_d."""
+    static_prior_mean: Tensor
+    static_prior_factor: Tensor
+
     def __init__(self, settings: SkdSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         s, d = settings.static_size, settings.dynamic_size
@@ -268,7 +275,8 @@ def _factor(covariance: Tensor) -> Tensor:
     """Return L with L L' = covariance, of which rounding may have left some directions slightly negative."""
     values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.T))
     floor = JITTER * values.clamp_min(0).mean().clamp_min(1e-12)
-    return torch.linalg.cholesky(vectors @ torch.diag(values.clamp_min(float(floor))) @ vectors.T)
+    factor: Tensor = torch.linalg.cholesky(vectors @ torch.diag(values.clamp_min(float(floor))) @ vectors.T)
+    return factor
 
 
 def _zeros(given: Tensor, lstm: nn.LSTM) -> tuple[Tensor, Tensor]:
@@ -297,6 +305,8 @@ class StaticGraph(nn.Module):
 
     inputs, outputs = ("features",), ("static_mean", "static_std")
 
+    basis: Tensor
+
     def __init__(self, method: Skd) -> None:
         super().__init__()
         self.register_buffer("basis", method.right[:, : method.settings.static_size])
@@ -312,6 +322,8 @@ class DynamicGraph(nn.Module):
 
     inputs, outputs = ("features",), ("dynamic_mean", "dynamic_std")
 
+    basis: Tensor
+
     def __init__(self, method: Skd) -> None:
         super().__init__()
         self.register_buffer("basis", method.right[:, method.settings.static_size :])
@@ -326,6 +338,9 @@ class ModesDecoderGraph(nn.Module):
     """static (B, S), dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
 
     inputs = ("static", "dynamic")
+
+    static_modes: Tensor
+    dynamic_modes: Tensor
 
     def __init__(self, method: Skd) -> None:
         super().__init__()
@@ -348,6 +363,12 @@ class LinearPriorGraph(nn.Module):
     inputs, outputs = ("noise",), ("dynamic",)
     compiled = True
 
+    first_mean: Tensor
+    first_factor: Tensor
+    transition: Tensor
+    drift: Tensor
+    step_factor: Tensor
+
     def __init__(self, method: Skd) -> None:
         super().__init__()
         for name in ("first_mean", "first_factor", "transition", "drift", "step_factor"):
@@ -369,6 +390,9 @@ class StaticPriorGraph(nn.Module):
     """noise (B, S) -> static (B, S), drawn from the Gaussian that was fitted to the training split."""
 
     inputs, outputs = ("noise",), ("static",)
+
+    mean: Tensor
+    factor: Tensor
 
     def __init__(self, method: Skd) -> None:
         super().__init__()

@@ -33,7 +33,8 @@ def length_scales(size: int, longest: float, scales: int) -> list[float]:
 def factors(kernel: Kernel, steps: int, longest: float, scales: int, size: int, variance: float = 1.0) -> Tensor:
     """Return the Cholesky factors (D, T, T) float64 of the kernel matrices of D dimensions."""
     matrices = [kernel_matrix(kernel, steps, scale, variance) for scale in length_scales(size, longest, scales)]
-    return torch.linalg.cholesky(torch.stack(matrices))
+    found: Tensor = torch.linalg.cholesky(torch.stack(matrices))
+    return found
 
 
 def draw(noise: Tensor, diagonal: Tensor, coupling: Tensor) -> Tensor:
@@ -77,4 +78,5 @@ def kl_to_process(mean: Tensor, diagonal: Tensor, coupling: Tensor, factor: Tens
     shifted = torch.linalg.solve_triangular(factor, mean.transpose(1, 2).unsqueeze(-1), upper=False)
     log_kernel = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # log |K|, (D,)
     trace, distance = whitened.square().sum((-2, -1)), shifted.square().sum((-2, -1))
-    return 0.5 * (trace + distance - steps + log_kernel + 2 * diagonal.log().sum(1)).sum(-1)
+    total: Tensor = trace + distance - steps + log_kernel + 2 * diagonal.log().sum(1)
+    return 0.5 * total.sum(-1)

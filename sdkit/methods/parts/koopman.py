@@ -23,7 +23,9 @@ def operator(now: Tensor, following: Tensor) -> Tensor:
 def solve(square: Tensor, cross: Tensor) -> Tensor:
     """Return C (k, k) from Z'Z and Z'Y, both (k, k) float64."""
     ridge = RIDGE * square.diagonal().mean().detach().clamp_min(1e-12)
-    return torch.linalg.solve(square + ridge * torch.eye(len(square), dtype=square.dtype, device=square.device), cross)
+    eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
+    found: Tensor = torch.linalg.solve(square + ridge * eye, cross)
+    return found
 
 
 def static_modes(eigenvalues: Tensor, count: int) -> list[int]:
@@ -95,5 +97,5 @@ def _plane(vectors: Tensor, chosen: list[int]) -> Tensor:
     if not chosen:
         return vectors.real[:, :0]
     stacked = torch.cat([vectors.real[:, chosen], vectors.imag[:, chosen]], 1)
-    basis, _, _ = torch.linalg.svd(stacked, full_matrices=False)
+    basis: Tensor = torch.linalg.svd(stacked, full_matrices=False)[0]
     return basis[:, : len(chosen)]

@@ -22,7 +22,7 @@ class MeanPath(nn.Module):
         self.head = GaussianHead(features, size)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(features.mean(1))
+        return self.head(features.mean(1))  # type: ignore[no-any-return]
 
 
 class ResidualPath(nn.Module):
@@ -33,7 +33,7 @@ class ResidualPath(nn.Module):
         self.head = GaussianHead(features, size)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(features - features.mean(1, keepdim=True))
+        return self.head(features - features.mean(1, keepdim=True))  # type: ignore[no-any-return]
 
 
 class Mean(GaussianMethod):

@@ -11,7 +11,7 @@ def element_of(kind: str) -> Element:
     """Return a small element of a kind."""
     traits = find(kind)
     shape = tuple(SIZES[axis] for axis in traits.axes)
-    return Element(kind, shape, "uint8" if traits.pictorial else "float32")  # type: ignore[arg-type]
+    return Element(kind, shape, "uint8" if traits.pictorial else "float32")
 
 
 ELEMENTS = {kind: element_of(kind) for kind in names()}

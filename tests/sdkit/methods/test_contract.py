@@ -13,7 +13,7 @@ import torch
 from sdkit import methods
 from sdkit.export.proof.cases import sample
 from sdkit.methods.base import Batch, Method
-from sdkit.methods.graphs import verbs
+from sdkit.methods.graphs import ports, verbs
 from sdkit.methods.listing import describe
 from sdkit.runtime.contract import GRAPHS, VERBS, needed
 from sdkit.runtime.element import Array, Element
@@ -74,8 +74,9 @@ def test_graphs_are_those_of_the_contract(method: str, kind: str) -> None:
     assert set(needed(model.abilities.verbs)) <= set(graphs) <= set(GRAPHS)
     for name, graph in graphs.items():
         rule = GRAPHS[name]
-        assert set(graph.inputs) <= set(rule.inputs)
-        assert set(rule.outputs) <= set(graph.outputs) <= {*rule.outputs, *rule.optional}
+        names = ports(graph)
+        assert set(names.inputs) <= set(rule.inputs)
+        assert set(rule.outputs) <= set(names.outputs) <= {*rule.outputs, *rule.optional}
 
 
 @every

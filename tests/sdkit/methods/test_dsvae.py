@@ -1,5 +1,7 @@
 """DSVAE: what its codes depend on, and its objective."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sdkit.runtime.noise import Purpose, standard_normal
 from tests.tiny import sequences, tiny_batch, tiny_model
 
 
-def model(variant: str, **changes: object) -> Dsvae:
+def model(variant: str, **changes: Any) -> Dsvae:
     found = tiny_model(variant, method="dsvae", **changes)
     assert isinstance(found, Dsvae)
     return found

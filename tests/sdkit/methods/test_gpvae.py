@@ -1,5 +1,7 @@
 """GP-VAE: known answers of its posterior and its prior, and the verbs that it has not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sdkit.runtime.errors import CapabilityError, ConfigError
 from tests.tiny import sequences, tiny_batch, tiny_model
 
 
-def model(**changes: object) -> Gpvae:
+def model(**changes: Any) -> Gpvae:
     found = tiny_model(method="gpvae", **changes)
     assert isinstance(found, Gpvae)
     return found

@@ -16,7 +16,7 @@ def finished(parts: int = 1) -> Skd:
     assert isinstance(model, Skd)
     x = torch.from_numpy(sequences(32, 6))
     with torch.no_grad():
-        model.finish(Batch(part, torch.arange(len(part))) for part in x.split(32 // parts))
+        model.finish(Batch(part, torch.arange(len(part))) for part in torch.chunk(x, parts))
     return model
 
 
@@ -24,7 +24,7 @@ def simulated(steps: int = 40, count: int = 600) -> tuple[torch.Tensor, torch.Te
     """Return sequences of a known operator with two constant directions, and the operator."""
     generator = torch.Generator().manual_seed(3)
     turn = 0.7 * torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
-    still = torch.block_diag(torch.eye(2, dtype=torch.float64), turn)
+    still = torch.block_diag(torch.eye(2, dtype=torch.float64), turn)  # type: ignore[no-untyped-call]
     basis = torch.randn(4, 4, generator=generator, dtype=torch.float64)
     made = torch.linalg.inv(basis) @ still @ basis
     z = [torch.randn(count, 4, generator=generator, dtype=torch.float64)]
@@ -64,7 +64,7 @@ def test_prior_recursion_has_the_moments_of_the_codes() -> None:
 def test_operator_does_not_depend_on_how_the_data_are_cut_into_batches() -> None:
     one, four = finished(1), finished(4)
     projections = [m.right[:, :3] @ m.left[:3] for m in (one, four)]
-    assert torch.allclose(*projections, atol=1e-4)
+    assert torch.allclose(projections[0], projections[1], atol=1e-4)
     assert torch.allclose(one.right @ one.left, torch.eye(7), atol=1e-4)
 
 

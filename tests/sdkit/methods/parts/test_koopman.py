@@ -8,7 +8,7 @@ from sdkit.methods.parts import koopman
 
 def random_operator(size: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(size, size, generator=generator, dtype=torch.float64) / size**0.5
+    return torch.randn(size, size, generator=generator, dtype=torch.float64) / float(size) ** 0.5
 
 
 def test_least_squares_finds_the_operator_that_made_the_data() -> None:
@@ -17,7 +17,7 @@ def test_least_squares_finds_the_operator_that_made_the_data() -> None:
     found = koopman.operator(z, z @ made)
     assert torch.allclose(found, made, atol=1e-4)
     by_size = [torch.linalg.eigvals(m).abs().sort().values for m in (found, made)]
-    assert torch.allclose(*by_size, atol=1e-4)
+    assert torch.allclose(by_size[0], by_size[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -45,7 +45,7 @@ def test_modes_nearest_one_are_static_and_pairs_stay_together() -> None:
 
 def test_a_space_is_divided_where_only_pairs_are_left() -> None:
     turn = torch.tensor([[0.8, 0.3], [-0.3, 0.8]], dtype=torch.float64)
-    made = torch.block_diag(turn, 0.5 * turn)
+    made = torch.block_diag(turn, 0.5 * turn)  # type: ignore[no-untyped-call]
     right, left = koopman.split(made, 1)
     assert right.shape == left.shape == (4, 4)
     assert torch.allclose(right @ left, torch.eye(4, dtype=torch.float64), atol=1e-8)
