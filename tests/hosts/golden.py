@@ -43,9 +43,20 @@ SERIES: dict[str, Any] = {
     "encoder_widths": (8, 6),
     "decoder_widths": (6, 8),
 }
+VECTOR: dict[str, Any] = {
+    "element": Element("vector", (3,), "float32", ("m", "rad", "N"), ("place", "angle", "force")),
+    "feature_mean": (1.0, 0.5, -20.0),
+    "feature_std": (2.0, 0.5, 10.0),
+    "encoder_widths": (8, 6),
+    "decoder_widths": (6, 8),
+}
 BUNDLES: Mapping[str, Mapping[str, Any]] = {
     "image": {"variant": "filter"},
     "series": SERIES,
+    "dsvae": {"method": "dsvae", **SERIES},
+    "skd": {"method": "skd", **SERIES},
+    "gpvae": {"method": "gpvae", **SERIES},
+    "vector": VECTOR,
 }
 """The bundles of a set by name, and of which model each is: the arguments of `lively_model`."""
 FORMAT1: Mapping[str, Any] = {"variant": "paper"}

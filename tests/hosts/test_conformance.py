@@ -24,7 +24,7 @@ from tests.hosts.golden import (
 from tests.hosts.patchwork import CONFORMANCE, MAX_STEPS, installed
 
 GOLDEN: dict[str, Any] = json.loads((KEPT / "golden.json").read_text())
-BUDGET = 1_000_000
+BUDGET = 1_500_000
 """Bytes of the whole set: it is kept in the repository."""
 NAMES = tuple(GOLDEN["bundles"])
 
