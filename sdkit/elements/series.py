@@ -75,11 +75,13 @@ class Decoder(ElementDecoder):
 
     def in_units(self, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return mean and standard deviation in data units."""
-        return gaussian.in_units(self.standard, *parameters)
+        mean, std = parameters
+        return gaussian.in_units(self.standard, mean, std)
 
     def nll(self, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """Return (B, T): the Gaussian negative log-likelihood of the observed standardised values, summed."""
-        return gaussian.nats(self.standard, *parameters, x).sum((2, 3))
+        mean, std = parameters
+        return gaussian.nats(self.standard, mean, std, x).sum((2, 3))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

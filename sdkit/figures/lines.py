@@ -39,10 +39,10 @@ MANY_STEPS = 120
 GAPS = "Gaps: not observed."
 
 
-class Features(NamedTuple):
+class Chosen(NamedTuple):
     """Which features are drawn, and what a caption says of them."""
 
-    index: Sequence[int]
+    features: Sequence[int]
     text: str
 
 
@@ -59,13 +59,13 @@ class Lines(Figures):
 
         At most MOST_SEQUENCES sequences and MOST_FEATURES features are drawn; the caption says so.
         """
-        shown, features = list(rows)[:MOST_SEQUENCES], self._features(look.element, MOST_FEATURES)
+        shown, chosen = list(rows)[:MOST_SEQUENCES], self._choose(look.element, MOST_FEATURES)
         columns = [(name, [(_steps(x), BLUE)]) for name, x in shown]
-        figure = _panels(columns, [(_label(look.element, f), f) for f in features.index], look)
+        figure = _panels(columns, [(_label(look.element, f), f) for f in chosen.features], look)
         return caption(
             figure,
             f"{counted(len(rows), 'sequence', len(shown)).capitalize()}, one a column;",
-            f"{features.text}, one a row, on one scale a row.",
+            f"{chosen.text}, one a row, on one scale a row.",
             f"{GAPS} {self.codes}",
             look.note,
         )
@@ -88,7 +88,7 @@ class Lines(Figures):
         shown = pairs[:MOST_PAIRS]
         most, total = MOST_SWAP_ROWS // len(shown), look.element.features
         observed = [x for pair in shown for x in pair[:2]]
-        features = self._features(look.element, most).index if self.spread else _most_observed(observed, most)
+        features = self._choose(look.element, most).features if self.spread else _most_observed(observed, most)
         drawn = f"{len(features)} of {total} features"
         drawn += ", evenly spread" if self.spread and len(features) < total else ""
         colours = (BLUE, VERMILION, BLUE, VERMILION)
@@ -112,37 +112,38 @@ class Lines(Figures):
 
         Decoded standard deviations are drawn as a band of two to each side.
         """
-        features = self._features(look.element, MOST_FEATURES)
-        count = len(features.index)
+        chosen = self._choose(look.element, MOST_FEATURES)
+        count = len(chosen.features)
         across = 1 if count == 1 else 2
         down = -(-count // across)
         figure = new_figure(6.2 * across, 1.75 * down + 0.5)
         grid = figure.subplots(down, across, squeeze=False, sharex=True)
-        first = [None if part is None else _steps(part[0]) for part in (x, decoded, std)]
+        observed, mean = _steps(x[0]), _steps(decoded[0])
+        band = None if std is None else _steps(std[0])
         for i, axes in enumerate(grid.flat):
             if i >= count:
                 axes.remove()
                 continue
-            f, lowest = features.index[i], i + across >= count
-            _reconstructed(axes, f, *(None if part is None else part[:, f] for part in first), look, labelled=lowest)
+            f, lowest = chosen.features[i], i + across >= count
+            _reconstructed(axes, f, observed, mean, band, look, labelled=lowest)
             axes.tick_params(labelbottom=lowest)
         handles, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize=SMALL_SIZE, frameon=False)
-        band = ", with a band of two decoded standard deviations to each side." if std is not None else "."
+        how = ", with a band of two decoded standard deviations to each side." if std is not None else "."
         return caption(
             figure,
-            f"One sequence, {features.text}: observed values and their reconstruction from mean codes{band}",
+            f"One sequence, {chosen.text}: observed values and their reconstruction from mean codes{how}",
             f"N = {int(np.isfinite(x[0]).sum())} observed values.",
             self.codes,
             look.note,
         )
 
-    def _features(self, element: Element, most: int) -> Features:
+    def _choose(self, element: Element, most: int) -> Chosen:
         count = element.features
         if count <= most or not self.spread:
-            return Features(range(min(count, most)), counted(count, "feature", min(count, most)))
+            return Chosen(range(min(count, most)), counted(count, "feature", min(count, most)))
         index = np.linspace(0, count - 1, most).round().astype(int).tolist()
-        return Features(index, f"{most} of {count} features, evenly spread")
+        return Chosen(index, f"{most} of {count} features, evenly spread")
 
 
 def _steps(x: Array) -> Array:
@@ -187,10 +188,11 @@ def _panels(
 def _reconstructed(
     axes: "Axes", feature: int, x: Array, mean: Array, std: Array | None, look: Look, *, labelled: bool
 ) -> None:
-    """Draw what was observed and what was decoded of a feature, each (T * W,)."""
+    """Draw what was observed and what was decoded of a feature; steps are (T * W, F)."""
     time = _time_axis(axes, len(x), look, labelled=labelled)
+    x, mean = x[:, feature], mean[:, feature]
     if std is not None:
-        band = (mean - 2 * std, mean + 2 * std)
+        band = (mean - 2 * std[:, feature], mean + 2 * std[:, feature])
         axes.fill_between(time, *band, color=VERMILION, alpha=0.25, linewidth=0, label="± 2 std")
     axes.plot(time, mean, color=VERMILION, linewidth=1.2, label="reconstructed mean")
     axes.plot(time, x, ".", color=BLUE, markersize=4.0 if len(x) <= MANY_STEPS else 1.5, label="observed")

@@ -65,7 +65,7 @@ def test_the_bundle_gives_means_and_standard_deviations_in_both_formats(folder: 
     (manifest,) = folder.glob("runs/*/bundle/manifest.json")
     found = []
     for backend in ("onnx", "torchscript"):
-        rt = Runtime.open(manifest.parent, device="cpu", backend=backend)  # type: ignore[arg-type]
+        rt = Runtime.open(manifest.parent, device="cpu", backend=backend)
         outputs = rt.decode_outputs(rt.encode(x))
         assert set(outputs) == {"x", "x_std"}
         assert np.isfinite(outputs["x"]).all()

@@ -117,8 +117,7 @@ def test_every_kind_has_a_file_in_every_room() -> None:
 
 
 def test_losses_and_verbs(field: Element) -> None:
-    widths = {"encoder_widths": (), "decoder_widths": ()}
-    model = tiny_model(element=field, **widths)
+    model = tiny_model(element=field, encoder_widths=(), decoder_widths=())
     losses = model(tiny_batch(sequences(3, 5, field)))
     torch.autograd.backward(losses.loss)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())

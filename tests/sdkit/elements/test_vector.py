@@ -102,10 +102,10 @@ def test_data_that_are_known_exactly_have_a_likelihood_that_ends() -> None:
 
 
 def test_units_do_not_matter() -> None:
-    factor, offset = np.float32([100.0, 57.3, 3.6]), np.float32([0.0, 1.0, -5.0])
-    widths = {"encoder_widths": (8, 8), "decoder_widths": (8, 8)}
+    factor, offset = np.asarray([100.0, 57.3, 3.6], np.float32), np.asarray([0.0, 1.0, -5.0], np.float32)
+    widths: dict[str, Any] = {"encoder_widths": (8, 8), "decoder_widths": (8, 8)}
     first = tiny_model(element=ELEMENT, feature_mean=MEAN, feature_std=STD, **widths)
-    mean, std = (tuple(map(float, values)) for values in (MEAN * factor + offset, STD * factor))
+    mean, std = (tuple(map(float, values)) for values in (np.asarray(MEAN) * factor + offset, np.asarray(STD) * factor))
     second = tiny_model(element=ELEMENT, feature_mean=mean, feature_std=std, **widths)
     x = vectors().numpy()
     one, other = verbs(first), verbs(second)

@@ -199,23 +199,22 @@ def test_vectors(tmp_path: Path, drawn: Drawn) -> None:
     element = Element("vector", (5,), "float32", ("m", "m", "rad", "rad", "N"))
     x = sequences(12, 4, element)
     x[:, 1, 2] = np.nan
-    factors = {"labels": np.stack([np.arange(12) % 3, np.arange(12) % 2], 1), "kinds": "sd"}
-    file = SequenceFile(write_file(tmp_path / "poses.h5", x, element, splits={"test": range(12)}, **factors))
-    assert drawn(file, tiny_model(element=element, **WIDTHS)) == ["codes.png", *DECODED]
+    file = SequenceFile(write_file(tmp_path / "poses.h5", x, element, splits={"test": range(12)}))
+    assert drawn(file, tiny_model(element=element, **WIDTHS)) == ["codes.png", "paths.png", *DECODED]
 
 
 def test_a_model_that_cannot_encode_draws_what_it_generates(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(12), splits={"test": range(12)}))
     model = tiny_model()
     refused = dict.fromkeys(("encode", "reconstruct", "swap", "resample_static", "resample_dynamic", "stream"), "why")
-    model.refusals = lambda settings: refused  # type: ignore[method-assign, assignment]
+    model.refusals = lambda settings: refused  # type: ignore[method-assign]
     assert named(file, model) == ["generated.png", "generated.gif"]
 
 
 def test_a_model_whose_codes_do_not_swap_draws_no_swap(tmp_path: Path, named: Drawn) -> None:
     file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(12), splits={"test": range(12)}))
     model = tiny_model()
-    model.refusals = lambda settings: {"swap": "why"}  # type: ignore[method-assign, assignment]
+    model.refusals = lambda settings: {"swap": "why"}  # type: ignore[method-assign]
     assert "swap.png" not in named(file, model)
 
 
@@ -223,10 +222,10 @@ def test_no_more_steps_are_generated_than_the_prior_draws(tmp_path: Path, monkey
     file = SequenceFile(write_file(tmp_path / "plain.h5", sequences(6, 5), splits={"test": range(6)}))
     v = verbs(tiny_model())
     v.abilities = v.abilities._replace(max_steps=3)
-    steps: list[int] = []
-    monkeypatch.setattr(v, "generate", lambda count, t, seed: steps.append(t) or sequences(count, t))
+    shown: list[Any] = []
+    monkeypatch.setattr(pictures, "draw_clip", lambda made, *_, **__: shown.append(made.shape[:2]))
     list(pictures._decoded(v, file, np.arange(6), 0, ""))
-    assert steps == [3]
+    assert shown == [(pictures.ROWS, 3)]
 
 
 @pytest.mark.parametrize("std", [True, False])

@@ -86,7 +86,8 @@ def test_missing_values_are_grey() -> None:
 
 def test_nothing_but_silence() -> None:
     for value in (0.0, np.nan):
-        raster(draw_rows([("a", np.full((3, 6), value, np.float32))], SPECTRUM))
+        figure: Any = draw_rows([("a", np.full((3, 6), value, np.float32))], SPECTRUM)
+        raster(figure)
 
 
 def test_a_last_row_that_is_not_full() -> None:
