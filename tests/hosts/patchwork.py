@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdkit import methods
-from sdkit.methods.base import Batch, Losses, Method, Term
+from sdkit.methods.base import Batch, Losses, Method, Settings, Term
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, RecurrentPriorGraph, join
 from sdkit.methods.parts.gaussian import Gaussian, GaussianHead, kl_to_standard
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
@@ -21,10 +21,18 @@ CONFORMANCE = {"patchwork": {"method": "patchwork", **SERIES}, "generator": {"me
 """Bundles of a conformance set, as in `golden.BUNDLES`."""
 
 
+class PatchworkSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of both methods."""
+
+    static_size: int = 5
+    """S."""
+
+
 class Patchwork(Method):
     """A static code with a prior of its own, dynamic codes that depend on it and are drawn with correlated noise."""
 
     name, title, reference = "patchwork", "every part of the contract", "none"
+    Settings = PatchworkSettings
     terms = (
         Term("nll", "NLL", "likelihood"),
         Term("kl_static", "KL of the static code", "divergence", "static"),
