@@ -89,15 +89,15 @@ export const VERBS = {
 };
 
 /**
- * Kinds of elements: the axes of an element, whether it is a picture of pixels, whether it spans several steps of time,
- * and whether values may be missing, as NaN.
- * @type {Record<string, { axes: string[], pictorial: boolean, windowed: boolean, incomplete: boolean }>}
+ * Kinds of elements: the axes of an element, the dtypes that data may have, whether an element is a picture of pixels,
+ * whether it spans several steps of time, and whether values may be missing, as NaN.
+ * @type {Record<string, { axes: string[], dtypes: string[], pictorial: boolean, windowed: boolean, incomplete: boolean }>}
  */
 export const KINDS = {
-  image: { axes: ["C", "H", "W"], pictorial: true, windowed: false, incomplete: false },
-  series: { axes: ["W", "F"], pictorial: false, windowed: true, incomplete: true },
-  spectrum: { axes: ["F"], pictorial: false, windowed: false, incomplete: true },
-  vector: { axes: ["F"], pictorial: false, windowed: false, incomplete: true },
+  image: { axes: ["C", "H", "W"], dtypes: ["uint8", "float32"], pictorial: true, windowed: false, incomplete: false },
+  series: { axes: ["W", "F"], dtypes: ["uint8", "float32"], pictorial: false, windowed: true, incomplete: true },
+  spectrum: { axes: ["F"], dtypes: ["uint8", "float32"], pictorial: false, windowed: false, incomplete: true },
+  vector: { axes: ["F"], dtypes: ["float32"], pictorial: false, windowed: false, incomplete: true },
 };
 
 /**
@@ -110,14 +110,17 @@ export function needed(verbs) {
 }
 
 /**
- * Return the shape of a tensor of a graph; B and T stay letters.
+ * Return the dtype and the shape of a tensor of a graph; B and T stay letters.
  * @param {string} graph
  * @param {string} tensor
- * @param {number[]} element Shape of an element.
+ * @param {{ shape: number[], dtype: string }} element
  * @param {Record<string, number>} widths Of the model.
- * @returns {Axes}
+ * @returns {{ dtype: string, shape: Axes }}
  */
-export function shapeOf(graph, tensor, element, widths) {
+export function tensorOf(graph, tensor, element, widths) {
   const axes = GRAPHS[graph].axes?.[tensor] ?? TENSORS[tensor];
-  return axes.flatMap((axis) => (axis === "*element" ? element : axis in WIDTHS ? widths[WIDTHS[axis]] : axis));
+  return {
+    dtype: graph === "encoder" && tensor === "x" ? element.dtype : "float32",
+    shape: axes.flatMap((axis) => (axis === "*element" ? element.shape : axis in WIDTHS ? widths[WIDTHS[axis]] : axis)),
+  };
 }

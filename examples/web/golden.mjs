@@ -1,7 +1,7 @@
 // @ts-check
 /** Holds sdkit.mjs against a conformance set, in node and in browsers; see tests/conformance/README.md. */
 
-import { CapabilityError, Runtime, folderSource, philox, standardNormal, urlSource } from "./sdkit.mjs";
+import { CapabilityError, ConfigError, Runtime, folderSource, philox, standardNormal, urlSource } from "./sdkit.mjs";
 
 /**
  * @typedef {import("./sdkit.mjs").Sequences} Sequences
@@ -38,7 +38,7 @@ export async function conform(where, ort) {
     for (const [result, expected] of Object.entries(about.outputs)) {
       compared.push(compare(`${name} ${result}`, results[result], await load(expected), expected));
     }
-    if (about.refused) compared.push(await checkRefusals(`${name} refusals`, rt, about.refused));
+    if (about.refused) compared.push(await checkRefusals(`${name} refusals`, rt, about));
   }
   for (const [i, noise] of golden.noise.entries()) compared.push(...(await checkNoise(i, load, noise)));
   return compared;
@@ -115,22 +115,46 @@ const CALLS = {
 };
 
 /**
- * Return whether every verb that should be is refused, with the expected message.
+ * Return whether verbs that the model has not, and more steps than its prior draws, are refused with the kept messages.
  * @param {string} name
  * @param {Runtime} rt
- * @param {Record<string, string>} refused
+ * @param {{ refused: Record<string, string>, limit?: { steps: number, message: string } }} about
  * @returns {Promise<Compared>}
  */
-async function checkRefusals(name, rt, refused) {
-  let fits = true;
-  for (const [verb, message] of Object.entries(refused)) {
-    const error = await CALLS[verb](rt).then(
-      () => null,
-      (reason) => reason,
-    );
-    fits &&= error instanceof CapabilityError && error.message === message;
+async function checkRefusals(name, rt, { refused, limit }) {
+  const found = await Promise.all(
+    Object.entries(refused).map(async ([verb, message]) => saysOf(() => CALLS[verb](rt), CapabilityError, message)),
+  );
+  if (limit) {
+    const { steps, message } = limit;
+    found.push(await saysOf(() => rt.generate(1, steps), ConfigError, message));
+    if (!("resample_dynamic" in refused)) {
+      found.push(await saysOf(() => rt.resampleDynamic(blank(rt, steps)), ConfigError, message));
+    }
   }
-  return { name, shape: [Object.keys(refused).length], fits, largest: fits ? 0 : NaN };
+  const fits = found.every(Boolean);
+  return { name, shape: [found.length], fits, largest: fits ? 0 : NaN };
+}
+
+/**
+ * Return whether a call fails with an error of a class, and with a message.
+ * @param {() => Promise<unknown>} call
+ * @param {Function} type
+ * @param {string} message
+ */
+async function saysOf(call, type, message) {
+  const error = await call().then(
+    () => null,
+    (/** @type {any} */ reason) => reason,
+  );
+  return error instanceof type && error.message === message;
+}
+
+/** @param {Runtime} rt @param {number} steps T @returns {Sequences} (1, T, *element), all 0 */
+function blank({ element }, steps) {
+  const shape = [1, steps, ...element.shape];
+  const size = shape.reduce((total, length) => total * length, 1);
+  return { data: element.dtype === "uint8" ? new Uint8Array(size) : new Float32Array(size), shape };
 }
 
 /**

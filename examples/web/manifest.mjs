@@ -4,7 +4,7 @@
  * format 1, which sdkit wrote while it had one method, are turned into those of today (format 2).
  */
 
-import { GRAPHS, KINDS, STEP, VERBS, needed, shapeOf } from "./contract.mjs";
+import { GRAPHS, KINDS, STEP, VERBS, needed, tensorOf } from "./contract.mjs";
 import { BundleVersionError, ConfigError, ManifestError, firstLine } from "./errors.mjs";
 
 /**
@@ -168,7 +168,7 @@ const optional = (fields) => {
 
 const elementFields = struct(
   {
-    kind: oneOf(...Object.keys(KINDS)),
+    kind: string,
     shape: list(integer),
     dtype: oneOf("uint8", "float32"),
     units: list(string),
@@ -179,11 +179,18 @@ const elementFields = struct(
 /** @type {Check} */
 const element = (value, at) => {
   const found = elementFields(value, at);
-  const { kind, shape } = /** @type {Element} */ (JSON.parse(found));
-  const { axes } = KINDS[kind];
+  const { kind, shape, dtype } = /** @type {Element} */ (JSON.parse(found));
+  if (!Object.hasOwn(KINDS, kind)) {
+    const known = Object.keys(KINDS).sort().join(", ");
+    throw new TypeError(`unknown kind of element '${kind}'; there are: ${known}${place(at)}`);
+  }
+  const { axes, dtypes } = KINDS[kind];
   if (shape.length !== axes.length || Math.min(...shape) < 1) {
     const message = `an element of kind ${kind} has the axes (${axes.join(", ")}), not the shape ${tuple(shape)}`;
     throw new TypeError(`${message}${place(at)}`);
+  }
+  if (!dtypes.includes(dtype)) {
+    throw new TypeError(`an element of kind ${kind} is ${dtypes.join(" or ")}, not ${dtype}${place(at)}`);
   }
   return found;
 };
@@ -286,23 +293,25 @@ const FORMATS = {
  * @throws {ManifestError} Not JSON, unknown or missing keys or graphs, or changed since it was sealed.
  */
 export async function parseManifest(bytes, where) {
-  let header, text;
+  let value;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    header = JSON.parse(text);
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    JSON.parse(text); // numbers are marked only in a text that is JSON
+    value = parseKeepingNumbers(text);
   } catch (error) {
     throw new ManifestError(`${where} is not JSON: ${firstLine(error)}`);
   }
-  if (header?.format !== FORMAT) {
+  if (typeName(value) !== "object" || value.format !== FORMAT) {
     throw new ManifestError(`${where} is not the manifest of an sdkit bundle: it has no format '${FORMAT}'`);
   }
-  const { version } = header;
-  if (version !== 1 && version !== VERSION) {
-    throw new BundleVersionError(`${where} has version ${spelt(version)}; this sdkit reads versions 1 and ${VERSION}`);
+  const version = typeName(value.version) === "int" ? Number(value.version.text) : 0;
+  if (!Object.hasOwn(FORMATS, version)) {
+    throw new BundleVersionError(
+      `${where} has version ${spelt(value.version)}; this sdkit reads versions 1 and ${VERSION}`,
+    );
   }
   let found, blank;
   try {
-    const value = parseKeepingNumbers(text);
     found = JSON.parse(FORMATS[version](value, "$"));
     blank = FORMATS[version]({ ...value, digest: "" }, "$");
   } catch (error) {
@@ -335,8 +344,11 @@ function problem2({ capabilities, refusals, graphs, widths, element }) {
     return `names the graphs ${names.join(", ")}; expected ${required.join(", ")}, and any of ${rest}`;
   }
   for (const name of names) {
-    const found = tensorProblem(name, graphs[name], element.shape, widths);
+    const found = tensorProblem(name, graphs[name], element, widths);
     if (found) return found;
+    if (gives(graphs[name].inputs, "context") && !gives(graphs.static?.outputs ?? [], "context")) {
+      return `gives the graph ${name} the input context, which the graph static does not return`;
+    }
   }
   if (names.includes(STEP) && widths.state < 1) {
     return `gives the graph ${STEP} no input 'state' (B, K) of a fixed width K`;
@@ -344,7 +356,12 @@ function problem2({ capabilities, refusals, graphs, widths, element }) {
   return "";
 }
 
-/** @param {string} name @param {GraphSpec} graph @param {number[]} element @param {Widths} widths */
+/** @param {TensorSpec[]} tensors @param {string} name */
+function gives(tensors, name) {
+  return tensors.some((tensor) => tensor.name === name);
+}
+
+/** @param {string} name @param {GraphSpec} graph @param {Element} element @param {Widths} widths */
 function tensorProblem(name, { inputs, outputs }, element, widths) {
   const rule = GRAPHS[name];
   const [taken, given] = [inputs, outputs].map((tensors) => [...new Set(tensors.map((one) => one.name))].sort());
@@ -354,11 +371,13 @@ function tensorProblem(name, { inputs, outputs }, element, widths) {
   if (!holds(given, rule.outputs) || !holds([...rule.outputs, ...(rule.optional ?? [])], given)) {
     return `gives the graph ${name} the outputs ${given.join(", ")}; expected ${rule.outputs.join(", ")}`;
   }
-  for (const { name: tensor, shape } of [...inputs, ...outputs]) {
-    const expected = shapeOf(name, tensor, element, widths);
-    if (tuple(shape) !== tuple(expected)) {
-      return `gives the tensor ${tensor} of graph ${name} the shape ${tuple(shape)}; expected ${tuple(expected)}`;
+  for (const { name: tensor, shape, dtype } of [...inputs, ...outputs]) {
+    const expected = tensorOf(name, tensor, element, widths);
+    const where = `gives the tensor ${tensor} of graph ${name}`;
+    if (tuple(shape) !== tuple(expected.shape)) {
+      return `${where} the shape ${tuple(shape)}; expected ${tuple(expected.shape)}`;
     }
+    if (dtype !== expected.dtype) return `${where} the dtype ${dtype}; expected ${expected.dtype}`;
   }
   return "";
 }
@@ -379,10 +398,13 @@ function tuple(axes) {
 
 /**
  * Return a value of the manifest as Python writes it.
- * @param {unknown} value
+ * @param {any} value
+ * @returns {string}
  */
 function spelt(value) {
   if (value === undefined || value === null) return "None";
+  if (value instanceof NumberText) return value.canonical;
+  if (Array.isArray(value)) return `[${value.map(spelt).join(", ")}]`;
   return typeof value === "boolean" ? (value ? "True" : "False") : String(value);
 }
 

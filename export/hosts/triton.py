@@ -92,13 +92,16 @@ class Plan:
 
     def decode(self, static: str, dynamic: str, decoded: str = "decoded") -> "Plan":
         """Decode codes of these names."""
-        taken, codes = self.ports["decoder"].inputs, {"static": static, "dynamic": dynamic}
+        (taken, given), codes = self.ports["decoder"], {"static": static, "dynamic": dynamic}
         outputs = {"x": decoded, "x_std": f"{decoded}_std"}
-        self.calls.append(Call("decoder", {name: codes[name] for name in taken}, outputs))
+        inputs = {name: codes[name] for name in taken}
+        self.calls.append(Call("decoder", inputs, {name: outputs[name] for name in given}))
         return self
 
     def ensemble(self, *outputs: str, steps: int = -1) -> Ensemble:
-        """Return the ensemble of these outputs, without the calls that they do not need."""
+        """Return the ensemble of those of these outputs that are made, without the calls that they do not need."""
+        made = {ours for call in self.calls for ours in call.outputs.values()}
+        outputs = tuple(name for name in outputs if name in made)
         used, calls = set(outputs), []
         for call in reversed(self.calls):
             if used & set(call.outputs.values()):
@@ -111,7 +114,7 @@ CODES = ("static_mean", "static_std", "dynamic_mean", "dynamic_std")
 """Outputs of `encode`: a client draws static_mean + static_std * noise, and the dynamic codes likewise unless there is
 an ensemble `encode_dynamic`."""
 DECODED = ("decoded", "decoded_std")
-"""Outputs that a bundle's graphs do not have (`x_std` is of some kinds alone) are left out."""
+"""Outputs of verbs that decode; `x_std` is of some kinds alone."""
 
 
 def ensembles(manifest: Manifest) -> dict[str, Ensemble]:
@@ -286,34 +289,43 @@ def _model(root: Path, name: str, config: str) -> Path:
 def _note(manifest: Manifest) -> str:
     element, widths, provenance = manifest.element, manifest.widths, manifest.provenance
     variant = f", variant {manifest.variant}" if manifest.variant else ""
-    return f"""{TITLE}
+    lines = [
+        TITLE,
+        "",
+        "    tritonserver --model-repository THIS_FOLDER",
+        "",
+        f"Method {manifest.method}{variant}. Sequences are (B, T, {', '.join(map(str, element.shape))}) "
+        f"{element.dtype}, T >= 2; S = {widths.static_size}, D = {widths.dynamic_size}.",
+        "Noise is an input, drawn by the client as sdkit's docs/bundle.md says. A client checks values as sdkit's",
+        "hosts do: the graphs take what they get.",
+        "",
+        f"Models: {', '.join(manifest.graphs)}.",
+        "",
+        "Ensembles:",
+        "",
+        *[f"- {name}: {_given(one)}" for name, one in ensembles(manifest).items()],
+        "",
+        *_particulars(manifest),
+        f"Made by sdkit {provenance.sdkit_version} from weights {provenance.weights_sha256}, data {provenance.data}",
+        f"(licence: {provenance.data_licence or 'not stated'}).",
+    ]
+    return _text(lines)
 
-    tritonserver --model-repository THIS_FOLDER
 
-Method {manifest.method}{variant}. Sequences are (B, T, {", ".join(map(str, element.shape))}) {element.dtype}, T >= 2; \
-S = {widths.static_size}, D = {widths.dynamic_size}. Noise is an
-input, drawn by the client as sdkit's docs/bundle.md says. A client checks values as sdkit's hosts do: the graphs take
-what they get.
-
-Models: {", ".join(manifest.graphs)}.
-Ensembles: {", ".join(ensembles(manifest))}.
-{"".join(f"{line}{chr(10)}" for line in _particulars(manifest))}
-Made by sdkit {provenance.sdkit_version} from weights {provenance.weights_sha256}, data {provenance.data}
-(licence: {provenance.data_licence or "not stated"}).
-"""
+def _given(ensemble: Ensemble) -> str:
+    return f"from {', '.join(ensemble.inputs)} to {', '.join(ensemble.outputs)}"
 
 
 def _particulars(manifest: Manifest) -> list[str]:
-    """Return lines on what this bundle has beside the verbs, and on what it has not."""
+    """Return paragraphs on what this bundle has beside the verbs, and on what it has not."""
     lines, dynamic = [], ensembles(manifest).get(ENCODE_DYNAMIC)
     if STATIC_PRIOR in manifest.graphs:
-        lines += [
-            f"A static code drawn from the prior is the model {STATIC_PRIOR} of noise (B, S), not the noise itself."
-        ]
+        lines += [f"Static codes are drawn by the model {STATIC_PRIOR} from noise (B, S): their prior is not N(0, I)."]
     if dynamic is not None:
-        about = f"from {', '.join(dynamic.inputs)} to {', '.join(dynamic.outputs)}"
-        lines += [f"{ENCODE_DYNAMIC}: {about}, where a client samples; static is the static code that it has drawn."]
+        drawn = "; static is the static code that it has drawn" if "static" in dynamic.inputs else ""
+        lines += [f"A client that samples draws the dynamic codes with {ENCODE_DYNAMIC}{drawn}."]
     if manifest.max_steps is not None:
         lines += [f"The prior draws at most {manifest.max_steps} steps; the client checks it."]
     refused = [f"- {verb}: {reason}" for verb, reason in manifest.refusals.items()]
-    return [*lines, *(["", "What this model cannot do, and why:", "", *refused] if refused else [])]
+    cannot = ["What this model cannot do, and why:", "", *refused] if refused else []
+    return [line for paragraph in (lines, cannot) if paragraph for line in (*paragraph, "")]

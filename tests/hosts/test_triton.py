@@ -25,8 +25,7 @@ from sdkit.runtime.errors import BundleError, ConfigError, OutputExistsError
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import lively_model, quick_export, write_run
-from tests.hosts import every_feature
-from tests.hosts.every_feature import MAX_STEPS, clips
+from tests.hosts.every_method import MODELS, clips, exported
 from tests.hosts.golden import KEPT, SERIES
 from tests.hosts.triton_schema import MESSAGES, parse
 
@@ -101,19 +100,19 @@ def close(found: Array, expected: Array, atol: float = 1e-5) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol)
 
 
-NAMES = ("format 1", "image", "series", *every_feature.BUNDLES)
+NAMES = ("format 1", "series", *MODELS)
 GREY = 0.0255
 """Tolerance of decoded data."""
 
 
 def make(name: str, folder: Path) -> Bundle:
-    """Return a bundle: one of format 1, two of dbse, and three of a method that uses all of the contract."""
+    """Return a bundle: one of format 1, one of series, and one of each method."""
     if name == "format 1":
         kept = [Bundle.open(path.parent) for path in sorted(KEPT.glob("*/manifest.json"))]
         return next(bundle for bundle in kept if bundle.manifest.version == 1)
-    if name in ("image", "series"):
-        return quick_export(write_run(folder / "run", lively_model(**(SERIES if name == "series" else {}))))
-    return every_feature.export(folder / "bundle", name)
+    if name == "series":
+        return quick_export(write_run(folder / "run", lively_model(**SERIES)))
+    return exported(folder / "bundle", name)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -168,7 +167,7 @@ def test_every_model_has_its_graph_and_every_verb_an_ensemble(name: str, reposit
         content = (repository / graph / "1" / "model.onnx").read_bytes()
         assert content == bundle.graph_file(graph, "onnx").read_bytes()
     verbs = {verb for verb in VERBS if verb not in ("decode", *manifest.refusals)}
-    extra = {"encode_dynamic"} if name in ("whole", "no-static") else set()
+    extra = {"encode_dynamic"} if name in SAMPLING else set()
     assert {path.name for path in repository.iterdir()} == {*manifest.graphs, *verbs, *extra, "README.md"}
     assert set(ensembles(manifest)) == verbs | extra
     for ensemble in (*verbs, *extra):
@@ -181,21 +180,28 @@ def test_no_ensemble_runs_a_model_in_vain(server: Server, name: str, x: Array) -
         for verb, config in server.configs.items()
         if config.platform
     }
-    if name == "no-encoder":
-        assert steps == {"generate": ["prior", STATIC_PRIOR, "decoder"]}
-    elif name == "whole":
-        encode = ["encoder", "static", "dynamic"]
+    encode = ["encoder", "static", "dynamic"]
+    if name == "generator":
+        assert steps == {"generate": ["prior", "decoder"]}
+    elif name == "gpvae":
         assert steps == {
             "encode": encode,
-            "encode_dynamic": ["encoder", "static", DYNAMIC_POSTERIOR],
+            "encode_dynamic": ["encoder", DYNAMIC_POSTERIOR],
+            "reconstruct": ["encoder", "dynamic", "decoder"],
+            "generate": ["prior", "decoder"],
+            "resample_dynamic": ["prior", "decoder"],
+        }
+    elif name == "skd":
+        assert steps == {
+            "encode": encode,
             "reconstruct": [*encode, "decoder"],
             "swap": [*encode, *encode, "decoder", "decoder"],
             "generate": ["prior", STATIC_PRIOR, "decoder"],
-            "resample_static": [*encode, STATIC_PRIOR, "decoder"],
+            "resample_static": ["encoder", "dynamic", STATIC_PRIOR, "decoder"],
             "resample_dynamic": ["encoder", "static", "prior", "decoder"],
         }
     else:
-        assert steps["reconstruct"] == ["encoder", "static", "dynamic", "decoder"]
+        assert steps["reconstruct"] == [*encode, "decoder"]
 
 
 def test_tensors_are_those_of_the_graph(server: Server, bundle: Bundle) -> None:
@@ -312,7 +318,8 @@ def test_reconstruct_and_decode(server: Server, rt: Runtime, x: Array) -> None:
         return
     close(server.infer("reconstruct", {"x": x})["decoded"], rt.reconstruct(x), GREY)
     codes = rt.encode(x)
-    close(server.infer("decoder", {"static": codes.static, "dynamic": codes.dynamic})["x"], rt.decode(codes), GREY)
+    given = {name: getattr(codes, name) for name in rt.manifest.ports["decoder"].inputs}
+    close(server.infer("decoder", given)["x"], rt.decode(codes), GREY)
 
 
 @pytest.mark.parametrize("verb", ["generate", "resample_static", "resample_dynamic"])
@@ -326,7 +333,10 @@ def test_draws_are_the_runtimes(server: Server, rt: Runtime, x: Array, verb: str
         "resample_static": ("x", "static_noise"),
         "resample_dynamic": ("x", "dynamic_noise"),
     }[verb]
-    found = server.infer(verb, {key: inputs[key] for key in taken})
+    # Without a static code, there is nothing of x to keep and no static noise to draw from.
+    given = {tensor.name for tensor in server.configs[verb].input}
+    assert given == {"dynamic_noise"} if rt.manifest.method == "gpvae" else given == set(taken)
+    found = server.infer(verb, {key: inputs[key] for key in given})
     expected = rt.generate(len(x), x.shape[1], seed=3) if verb == "generate" else getattr(rt, verb)(x, seed=3)
     close(found["decoded"], expected, GREY)
 
@@ -338,14 +348,22 @@ def test_the_note_says_what_the_model_cannot_and_why(repository: Path, rt: Runti
     for verb, reason in manifest.refusals.items():
         assert f"- {verb}: {reason}" in note
     assert ("What this model cannot do" in note) == bool(manifest.refusals)
-    assert (f"The prior draws at most {MAX_STEPS} steps" in note) == (manifest.method == "every_feature")
-    sampling = {
-        "whole": "encode_dynamic: from x, dynamic_noise, static to dynamic, where a client samples",
-        "no-static": "encode_dynamic: from x, static to dynamic_mean, dynamic_std, where a client samples",
-    }
-    assert sampling.get(name, "") in note
-    assert ("encode_dynamic" in note) == (name in sampling)
+    limited = manifest.max_steps is not None
+    assert (f"The prior draws at most {manifest.max_steps} steps" in note) == limited
+    assert limited == (name in ("gpvae", "patchwork"))
+    assert f"- encode_dynamic: {SAMPLING.get(name)}\n" in note or name not in SAMPLING
+    assert ("draws the dynamic codes with encode_dynamic" in note) == (name in SAMPLING)
+    decoded = "decoded, decoded_std" if name == "series" else "decoded"
+    assert f" to {decoded}\n" in note
     assert (STATIC_PRIOR in note) == (STATIC_PRIOR in manifest.graphs)
+
+
+SAMPLING = {
+    "dsvae": "from x, static to dynamic_mean, dynamic_std",
+    "gpvae": "from x, dynamic_noise to dynamic",
+    "patchwork": "from x, dynamic_noise, static to dynamic",
+}
+"""Methods whose dynamic codes a client cannot draw from what encode gives, and what it needs and gets."""
 
 
 def test_a_stream_keeps_its_state_on_the_server(server: Server, rt: Runtime, x: Array) -> None:

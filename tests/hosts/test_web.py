@@ -19,7 +19,7 @@ from sdkit.runtime.errors import CapabilityError, ConfigError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
 from tests.hosts.bad import edit
-from tests.hosts.every_feature import MAX_STEPS, clips, make_set
+from tests.hosts.every_method import MODELS, clips, every_set
 from tests.hosts.golden import KEPT, make_conformance, make_int8_conformance
 from tests.hosts.web import SOURCES, engine, node
 
@@ -35,9 +35,9 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a set of bundles that use all of the contract, and that lack verbs."""
+    """Return the folder of a set of bundles of every method."""
     node(), engine()
-    return make_set(tmp_path_factory.mktemp("every"))
+    return every_set(tmp_path_factory.mktemp("every") / "set")
 
 
 def conformance(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -81,51 +81,53 @@ def test_tables_are_those_of_python() -> None:
         assert (theirs["inputs"], theirs["outputs"]) == (list(graph.inputs), list(graph.outputs)), name
         assert (theirs["optional"], [*theirs["axes"].items()]) == (list(graph.optional), listed(graph.axes)), name
     assert list(found["VERBS"].items()) == [(name, list(verb.graphs)) for name, verb in contract.VERBS.items()]
-    for name in kinds.names():
-        kind = kinds.find(name)
-        assert found["KINDS"].pop(name) == {
+    traits = ("pictorial", "windowed", "incomplete")
+    assert found["KINDS"] == {
+        kind.name: {
             "axes": list(kind.axes),
-            "pictorial": kind.pictorial,
-            "windowed": kind.windowed,
-            "incomplete": kind.incomplete,
-        }, name
-    assert set(found["KINDS"]) <= {"vector"}
+            "dtypes": list(kind.dtypes),
+            **{name: getattr(kind, name) for name in traits},
+        }
+        for kind in kinds.kinds()
+    }
 
 
 def listed(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, list(value) if isinstance(value, tuple) else value) for name, value in table.items()]
 
 
-@pytest.mark.parametrize("which", ["made anew", "kept", "every feature"])
+@pytest.mark.parametrize("which", ["made anew", "kept", "every method"])
 def test_every_verb_and_the_noise_agree_with_python(which: str, golden: Path, every: Path) -> None:
-    folder = {"made anew": golden, "kept": KEPT, "every feature": every}[which]
+    folder = {"made anew": golden, "kept": KEPT, "every method": every}[which]
     result = conformance(folder)
     assert result.returncode == 0, result.stdout + result.stderr
     found = agreeing(result)
     assert sorted(found) == sorted(names_of(folder))
     assert "all results agree" in result.stdout
-    if which == "every feature":
-        assert {"whole swap()/a_with_b", "no-static refusals", "no-encoder generate()/x"} <= set(found)
-        assert not {name for name in found if name.startswith(("no-static swap", "no-encoder encode"))}
+    if which == "every method":
+        assert {f"{name} refusals" for name in MODELS} <= set(found)
+        assert {"skd swap()/a_with_b", "gpvae encode(seed)/dynamic", "generator generate()/x"} <= set(found)
+        assert not {name for name in found if name.startswith(("gpvae swap", "generator encode"))}
 
 
-def test_a_bundle_without_samples_of_refusals_runs_and_a_wrong_refusal_is_noticed(every: Path) -> None:
-    text = (every / "golden.json").read_text()
-    about = json.loads(text)
-    try:
-        del about["bundles"]["no-static"]["refused"]
-        about["bundles"]["whole"]["refused"]["stream"] += "!"
-        about["bundles"]["no-encoder"]["refused"]["decode"] = "this model cannot decode: it can"
-        (every / "golden.json").write_text(json.dumps(about))
-        result = conformance(every)
-    finally:
-        (every / "golden.json").write_text(text)
+def test_a_set_without_refusals_runs_and_a_wrong_refusal_is_noticed(every: Path, tmp_path: Path) -> None:
+    shutil.copytree(every, tmp_path / "set")
+    about = json.loads((every / "golden.json").read_text())
+    bundles = {name: about["bundles"][name] for name in ("skd", "gpvae", "generator", "dsvae")}
+    about |= {"bundles": bundles, "noise": []}
+    del bundles["dsvae"]["refused"]
+    bundles["skd"]["refused"]["stream"] += "!"
+    bundles["generator"]["refused"]["decode"] = "this model cannot decode: it can"
+    bundles["gpvae"]["limit"]["steps"] -= 1
+    (tmp_path / "set" / "golden.json").write_text(json.dumps(about))
+    result = conformance(tmp_path / "set")
     assert result.returncode == 1
     assert re.findall(r"^BAD +(.*?) +largest difference (\S+) ", result.stdout, re.MULTILINE) == [
-        ("whole refusals", "NaN"),
-        ("no-encoder refusals", "NaN"),
+        ("skd refusals", "NaN"),
+        ("gpvae refusals", "NaN"),
+        ("generator refusals", "NaN"),
     ]
-    assert "no-static refusals" not in result.stdout
+    assert "dsvae refusals" not in result.stdout
 
 
 def test_a_bundle_of_8_bit_graphs_runs(golden: Path, tmp_path: Path) -> None:
@@ -301,6 +303,18 @@ def edit_widths(**widths: int) -> Spoil:
     return manifest_change(lambda manifest: {"widths": msgspec.structs.replace(manifest.widths, **widths)})
 
 
+def of_bytes(bundle: Bundle) -> None:
+    """Let the element be a vector of bytes."""
+    edit(lambda m: m["element"].update(kind="vector", shape=[768]))(bundle.path)
+
+
+def without_context(bundle: Bundle) -> None:
+    """Let the static graph return no context, which the dynamic graph takes."""
+    kept = tuple(t for t in bundle.manifest.graphs["static"].outputs if t.name != "context")
+    tensors("static", outputs=kept)(bundle)
+
+
+SHAPE = ("B", "T", 3, 16, 16)
 VERBS = tuple(contract.VERBS)
 CASES: dict[str, tuple[str | None, Spoil]] = {
     "untouched": (None, lambda bundle: None),
@@ -321,6 +335,8 @@ CASES: dict[str, tuple[str | None, Spoil]] = {
     "list for an object": ("ManifestError", text_change('"refusals": {}', '"refusals": []')),
     "wrong kind": ("ManifestError", text_change('"image"', '"video"')),
     "wrong axes": ("ManifestError", text_change('"image"', '"spectrum"')),
+    "wrong dtype of a kind": ("ManifestError", of_bytes),
+    "dtype that there is not": ("ManifestError", text_change('"dtype": "uint8"', '"dtype": "int16"')),
     "changed value": ("ManifestError", text_change('"steps": 5', '"steps": 6')),
     "float of the settings": ("ManifestError", text_change("255.0", "255")),
     "missing graph": ("ManifestError", manifest_change(without_prior)),
@@ -333,10 +349,14 @@ CASES: dict[str, tuple[str | None, Spoil]] = {
     "unknown output": ("ManifestError", renamed("decoder", "outputs", "x", "noise")),
     "wrong shape": ("ManifestError", tensors("encoder", inputs=(TensorSpec("x", "uint8", ("B", "T", 3)),))),
     "no free axis": ("ManifestError", tensors("encoder", inputs=(TensorSpec("x", "uint8", (1,)),))),
+    "wrong dtype": ("ManifestError", tensors("encoder", inputs=(TensorSpec("x", "float32", SHAPE),))),
+    "context from nowhere": ("ManifestError", without_context),
     "no state": ("ManifestError", edit_widths(state=0)),
     "wrong version": ("BundleVersionError", manifest_change(lambda manifest: {"version": 3})),
     "no version": ("BundleVersionError", text_change('"version": 2', '"version": null')),
     "version of another type": ("BundleVersionError", text_change('"version": 2', '"version": true')),
+    "version of a fraction": ("BundleVersionError", text_change('"version": 2', '"version": 2.0')),
+    "versions": ("BundleVersionError", text_change('"version": 2', '"version": [1, 2]')),
     "version of another format": ("ManifestError", text_change('"version": 2', '"version": 1')),
     "changed graph": ("DigestError", changed_byte("decoder.onnx")),
     "changed torchscript": ("DigestError", changed_byte("prior.ts.pt")),
@@ -562,18 +582,20 @@ console.log(JSON.stringify([(await rt.generate(1, most)).shape, (await rt.recons
 def test_verbs_that_a_model_has_not_and_steps_that_its_prior_draws_not_are_refused_in_the_words_of_python(
     every: Path,
 ) -> None:
-    path = every / "no-static"
+    path = every / "gpvae"
     code = REFUSED % {"module": (SOURCES / "sdkit.mjs").as_uri(), "engine": engine_module()}
     *answers, shapes = evaluate(code, path)
     rt = Runtime.open(path, device="cpu", threads=1)
-    x = clips(rt, MAX_STEPS + 1)[:1]
+    most = rt.manifest.max_steps
+    assert most == 5
+    x = clips(rt, most + 1)[:1]
     calls: dict[str, Callable[[], object]] = {
         "swap": lambda: rt.swap(x, x),
         "resample_static": lambda: rt.resample_static(x),
         "stream": rt.stream,
-        "generate": lambda: rt.generate(1, MAX_STEPS + 1),
+        "generate": lambda: rt.generate(1, most + 1),
         "resample_dynamic": lambda: rt.resample_dynamic(x),
-        "draw": lambda: rt.draw_dynamic(1, MAX_STEPS + 1, 0),
+        "draw": lambda: rt.draw_dynamic(1, most + 1, 0),
         "few": lambda: rt.generate(1, 1),
     }
     for (name, error, message, (refused, config)), call in zip(answers, calls.values(), strict=True):
@@ -582,5 +604,5 @@ def test_verbs_that_a_model_has_not_and_steps_that_its_prior_draws_not_are_refus
         assert (error, message) == (type(said.value).__name__, str(said.value)), name
         assert (refused, config) == (isinstance(said.value, CapabilityError), True)
     assert [line[0] for line in answers] == list(calls)
-    assert answers[0][2].startswith("this model cannot swap: ")
-    assert shapes == [[1, MAX_STEPS, 3, 16, 16], [1, MAX_STEPS + 1, 3, 16, 16]]
+    assert answers[0][2] == "this model cannot swap: its method has no static code"
+    assert shapes == [[1, most, 3, 16, 16], [1, most + 1, 3, 16, 16]]
