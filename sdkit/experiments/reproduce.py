@@ -77,24 +77,12 @@ def reproduce(
     reporter = reporter or Quiet()
     sources = dict(sources or {})
     _check(name, seeds, rows or (), [*sources, *([only] if only else [])])
-    table, file_name = TABLES[name], name if only is None else f"{name}-{only}"
-    wanted = [part for part in table.parts if only in (None, part.data)]
+    wanted = [part for part in TABLES[name].parts if only in (None, part.data)]
     files, skipped = _files(wanted, sources, reporter)
     if not files:
         hint = f"give the source, as in `sdkit reproduce {name} --source {next(iter(skipped))}=PATH`"
         raise MissingFileError(f"{name} needs {' or '.join(skipped)}, of which none lies under {DATA}; {hint}")
-    result = TableResult(
-        name=name,
-        title=table.title,
-        seeds=list(range(seeds)),
-        epochs=epochs,
-        chosen=list(rows or ()),
-        only=only,
-        parts=[],
-        skipped=skipped,
-        json_path=RESULTS / f"{file_name}.json",
-        markdown_path=RESULTS / f"{file_name}.md",
-    )
+    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped)
     RESULTS.mkdir(parents=True, exist_ok=True)
     for part in wanted:
         if part.data not in files:
@@ -124,6 +112,15 @@ def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str])
     for data in data_sets:
         if data not in known:
             raise ConfigError(f"{name} does not use '{data}'; its data sets are: {', '.join(known)}")
+
+
+def _empty(
+    name: str, seeds: list[int], epochs: int | None, chosen: list[str], only: str | None, skipped: dict[str, str]
+) -> TableResult:
+    """Return a table without parts."""
+    file_name = name if only is None else f"{name}-{only}"
+    paths = {"json_path": RESULTS / f"{file_name}.json", "markdown_path": RESULTS / f"{file_name}.md"}
+    return TableResult(name, TABLES[name].title, seeds, epochs, chosen, only, [], skipped, **paths)
 
 
 @dataclass
