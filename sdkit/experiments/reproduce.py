@@ -79,36 +79,14 @@ def reproduce(
     sdkit.runtime.errors.MissingFileError: ...
     """
     reporter = reporter or Quiet()
-    if name not in TABLES:
-        raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")
-    if seeds < 1:
-        raise ConfigError(f"seeds = {seeds}; it must be at least 1")
-    for row in rows or ():
-        if row not in ROWS:
-            raise ConfigError(f"unknown row '{row}'; there are: {', '.join(ROWS)}")
-    table, sources = TABLES[name], dict(sources or {})
-    file_name = name if only is None else f"{name}-{only}"
-    wanted = [part for part in table.parts if only in (None, part.data)]
-    known = list(dict.fromkeys(part.data for part in table.parts))
-    for data in [*sources, *([only] if only else [])]:
-        if data not in known:
-            raise ConfigError(f"{name} does not use '{data}'; its data sets are: {', '.join(known)}")
+    sources = dict(sources or {})
+    _check(name, seeds, rows or (), [*sources, *([only] if only else [])])
+    wanted = [part for part in TABLES[name].parts if only in (None, part.data)]
     files, skipped = _files(wanted, sources, reporter)
     if not files:
         hint = f"give the source, as in `sdkit reproduce {name} --source {next(iter(skipped))}=PATH`"
         raise MissingFileError(f"{name} needs {' or '.join(skipped)}, of which none lies under {DATA}; {hint}")
-    result = TableResult(
-        name=name,
-        title=table.title,
-        seeds=list(range(seeds)),
-        epochs=epochs,
-        chosen=list(rows or ()),
-        only=only,
-        parts=[],
-        skipped=skipped,
-        json_path=RESULTS / f"{file_name}.json",
-        markdown_path=RESULTS / f"{file_name}.md",
-    )
+    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped)
     RESULTS.mkdir(parents=True, exist_ok=True)
     for part in wanted:
         if part.data not in files:
@@ -123,6 +101,30 @@ def reproduce(
             done.columns = _columns(part.task, done.rows)
             _write(result)  # after every row, so that what is there can be looked at
     return result
+
+
+def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str]) -> None:
+    """Raise ConfigError unless there are such a table, rows and data sets of it."""
+    if name not in TABLES:
+        raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")
+    if seeds < 1:
+        raise ConfigError(f"seeds = {seeds}; it must be at least 1")
+    for row in rows:
+        if row not in ROWS:
+            raise ConfigError(f"unknown row '{row}'; there are: {', '.join(ROWS)}")
+    known = list(dict.fromkeys(part.data for part in TABLES[name].parts))
+    for data in data_sets:
+        if data not in known:
+            raise ConfigError(f"{name} does not use '{data}'; its data sets are: {', '.join(known)}")
+
+
+def _empty(
+    name: str, seeds: list[int], epochs: int | None, chosen: list[str], only: str | None, skipped: dict[str, str]
+) -> TableResult:
+    """Return a table without parts."""
+    file_name = name if only is None else f"{name}-{only}"
+    paths = {"json_path": RESULTS / f"{file_name}.json", "markdown_path": RESULTS / f"{file_name}.md"}
+    return TableResult(name, TABLES[name].title, seeds, epochs, chosen, only, [], skipped, **paths)
 
 
 @dataclass
