@@ -33,7 +33,7 @@ from benchmarks.common import (
     table,
     take_turns,
 )
-from benchmarks.ways import OnnxLoop, Ours, TorchLoop, Way, compiled, eager, torchscript
+from benchmarks.ways import Modules, OnnxLoop, Ours, TorchLoop, Way, compiled, eager, torchscript
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.training.device import bf16_available
 
@@ -50,7 +50,7 @@ def all_ways(arguments: argparse.Namespace, run: sdkit.Run) -> dict[str, Callabl
     size, compression, workers = arguments.batch, arguments.compression, arguments.workers
     bundle = Bundle.open(run.bundle)
 
-    def torch_way(modules: dict[str, Any], bf16: bool = False) -> Way:
+    def torch_way(modules: Modules, bf16: bool = False) -> Way:
         return TorchLoop(modules, size, compression, bf16=bf16, workers=workers)
 
     ways: dict[str, Callable[[], Way]] = {

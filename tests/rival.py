@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdkit.methods.base import Batch, Facts, Losses, Method, Settings, Term
+from sdkit.methods.base import Batch, Facts, Losses, Method, SplitSettings, Term
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, join
 from sdkit.runtime.contract import VERBS
 
 NO_PRIOR = "it has no prior"
 
 
-class RivalSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RivalSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the made-up method."""
 
     strength: float = 0.5
@@ -64,6 +64,7 @@ class Rival(Method):
         self.dynamic_head = nn.Linear(settings.static_size + self.features, settings.dynamic_size)
         self.critic = nn.Linear(settings.static_size, 1)
         self.centre: Tensor
+        self.sequences: Tensor
         self.register_buffer("centre", torch.zeros(settings.static_size))
         self.register_buffer("sequences", torch.zeros((), dtype=torch.int64))
 

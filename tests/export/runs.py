@@ -116,8 +116,8 @@ def as_format1(bundle: Bundle, *, step: bool = True) -> Bundle:
         if "onnx" in files:
             _rename_onnx(bundle.path / files["onnx"].path)
             files["onnx"] = file_spec(bundle.path, files["onnx"].path)
-        sides = (tuple(_renamed(tensor) for tensor in side) for side in (graph.inputs, graph.outputs))
-        graphs[name] = GraphSpec(*sides, files)
+        inputs, outputs = (tuple(_renamed(tensor) for tensor in side) for side in (graph.inputs, graph.outputs))
+        graphs[name] = GraphSpec(inputs, outputs, files)
     element = msgspec.to_builtins(bundle.manifest.element)
     old = Manifest1(
         element=bundle.manifest.element,

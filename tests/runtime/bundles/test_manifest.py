@@ -264,13 +264,9 @@ def test_tensors_that_are_not_those_of_the_contract(manifest: Manifest, words: s
 
 def test_a_step_graph_has_a_state_of_a_fixed_width() -> None:
     widths = msgspec.structs.replace(WIDTHS, state=0)
-    graph = GraphSpec(
-        *(
-            tuple(tensor(STEP, t, ELEMENT, widths) for t in side)
-            for side in (GRAPHS[STEP].inputs, GRAPHS[STEP].outputs)
-        ),
-        FILES,
-    )
+    sides = (GRAPHS[STEP].inputs, GRAPHS[STEP].outputs)
+    inputs, outputs = (tuple(tensor(STEP, t, ELEMENT, widths) for t in side) for side in sides)
+    graph = GraphSpec(inputs, outputs, FILES)
     manifest = msgspec.structs.replace(with_graph(STEP, graph), widths=widths)
     with pytest.raises(ManifestError, match=r"^here gives the graph dynamic_step no input 'state' \(B, K\) of a fixed"):
         parse(manifest.to_json(), "here")

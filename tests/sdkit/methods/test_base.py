@@ -69,7 +69,7 @@ def test_a_method_without_a_finish_has_none() -> None:
 
 
 def test_terms_are_found_by_their_code() -> None:
-    assert [find("dbse").term_of(code) for code in ("static", "dynamic")] == ["kl_static", "kl_dynamic"]  # type: ignore[arg-type]
+    assert [find("dbse").term_of(code) for code in ("static", "dynamic")] == ["kl_static", "kl_dynamic"]
     assert Rival.term_of("static") is None
 
 
@@ -131,4 +131,4 @@ def test_facts_reach_the_networks() -> None:
     x = torch.zeros(1, 2, 2)
     (mean, *_) = model.graphs()["decoder"](torch.zeros(1, 2), torch.zeros(1, 2, 2))
     assert mean.shape == x.shape
-    torch.testing.assert_close(model.decoder.standard.mean, torch.tensor([5.0, -3.0]))  # type: ignore[union-attr]
+    torch.testing.assert_close(model.decoder.standard.mean, torch.tensor([5.0, -3.0]))

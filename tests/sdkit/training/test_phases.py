@@ -109,7 +109,7 @@ def test_a_model_is_finished_on_few_batches_while_it_learns_and_on_all_at_the_en
     # After each epoch two batches of 8; then all 21 of the training split, for the best and for the last weights.
     assert seen == [(16, False, False)] * 2 + [(21, False, False)] * 2
     for which in ("best", "last"):
-        model = run.load_model(which)  # type: ignore[arg-type]
+        model = run.load_model(which)
         assert isinstance(model, Rival)
         assert int(model.sequences) == 21
         assert model.centre.abs().max() > 0

@@ -19,7 +19,7 @@ from sdkit.runtime.element import Array, Element
 from tests.tiny import IMAGE, sequences, tiny_batch, tiny_model
 
 EXPECTED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("bit_equal.json").read_text())
-WEIGHTS = {"alpha": 0.3, "beta_static": 0.7, "beta_dynamic": 0.05}
+WEIGHTS: dict[str, Any] = {"alpha": 0.3, "beta_static": 0.7, "beta_dynamic": 0.05}
 KINDS: dict[str, tuple[Element, dict[str, Any]]] = {
     "image": (IMAGE, {}),
     "series": (

@@ -1,5 +1,7 @@
 """The filter gives the posterior's codes from the elements seen so far, beside a model that it leaves alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from sdkit.methods.parts.gaussian import Gaussian, kl
 from tests.sdkit.methods.dbse.tiny import tiny_dbse, tiny_settings
 from tests.tiny import sequences, tiny_batch
 
-BETAS = {"beta_static": 0.1, "beta_dynamic": 0.1}
+BETAS: dict[str, Any] = {"beta_static": 0.1, "beta_dynamic": 0.1}
 
 
 def output_of(model: Dbse) -> Output:
@@ -91,7 +93,7 @@ def test_divergence_is_from_the_posterior_to_the_filter() -> None:
 
 def test_a_filter_learns_a_posterior() -> None:
     """What the elements so far do tell, a filter learns to tell: here the posterior is causal itself."""
-    weights = {"alpha": 0.0, "beta_static": 0.0, "beta_dynamic": 1.0}
+    weights: dict[str, Any] = {"alpha": 0.0, "beta_static": 0.0, "beta_dynamic": 1.0}
     torch.manual_seed(0)
     model = tiny_dbse("paper", filter=True, anchor_dynamic="inferred", **weights)
     batch = tiny_batch(sequences(8, 4))

@@ -30,7 +30,7 @@ OUTPUT = Output(
 
 
 def losses(alpha: float = 0.0, beta_static: float = 0.0, beta_dynamic: float = 0.0, **changes: Any) -> Losses:
-    weights = {"alpha": alpha, "beta_static": beta_static, "beta_dynamic": beta_dynamic}
+    weights: dict[str, Any] = {"alpha": alpha, "beta_static": beta_static, "beta_dynamic": beta_dynamic}
     return objective(OUTPUT, tiny_settings(**weights, **changes))
 
 
