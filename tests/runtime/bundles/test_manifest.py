@@ -139,7 +139,7 @@ def test_layout_is_not_content() -> None:
         (text_with(refusals={"stream": 3}), r"Expected `str`, got `int` - at `\$.refusals"),
         (text_with(steps="8"), r"Expected `int`, got `str` - at `\$.steps`"),
         (text_with(element={"kind": "image", "shape": [4, 4], "dtype": "uint8"}), r"axes \(C, H, W\)"),
-        (text_with(element={"kind": "video", "shape": [4], "dtype": "uint8"}), "Invalid enum value 'video'"),
+        (text_with(element={"kind": "video", "shape": [4], "dtype": "uint8"}), "unknown kind of element 'video'"),
         (text_with(graphs={}), "names the graphs ; expected encoder, static, dynamic, decoder, prior, and any"),
         (text_with(steps=9), "was changed after it was written"),
         (text_with(digest="0" * 64), "was changed after it was written"),

@@ -8,7 +8,8 @@ from sdkit.methods.parts import koopman
 
 def random_operator(size: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(size, size, generator=generator, dtype=torch.float64) / float(size) ** 0.5
+    drawn: torch.Tensor = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    return drawn / float(size) ** 0.5
 
 
 def test_least_squares_finds_the_operator_that_made_the_data() -> None:
