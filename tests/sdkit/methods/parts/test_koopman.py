@@ -1,5 +1,7 @@
 """The Koopman operator of codes: known answers."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from sdkit.methods.parts import koopman
 def random_operator(size: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     drawn: torch.Tensor = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    return drawn / float(size) ** 0.5
+    return drawn / math.sqrt(size)
 
 
 def test_least_squares_finds_the_operator_that_made_the_data() -> None:
