@@ -35,7 +35,7 @@ class TorchScriptBackend:
         self.device = self._choose(device)
         if threads:
             self._torch.set_num_threads(threads)
-        bundle.graph_file("decoder", "torchscript")
+        bundle.graph_file(next(iter(self.ports)), "torchscript")
         self._modules: dict[str, Any] = {}
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -62,6 +62,10 @@ class RecurrentPriorGraph(nn.Module):
 
     def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Map noise to sampled dynamic codes and their means."""
+        return self.rollout(noise)
+
+    def rollout(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples and means of as many steps as there is noise for, both (B, T, D)."""
         h = torch.zeros(self.layers, noise.size(0), self.width, dtype=noise.dtype, device=noise.device)
         c = torch.zeros_like(h)
         d = torch.zeros_like(noise[:, :1])

@@ -1,14 +1,26 @@
 """The graphs of DBSE that know of an anchor: static and dynamic path, prior, and the step of a live stream."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from sdkit.methods.dbse.paths import State, all_steps
+from sdkit.methods.dbse.paths import DynamicPath, FilterPath, State, StaticPath, all_steps
+from sdkit.methods.dbse.settings import DbseSettings
+from sdkit.methods.graphs import RecurrentPriorGraph
+from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 
-if TYPE_CHECKING:
-    from sdkit.methods.dbse.method import Dbse
+
+class Parts(Protocol):
+    """What the graphs take of a model."""
+
+    settings: DbseSettings
+    features: int
+    """G."""
+    static_path: StaticPath
+    dynamic_path: DynamicPath
+    filter_path: FilterPath | None
+    prior: RecurrentPrior
 
 
 class StaticGraph(nn.Module):
@@ -16,7 +28,7 @@ class StaticGraph(nn.Module):
 
     inputs, outputs = ("features",), ("static_mean", "static_std", "context")
 
-    def __init__(self, model: "Dbse") -> None:
+    def __init__(self, model: Parts) -> None:
         super().__init__()
         self.path = model.static_path
 
@@ -31,7 +43,7 @@ class DynamicGraph(nn.Module):
 
     inputs, outputs = ("features", "context"), ("dynamic_mean", "dynamic_std")
 
-    def __init__(self, model: "Dbse") -> None:
+    def __init__(self, model: Parts) -> None:
         super().__init__()
         self.path, self.filter, self.settings = model.dynamic_path, model.filter_path, model.settings
 
@@ -41,23 +53,19 @@ class DynamicGraph(nn.Module):
         return all_steps(self.settings, dynamic.mean), all_steps(self.settings, dynamic.std)
 
 
-class PriorGraph(nn.Module):
+class PriorGraph(RecurrentPriorGraph):
     """noise (B, T, D) -> dynamic (B, T, D) and dynamic_mean (B, T, D); both 0 at a zero anchor.
 
-    The prior is fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t (Eq. 1). Kept to what TorchScript
-    compiles, since a traced loop would keep the example's T; the flags are constants, so that no branch is exported.
+    The rollout is that of any recurrent prior, over the free steps. The flags are constants, so that no branch is
+    exported.
     """
 
-    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
-    compiled = True
     zero_anchor: Final[bool]
     middle: Final[bool]
     last: Final[bool]
 
-    def __init__(self, model: "Dbse") -> None:
-        super().__init__()
-        self.lstm, self.head = model.prior.lstm, model.prior.head
-        self.layers, self.width = model.prior.layers, model.prior.width
+    def __init__(self, model: Parts) -> None:
+        super().__init__(model.prior)
         self.zero_anchor = model.settings.anchor_dynamic == "zero"
         self.middle, self.last = model.settings.anchor == "middle", model.settings.anchor == "last"
 
@@ -78,21 +86,6 @@ class PriorGraph(nn.Module):
             means = torch.cat([means[:, :anchor], zero, means[:, anchor:]], 1)
         return sampled, means
 
-    def rollout(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples and means of the free steps, both (B, T', D)."""
-        h = torch.zeros(self.layers, noise.size(0), self.width, dtype=noise.dtype, device=noise.device)
-        c = torch.zeros_like(h)
-        d = torch.zeros_like(noise[:, :1])
-        samples: list[Tensor] = []
-        means: list[Tensor] = []
-        for t in range(noise.size(1)):
-            hidden, (h, c) = self.lstm(d, (h, c))
-            mean, log_variance = self.head(hidden)
-            d = mean + torch.exp(0.5 * log_variance) * noise[:, t : t + 1]
-            samples.append(d)
-            means.append(mean)
-        return torch.cat(samples, 1), torch.cat(means, 1)
-
 
 class DynamicStepGraph(nn.Module):
     """An element of a live stream: its codes from its features, the anchor's and the LSTM's state.
@@ -109,7 +102,7 @@ class DynamicStepGraph(nn.Module):
 
     inputs, outputs = ("element_features", "state"), ("static_mean", "dynamic_mean", "dynamic_std", "next_state")
 
-    def __init__(self, model: "Dbse") -> None:
+    def __init__(self, model: Parts) -> None:
         super().__init__()
         self.static_path, self.dynamic_path, self.filter = model.static_path, model.dynamic_path, model.filter_path
         lstm = self.dynamic_path.lstm if self.filter is None else self.filter.lstm
