@@ -6,10 +6,10 @@ computed at their own length, never padded.
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 
@@ -18,16 +18,15 @@ from sdkit.runtime.codes import Codes, Floats
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.engines.backend import divided
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
-from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.chunks import batches
 from sdkit.runtime.storage.code_file import CodeFile, code_attributes
 from sdkit.runtime.storage.deflate import LIBRARY
 from sdkit.runtime.storage.hdf5 import GrowingFile, LazyFile
 from sdkit.runtime.storage.output import check_output
-from sdkit.runtime.storage.pipeline import ALIVE, pipelined
-from sdkit.runtime.storage.resume import Partial, fingerprint
+from sdkit.runtime.storage.resume import fingerprint
 from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.arrays import Verbs
+from sdkit.runtime.verbs.jobs import Arrays, Batch, Job, Options, Read, Writing
 from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]
@@ -61,28 +60,10 @@ def choose_batch_size(element: Element, widths: Widths, steps: int, device: str)
     return min(BATCH_MOST, 1 << max(0, fitting.bit_length() - 1))
 
 
-@dataclass(frozen=True)
-class _Batch:
-    start: int
-    """Number of its first sequence in the work."""
-    rows: Indices
-    """Its sequences in the input."""
-    arrays: tuple[Array, ...]
-    """What was read of them."""
-
-
-Read = Callable[[Indices], Iterable[tuple[Array, ...]]]
-"""Gives what is to be read of the sequences of an index, batch by batch."""
-Arrays = dict[str, Array]
-"""What is to be written of a batch, by data set."""
-
-
 class FileVerbs(Verbs):
     """Adds `*_file` verbs to the verbs on arrays.
 
-    Common arguments: `split` takes `train`, `val`, `test` or all; `compression` is `gzip`, `lz4` or `none`; `force`
-    replaces an existing output; `resume` takes up a run of the same verb, inputs, model and settings that was
-    interrupted, and keeps what is done if this one is; `reporter` is told of the progress. Common errors:
+    Common arguments: `split` takes `train`, `val`, `test` or all; `**how` are those of `Writing`. Common errors:
     MissingFileError and FileFormatError for inputs, DataError for sequences that are not of the model's element,
     OutputExistsError for the output, ConfigError for an interrupted run that had other settings.
 
@@ -102,10 +83,7 @@ class FileVerbs(Verbs):
         *,
         split: str | None = None,
         seed: int | None = None,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write the codes of a sequence file: `static` (N, S) and `dynamic` (N, T, D), with its labels and lengths.
 
@@ -115,16 +93,16 @@ class FileVerbs(Verbs):
         'codes.h5'
         """
         self.abilities.require("encode")
-        file, index = self._sequences(source, split, target, force)
-        job = self._job("encode", target, (file.path,), file.steps, compression, force, resume, reporter)
+        file, index = self._sequences(source, split, target, how)
+        job = self._job("encode", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "seed": seed})
         lengths = file.lengths()
 
-        def work(batch: _Batch) -> Arrays:
+        def work(batch: Batch) -> Arrays:
             codes = job.engine._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
             return {"static": codes.static, "dynamic": codes.dynamic}
 
-        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
+        with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
             writer.attributes(code_attributes(self.model_id, file.path.name, file.handle.attrs.get("classes")))
             job.run("encoding", index, _reader(job, file), work, writer, writer.append)
             _copy_rows(file, index, writer, whole=split in (None, "all"))
@@ -134,11 +112,7 @@ class FileVerbs(Verbs):
         self,
         source: str | Path,
         target: str | Path,
-        *,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write the sequences of a code file, with its labels and lengths.
 
@@ -163,12 +137,12 @@ class FileVerbs(Verbs):
             raise DataError(
                 f"{codes.path} holds codes of another model (its weights differ); encode again with this one"
             )
-        _check_target(target, codes.path, force)
+        _check_target(target, codes.path, how)
         lengths = codes.lengths()
         meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}", extra=_classes(codes))
-        job = self._job("decode", target, (codes.path,), codes.steps, compression, force, resume, reporter)
+        job = self._job("decode", target, (codes.path,), codes.steps, how)
 
-        def work(batch: _Batch) -> Arrays:
+        def work(batch: Batch) -> Arrays:
             static, dynamic = batch.arrays
             return {"x": self._cast(job.engine.decode(Codes(static, dynamic)), _steps(lengths, batch))}
 
@@ -176,7 +150,7 @@ class FileVerbs(Verbs):
             parts = (batches(codes.handle[name], rest, job.size, alive=job.alive) for name in ("static", "dynamic"))
             return zip(*parts, strict=True)
 
-        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+        with SequenceWriter(target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
             for name in codes.handle:
                 if name in PARTS or name.endswith("_indices"):
@@ -189,10 +163,7 @@ class FileVerbs(Verbs):
         target: str | Path,
         *,
         split: str | None = None,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write decode(encode(x)) of a sequence file, with its labels and lengths.
 
@@ -200,8 +171,8 @@ class FileVerbs(Verbs):
         'there-and-back.h5'
         """
         self.abilities.require("reconstruct")
-        file, index = self._sequences(source, split, target, force)
-        job = self._job("reconstruct", target, (file.path,), file.steps, compression, force, resume, reporter)
+        file, index = self._sequences(source, split, target, how)
+        job = self._job("reconstruct", target, (file.path,), file.steps, how)
         job.settings["split"] = split or "all"
         return self._changed("reconstructing", file, index, lambda codes, *_: codes, job)
 
@@ -214,10 +185,7 @@ class FileVerbs(Verbs):
         count: int | None = None,
         seed: int = 0,
         split: str | None = None,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write sequences that keep the static or the dynamic codes of a file and draw the others from the prior.
 
@@ -253,14 +221,14 @@ class FileVerbs(Verbs):
 
         else:
             raise ConfigError(f"unknown keep '{keep}'; choose static or dynamic")
-        file, index = self._sequences(source, split, target, force)
+        file, index = self._sequences(source, split, target, how)
         if count is not None:
             _check_count(count, len(index), str(file.path))
             index = index[:count]
         if keep == "static":
             lengths = file.lengths()
             self.abilities.require_steps(file.steps if lengths is None else int(lengths[index].max()))
-        job = self._job("resample", target, (file.path,), file.steps, compression, force, resume, reporter)
+        job = self._job("resample", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
         return self._changed("resampling", file, index, change, job)
 
@@ -271,10 +239,7 @@ class FileVerbs(Verbs):
         target: str | Path,
         *,
         count: int | None = None,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write `static_a_dynamic_b` and `static_b_dynamic_a` of two files, paired by position, with their lengths.
 
@@ -290,8 +255,8 @@ class FileVerbs(Verbs):
         'swap.h5'
         """
         self.abilities.require("swap")
-        file_a, index_a = self._sequences(a, None, target, force)
-        file_b, _ = self._sequences(b, None, target, force)
+        file_a, index_a = self._sequences(a, None, target, how)
+        file_b, _ = self._sequences(b, None, target, how)
         if count is None and file_a.count != file_b.count:
             raise DataError(
                 f"swap pairs sequences one to one; {file_a.path} has {file_a.count}, {file_b.path} has {file_b.count}; "
@@ -307,10 +272,10 @@ class FileVerbs(Verbs):
         )
         lengths_a, lengths_b = file_a.lengths(), file_b.lengths()
         index, paths = index_a[:count], (file_a.path, file_b.path)
-        job = self._job("swap", target, paths, max(file_a.steps, file_b.steps), compression, force, resume, reporter)
+        job = self._job("swap", target, paths, max(file_a.steps, file_b.steps), how)
         job.settings["count"] = count
 
-        def work(batch: _Batch) -> Arrays:
+        def work(batch: Batch) -> Arrays:
             steps_a, steps_b = _steps(lengths_a, batch), _steps(lengths_b, batch)
             codes_a, codes_b = (
                 job.engine._encode_batch(x, steps) for x, steps in zip(batch.arrays, (steps_a, steps_b), strict=True)
@@ -319,7 +284,7 @@ class FileVerbs(Verbs):
             ba = self._cast(job.engine.decode(Codes(codes_b.static, codes_a.dynamic)), steps_a)
             return dict(zip(SWAPPED, (ab, ba), strict=True))
 
-        with GrowingFile(target, compression=compression, partial=job.partial()) as writer:
+        with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
             writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
             job.run("swapping", index, _reader(job, file_a, file_b), work, writer, writer.append)
             for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
@@ -334,10 +299,7 @@ class FileVerbs(Verbs):
         count: int,
         steps: int,
         seed: int = 0,
-        compression: str = "gzip",
-        force: bool = False,
-        resume: bool = False,
-        reporter: Reporter | None = None,
+        **how: Unpack[Writing],
     ) -> Path:
         """Write `count` sequences of `steps` elements drawn from the prior.
 
@@ -352,14 +314,14 @@ class FileVerbs(Verbs):
             raise ConfigError(f"cannot generate {count} sequences of {steps} steps: at least 1 sequence of at least 2")
         self.abilities.require_steps(steps)
         meta = SequenceMeta(self.element, source=f"generated with seed {seed}")
-        job = self._job("generate", target, (), steps, compression, force, resume, reporter)
+        job = self._job("generate", target, (), steps, how)
         job.settings.update({"count": count, "steps": steps, "seed": seed})
 
-        def work(batch: _Batch) -> Arrays:
+        def work(batch: Batch) -> Arrays:
             clips = job.engine.generate(len(batch.rows), steps, seed=seed, first=batch.start)
             return {"x": self._cast(clips, None)}
 
-        with SequenceWriter(target, meta, compression=compression, partial=job.partial()) as writer:
+        with SequenceWriter(target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run("generating", np.arange(count), lambda rest: repeat(()), work, writer, writer.write)
         return Path(target)
 
@@ -369,27 +331,27 @@ class FileVerbs(Verbs):
         file: SequenceFile,
         index: Indices,
         change: Callable[[Codes, int, Indices | None], Codes],
-        job: "_Job",
+        job: Job["FileVerbs"],
     ) -> Path:
         lengths = file.lengths()
         meta = replace(file.meta, element=self.element, extra=_scales(file))
 
-        def work(batch: _Batch) -> Arrays:
+        def work(batch: Batch) -> Arrays:
             steps = _steps(lengths, batch)
             codes = change(job.engine._encode_batch(batch.arrays[0], steps), batch.start, steps)
             return {"x": self._cast(job.engine.decode(codes), steps)}
 
-        with SequenceWriter(job.target, meta, compression=job.compression, partial=job.partial()) as writer:
+        with SequenceWriter(job.target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run(what, index, _reader(job, file), work, writer, writer.write)
             _copy_rows(file, index, writer, whole=len(index) == file.count)
         return job.target
 
     def _sequences(
-        self, source: str | Path, split: str | None, target: str | Path, force: bool
+        self, source: str | Path, split: str | None, target: str | Path, how: Writing
     ) -> tuple[SequenceFile, Indices]:
         file = SequenceFile(source)
         file.require(self.element)
-        _check_target(target, file.path, force)
+        _check_target(target, file.path, how)
         index = file.select(split)
         if len(index) == 0:
             raise DataError(f"{file.path}: split '{split}' is empty")
@@ -401,11 +363,9 @@ class FileVerbs(Verbs):
         target: str | Path,
         inputs: tuple[Path, ...],
         steps: int,
-        compression: str,
-        force: bool,
-        resume: bool,
-        reporter: Reporter | None,
-    ) -> "_Job":
+        how: Writing,
+    ) -> Job["FileVerbs"]:
+        writing = Options(**how)
         size = self.batch_size
         if self.chooses_batch_size:
             size = min(size, choose_batch_size(self.element, self.widths, steps, self.device))
@@ -416,13 +376,13 @@ class FileVerbs(Verbs):
             "backend": self.backend.name,
             "device": self.device,
             "batch size": size,
-            "compression": compression,
-            **({"library of gzip": LIBRARY} if compression == "gzip" else {}),
+            "compression": writing.compression,
+            **({"library of gzip": LIBRARY} if writing.compression == "gzip" else {}),
             "version of sdkit": __version__,
         }
         engine = copy.copy(self)
         engine.backend, workers = divided(self.backend)
-        return _Job(engine, workers, Path(target), settings, size, compression, force, resume, reporter or Quiet())
+        return Job(engine, workers, Path(target), settings, size, writing)
 
     def _encode_batch(self, x: Array, lengths: Indices | None, seed: int | None = None, first: int = 0) -> Codes:
         if lengths is None:
@@ -442,66 +402,7 @@ class FileVerbs(Verbs):
         return out
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One run of a verb over files."""
-
-    engine: FileVerbs
-    """What computes, on `workers` threads."""
-    workers: int
-    target: Path
-    settings: dict[str, str | int | None]
-    """All that the output depends on; a run that is taken up must have the same."""
-    size: int
-    """Of a batch."""
-    compression: str
-    force: bool
-    resume: bool
-    reporter: Reporter
-
-    @property
-    def alive(self) -> int:
-        """Batches of inputs: those at work, one waiting, one being read."""
-        return ALIVE - 1 + self.workers
-
-    def partial(self) -> Partial:
-        return Partial(self.target, self.settings, force=self.force, resume=self.resume, reporter=self.reporter)
-
-    def run(
-        self,
-        what: str,
-        index: Indices,
-        read: Read,
-        work: Callable[[_Batch], Arrays],
-        writer: GrowingFile,
-        write: Callable[..., None],
-    ) -> None:
-        """Read, compute and write the sequences of an index that no interrupted run has written yet."""
-        start = writer.restore(self.size)
-        if start:
-            self.reporter.note(f"{self.target} goes on at sequence {start} of {len(index)}")
-        self.reporter.start(what, len(index))
-        try:
-            if start:
-                self.reporter.advance(start)
-            reading = self._batches(index, start, read)
-            with pipelined(reading, work, alive=self.alive, workers=self.workers) as results:
-                for arrays in results:
-                    write(**arrays)
-                    del arrays  # else it would live on while the next is waited for
-                    count = min(self.size, len(index) - start)
-                    start += count
-                    self.reporter.advance(count)
-        finally:
-            self.reporter.finish()
-
-    def _batches(self, index: Indices, start: int, read: Read) -> Iterator[_Batch]:
-        starts = range(start, len(index), self.size)
-        for first, arrays in zip(starts, read(index[start:]), strict=False):
-            yield _Batch(first, index[first : first + self.size], arrays)
-
-
-def _reader(job: _Job, *files: SequenceFile) -> Read:
+def _reader(job: Job["FileVerbs"], *files: SequenceFile) -> Read:
     def sequences(file: SequenceFile, index: Indices) -> Iterator[Array]:
         for x in batches(file.data, index, job.size, alive=job.alive):
             yield file.element.check(x, f"{file.path}: data set 'data'")
@@ -509,7 +410,7 @@ def _reader(job: _Job, *files: SequenceFile) -> Read:
     return lambda index: zip(*(sequences(file, index) for file in files), strict=True)
 
 
-def _steps(lengths: Indices | None, batch: _Batch) -> Indices | None:
+def _steps(lengths: Indices | None, batch: Batch) -> Indices | None:
     return None if lengths is None else lengths[batch.rows]
 
 
@@ -550,8 +451,8 @@ def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole
             writer.put(name, np.asarray(file.handle[name][:]))
 
 
-def _check_target(target: str | Path, source: Path, force: bool) -> None:
-    check_output(target, force=force, folder=False)
+def _check_target(target: str | Path, source: Path, how: Writing) -> None:
+    check_output(target, force=Options(**how).force, folder=False)
     if Path(target).exists() and Path(target).samefile(source):
         raise ConfigError(f"{target} is both input and output; choose another output")
 
