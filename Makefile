@@ -26,8 +26,9 @@ demo: setup
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	cd $(DEMO) && PATH="$(BIN):$$PATH" sh "$(CURDIR)/examples/demo.sh"
 
+# A process a processor, a file of tests at a time; without -n, pytest runs them one after the other.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

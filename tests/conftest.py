@@ -1,8 +1,10 @@
-"""Data, runs and bundles that tests share; each is made once a session."""
+"""Data, runs and bundles that tests share; each is made once, also where several processes run the tests."""
 
+import fcntl
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,11 +15,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from sdkit.data import puppets
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.device import usable_processors
 from sdkit.training.run import Run
 from tests.tiny import TINY_64
 
 if TYPE_CHECKING:
     from tests.rival import Rival
+
+MOST_WORKERS = 6
+"""Processes that `pytest -n auto` starts: each holds PyTorch and its graphs, about a gigabyte."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: the processors that there are, in a container too."""
+    return min(usable_processors(), MOST_WORKERS)
 
 
 class Registered(NamedTuple):
@@ -42,42 +54,74 @@ def rival(monkeypatch: pytest.MonkeyPatch) -> "type[Rival]":
 
 
 @pytest.fixture(scope="session")
-def puppets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small file of puppets with all three splits."""
-    return puppets.make(tmp_path_factory.mktemp("data") / "puppets.h5", count=66)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of all processes of this session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def missing(path: Path) -> Iterator[bool]:
+    """Let one process at a time make what lies at a path, and tell each whether it is still to be made."""
+    done = path.with_name(f"{path.name}.done")
+    with path.with_name(f"{path.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+        done.touch()
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, puppets_file: Path) -> Callable[[str], Run]:
-    """Return a function that trains a tiny run of a variant, once a session."""
+def puppets_file(shared: Path) -> Path:
+    """Return a small file of puppets with all three splits."""
+    path = shared / "puppets.h5"
+    with missing(path) as wanted:
+        return puppets.make(path, count=66) if wanted else path
+
+
+@pytest.fixture(scope="session")
+def trained(shared: Path, puppets_file: Path) -> Callable[[str], Run]:
+    """Return a function that trains a tiny run of a variant, once a session; nothing of it may be changed."""
     from sdkit.training.loop import CollapseWarning
     from sdkit.training.train import train
 
-    folder = tmp_path_factory.mktemp("session")
-    runs: dict[str, Run] = {}
-
     def make(variant: str = "paper") -> Run:
-        if variant not in runs:
-            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-                warnings.simplefilter("ignore", CollapseWarning)  # two epochs of a tiny model may well collapse
-                patch.chdir(folder)
-                run = train(puppets_file, variant=variant, name=variant, epochs=2, batch_size=16, **TINY_64)
-            runs[variant] = Run(folder / run.path)
-        return runs[variant]
+        run = Run(shared / "runs" / variant)
+        run.path.parent.mkdir(exist_ok=True)
+        with missing(run.path) as wanted, pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)  # two epochs of a tiny model may well collapse
+            if wanted:
+                patch.chdir(shared)
+                train(puppets_file, variant=variant, name=variant, epochs=2, batch_size=16, **TINY_64)
+        return run
 
     return make
 
 
 @pytest.fixture(scope="session")
-def exported(trained: Callable[[str], Run]) -> Callable[[str], Bundle]:
-    """Return a function that exports a tiny run of a variant in both formats, once a session."""
+def exported(shared: Path, trained: Callable[[str], Run]) -> Callable[[str], Bundle]:
+    """Return a function that exports a tiny run of a variant in both formats, likewise."""
     from sdkit.export import export_bundle
 
-    bundles: dict[str, Bundle] = {}
-
     def make(variant: str = "paper") -> Bundle:
-        if variant not in bundles:
-            bundles[variant] = export_bundle(trained(variant), format="all")
-        return bundles[variant]
+        run = trained(variant)
+        made = shared / f"bundle of {variant}"
+        with missing(made) as wanted:
+            if wanted:
+                # It comes whole into the run's folder, which another process may be copying.
+                export_bundle(run, made, format="all").path.rename(run.bundle)
+        return Bundle.open(run.bundle)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mini(shared: Path) -> Bundle:
+    """Return a bundle in both formats of a tiny model of 16x16 images, in a run; nothing of it may be changed."""
+    from tests.export.runs import lively_model, quick_export, write_run
+
+    run = Run(shared / "mini" / "run")
+    run.path.parent.mkdir(exist_ok=True)
+    with missing(run.path) as wanted:
+        return quick_export(write_run(run.path, lively_model()), format="all") if wanted else Bundle.open(run.bundle)

@@ -1,4 +1,3 @@
-"""The tiny bundle and the files of the runtime's tests."""
+"""The files of the runtime's tests."""
 
-from tests.runtime.conftest import mini as mini
 from tests.runtime.conftest import write_sequences as write_sequences

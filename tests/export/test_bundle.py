@@ -206,7 +206,7 @@ def test_manifest_tells_where_the_bundle_comes_from(mini: Bundle) -> None:
     assert msgspec.convert(manifest.settings, method.Settings) == run.config.plan.settings
 
 
-def test_model_card(mini: Bundle) -> None:
+def test_model_card(mini: Bundle, tmp_path: Path) -> None:
     card = mini.file("card").read_text("utf-8")
     assert card.startswith("# run: a static/dynamic split of blocks\n")
     for words in (
@@ -226,7 +226,7 @@ def test_model_card(mini: Bundle) -> None:
         "| torchscript on cpu | 108 | ",
     ):
         assert words in card
-    only = quick_export(Run(mini.path.parent), mini.path.parent / "scripts", format="torchscript")
+    only = quick_export(Run(mini.path.parent), tmp_path / "scripts", format="torchscript")
     assert 'rt = Runtime.open(".", backend="torchscript")' in only.file("card").read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A bundle of a tiny model, and files that it takes."""
+"""The runtime of a tiny bundle, and files that it takes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +10,9 @@ import pytest
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
-from tests.export.runs import lively_model, quick_export, write_run
 from tests.tiny import IMAGE, sequences
 
 FACTORS = (Factor("colour", "static", ("red", "green", "blue")), Factor("motion", "dynamic", ("walk", "wave")))
-
-
-@pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Return a bundle in both formats of a tiny model of 16x16 images."""
-    return quick_export(write_run(tmp_path_factory.mktemp("mini") / "run", lively_model()), format="all")
 
 
 @pytest.fixture

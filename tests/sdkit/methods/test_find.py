@@ -64,7 +64,7 @@ def test_a_method_of_sdkit_is_not_replaced(register: Register) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("tests.rival:Settings", "'broken' is no subclass of sdkit.methods.base.Method; mend the package"),
+        ("tests.rival:SplitSettings", "'broken' is no subclass of sdkit.methods.base.Method; mend the package"),
         ("tests.rival:NO_PRIOR", "'broken' is no subclass of"),
         ("tests.rival:Nothing", r"'broken' \(tests\.rival:Nothing\) cannot be imported: .*Nothing"),
         ("tests.nowhere:Rival", r"'broken' \(tests\.nowhere:Rival\) cannot be imported: No module named"),
