@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdkit.export.bundle import export_bundle as export_bundle
+    from sdkit.export.hosts.triton import write_triton as write_triton
+    from sdkit.export.hosts.web import write_page as write_page
     from sdkit.export.proof.parity import Report as Report
     from sdkit.export.proof.verification import verify as verify
 
-_PUBLIC = {"Report": "proof.parity", "export_bundle": "bundle", "verify": "proof.verification"}
+_PUBLIC = {
+    "Report": "proof.parity",
+    "export_bundle": "bundle",
+    "verify": "proof.verification",
+    "write_page": "hosts.web",
+    "write_triton": "hosts.triton",
+}
 
 __all__ = sorted(_PUBLIC)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sdkit.export.bundle import export_bundle as export_bundle
     from sdkit.export.proof.verification import verify as verify
     from sdkit.figures.render import render as render
+    from sdkit.figures.render import render_swap as render_swap
     from sdkit.health import doctor as doctor
     from sdkit.runtime.bundles.bundle import Bundle as Bundle
     from sdkit.runtime.runtime import Runtime as Runtime
@@ -36,6 +37,7 @@ _PUBLIC = {
     "find_run": "sdkit.training.run",
     "make_dataset": "sdkit.data",
     "render": "sdkit.figures.render",
+    "render_swap": "sdkit.figures.render",
     "reproduce": "sdkit.experiments.reproduce",
     "train": "sdkit.training.train",
     "tune": "sdkit.experiments.tune",

@@ -96,6 +96,10 @@ def render_swap(
         target: the PNG.
         count: pairs, fewer if there are no more.
         force: replace an existing picture.
+
+    >>> swapped = rt.swap_file("puppets.h5", "puppets.h5", "swap.h5", count=4)
+    >>> sdkit.render_swap("puppets.h5", "puppets.h5", swapped, "swap.png").name
+    'swap.png'
     """
     file_a, file_b, mixed = SequenceFile(a), SequenceFile(b), LazyFile(swapped)
     part = slice(0, min(count, len(mixed.dataset(SWAPPED[0], "(N, T, *element)"))))

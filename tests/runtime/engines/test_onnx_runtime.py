@@ -204,7 +204,7 @@ def test_where_cuda_works_every_graph_runs_there(
     rt.decode(Codes(np.zeros((2, 5), np.float32), np.zeros((2, 3, 4), np.float32)))
     assert rt.device == really
     number = int(really.removeprefix("cuda:"))
-    assert PLACES == {number}
+    assert {number} == PLACES
     assert all(
         providers == [(ort.CUDA, {"device_id": number, **ort.CUDA_OPTIONS}), ort.CPU] for providers in fake.asked
     )
