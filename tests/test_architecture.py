@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from statistics import median
 
+from sdkit import methods
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("cli", "export", "runtime", "sdkit")
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
@@ -53,6 +55,13 @@ def test_every_file_that_the_page_names_exists() -> None:
     assert not missing
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", PAGE) if "://" not in link]
     assert all((ROOT / "docs" / link).exists() for link in links)
+
+
+def test_the_page_of_methods_has_every_method() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    own = [name for name in methods.names() if methods.find(name).__module__.startswith("sdkit.methods")]
+    assert own
+    assert [name for name in own if f"| `{name}` |" not in page or f"\n## {name}\n" not in page] == []
 
 
 def test_every_room_says_what_it_is_for() -> None:
