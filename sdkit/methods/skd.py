@@ -61,7 +61,7 @@ class Skd(Method):
 
     name = "skd"
     title = "modes of a linear operator in time; deterministic codes"
-    reference = "N. Berman et al.: Multifactor sequential disentanglement via structured Koopman autoencoders, ICLR 2023"
+    reference = "Berman et al.: Multifactor sequential disentanglement via structured Koopman autoencoders, ICLR 2023"
     Settings = SkdSettings
     terms = (
         Term("nll", "NLL", "likelihood"),
