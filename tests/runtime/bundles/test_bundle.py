@@ -273,5 +273,5 @@ def test_describe_tells_what_a_model_cannot_do(bundle: Bundle) -> None:
     assert facts["method"] == "dbse"
     assert facts["verbs"] == ", ".join(capabilities)
     assert (facts["no stream"], facts["no generate"]) == ("it waits for the end", "it has no prior")
-    assert facts["most steps of the prior"] == 12
+    assert facts["longest draw"] == "12 steps"
     assert json.loads(json.dumps(facts)) == facts
