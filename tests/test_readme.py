@@ -3,12 +3,15 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sdkit.cli.main import app
 from sdkit.runtime.bundles.manifest import schema
+from sdkit.training.config import preset
+from tests.tiny import TINY_64
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -18,6 +21,12 @@ README = (ROOT / "README.md").read_text("utf-8")
 def test_python_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
+
+    def tiny(name: str) -> dict[str, Any]:
+        return {**(sections := preset(name)), "shared": {**sections["shared"], **TINY_64}}
+
+    # The preset's layers would take most of the time, and no line says how wide they are.
+    monkeypatch.setattr("sdkit.training.config.preset", tiny)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert (tmp_path / "codes.h5").is_file()

@@ -93,11 +93,13 @@ class TorchBackend:
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on numpy arrays."""
         names, training = self.ports[graph], self.method.training
-        self.method.eval()
+        if training:
+            self.method.eval()
         try:
             return call_module(self.graphs[graph], [inputs[n] for n in names.inputs], names.outputs, self.device)
         finally:
-            self.method.train(training)
+            if training:
+                self.method.train()
 
 
 def ports(graph: nn.Module) -> Ports:

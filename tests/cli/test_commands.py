@@ -24,6 +24,7 @@ from sdkit.runtime.element import Array
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.config import TRAIN_KEYS, preset
 from sdkit.training.run import Run
+from tests.export.runs import prove_here
 from tests.tiny import TINY_64
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -182,7 +183,8 @@ def test_data_info(puppets_6: Path) -> None:
         assert f"  {factor.name} " in text
 
 
-def test_export_as_json(here: Path, trained: Callable[[str], Run]) -> None:
+def test_export_as_json(here: Path, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    prove_here(monkeypatch)
     told = json.loads(sdkit_(f"export {trained('paper').path} -o out --json"))
     assert told["bundle"] == "out"
     assert told["ok"] is True
@@ -197,6 +199,7 @@ def test_export_of_8_bits(here: Path, trained: Callable[[str], Run], monkeypatch
         asked.append((run, data))
         return lambda candidate, reference: {"judge accuracy": Metric(0.5, 0.75)}
 
+    prove_here(monkeypatch)
     monkeypatch.setattr("sdkit.experiments.metric_parity.metrics_of", metrics_of)
     run = trained("paper").path
     text = sdkit_(f"export {run} -o small --precision int8 --calibration-count 8 --metrics")

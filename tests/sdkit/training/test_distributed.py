@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 from sdkit.data import puppets
+from tests.tiny import TINY_64
 
 
 def test_two_processes_make_one_run(tmp_path: Path) -> None:
     puppets.make(tmp_path / "p.h5", count=44)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    widths = ["--set", "encoder_widths=[4,4,4,4,4]", "--set", "decoder_widths=[4,4,4,4]", "--set", "batch_size=16"]
-    command = [*launcher, "-m", "sdkit.cli", "train", "p.h5", "--epochs", "1", "--device", "cpu", *widths]
+    small = {**TINY_64, "encoder_widths": [4] * 5, "decoder_widths": [4] * 4, "batch_size": 16, "swap_every": 0}
+    settings = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
+    command = [*launcher, "-m", "sdkit.cli", "train", "p.h5", "--epochs", "1", "--device", "cpu", *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -45,10 +45,10 @@ def test_puppets(puppets_file: Path, resident_gb: float) -> None:
 
 def test_several_windows(tmp_path: Path) -> None:
     data = random_file(tmp_path / "random.h5", count=150)  # three blocks, each a window of its own
-    settings: dict[str, Any] = {**TINY, "batch_size": 8, "swap_every": 0}
-    whole = train(data, name="whole", epochs=4, resident_gb=0.0, **settings)
+    settings: dict[str, Any] = {**TINY, "batch_size": 16, "swap_every": 0}
+    whole = train(data, name="whole", epochs=3, resident_gb=0.0, **settings)
     train(data, name="parts", epochs=1, resident_gb=0.0, **settings)
     train(resume="parts", epochs=2)
-    assert same_weights(train(resume="parts", epochs=4), whole)
-    resident = train(data, name="resident", epochs=4, resident_gb=4.0, **settings)
+    assert same_weights(train(resume="parts", epochs=3), whole)
+    resident = train(data, name="resident", epochs=3, resident_gb=4.0, **settings)
     assert not same_weights(resident, whole)  # another order of the same sequences
