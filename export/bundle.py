@@ -71,7 +71,7 @@ def export_bundle(
         calibration: sequences whose training split int8 is calibrated on; the run's training data when None.
         calibration_count: number of sequences to calibrate on.
         metrics: for int8 and float16, a function that evaluates the graphs and the model, for parity.json;
-                `sdkit.experiments.metric_parity.metrics_of` returns one.
+            `sdkit.experiments.metric_parity.metrics_of` returns one.
         force: replace an existing bundle.
         reporter: receives progress and notes.
 

@@ -25,7 +25,7 @@ def rewrite(proto: Any, precision: Precision = "float32") -> dict[str, int]:
     Args:
         proto: an onnx.ModelProto in float32.
         precision: precision that the model will have. GPUs, the target of float16, have fast transposed convolutions;
-                CPUs do not, and have none at all in 8 bits.
+            CPUs do not, and have none at all in 8 bits.
     """
     passes: list[Callable[[Any], int]] = [fold_scales, fold_batch_norms, unroll_first_transposed]
     if precision == "float32":

@@ -35,7 +35,7 @@ def train(
         method: name of the method, `dbse` by default; `sdkit.methods.names()` lists them.
         preset: preset to start from; when None, that of the data set's name or of its kind of element, if there is one.
         variant: one of the method's, for dbse `paper` (the printed model), `release` (the published code's) or `filter`
-                (the latter with codes that depend on no later element); the method's own choice when None.
+            (the latter with codes that depend on no later element); the method's own choice when None.
         name: name of the run; the data set's by default, with a number when it is taken.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: continue the newest run (True) or a given one; of the settings only `epochs` may change.
