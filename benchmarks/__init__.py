@@ -1,1 +1,1 @@
-"""Scripts that measure, side by side in one run, and print tables."""
+"""Scripts that measure ways of doing the same work, side by side in one run, and print tables."""

@@ -3,7 +3,7 @@
     git worktree add ../before REVISION
     python -m benchmarks.against ../before [--rounds 5]
 
-Both do the same work in processes of their own, which take turns, so that a machine whose speed drifts treats them
+Both do the same work in separate processes, which take turns, so that a machine whose speed drifts treats them
 alike. Printed are medians over rounds and the ratio of this checkout to the other: above 1 it is slower.
 """
 

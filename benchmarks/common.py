@@ -1,4 +1,4 @@
-"""What the benchmarks share: model and data to run on, turns, the machine's description, JSON and tables."""
+"""Shared parts of the benchmarks: model and data to run on, turns, the machine's description, JSON and tables."""
 
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from sdkit.runtime.storage.sequences import SequenceMeta, SequenceWriter
 RESULTS = Path(__file__).parent / "results"
 WORK = Path("build") / "benchmarks"
 BASE = 1000
-"""Puppets that are drawn; larger files repeat them."""
+"""Number of puppets that are drawn; larger files repeat them."""
 TRAINED_ON = 330
 PACKAGES = ("torch", "onnx", "hdf5plugin")
 Times = dict[str, list[float]]
@@ -34,11 +34,11 @@ def parser(description: str | None, name: str, *, rounds: int | None = 3) -> arg
 
     Args:
         description: the module's docstring.
-        name: of the benchmark; its JSON goes to results/NAME.json.
-        rounds: how many by default; None for a benchmark without.
+        name: name of the benchmark; its JSON goes to results/NAME.json.
+        rounds: default number of rounds; None for a benchmark without rounds.
     """
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, default=RESULTS / f"{name}.json", help="where the numbers go (%(default)s)")
+    made.add_argument("--json", type=Path, default=RESULTS / f"{name}.json", help="file for the numbers (%(default)s)")
     if rounds is not None:
         made.add_argument("--rounds", type=int, default=rounds)
     return made
@@ -46,9 +46,11 @@ def parser(description: str | None, name: str, *, rounds: int | None = 3) -> arg
 
 def model_options(made: argparse.ArgumentParser) -> None:
     """Add the options of benchmarks that run a model of the sprites preset."""
-    made.add_argument("--run", type=Path, help="a run with a bundle in both formats; trained briefly when not given")
-    made.add_argument("--work", type=Path, default=WORK, help="where models and files are kept (%(default)s)")
-    made.add_argument("--threads", type=int, help="of one operator, of every library; the processors by default")
+    made.add_argument("--run", type=Path, help="run with a bundle in both formats; trained briefly when not given")
+    made.add_argument("--work", type=Path, default=WORK, help="folder for models and files (%(default)s)")
+    made.add_argument(
+        "--threads", type=int, help="threads of one operator, in every library; the processors by default"
+    )
 
 
 def make_run(
@@ -56,13 +58,13 @@ def make_run(
 ) -> sdkit.Run:
     """Return a run with a bundle in both formats: the one given, else one trained for an epoch and kept in `work`.
 
-    Speed depends on widths, not on what was learned; an epoch makes what is decoded compressible, as pictures are.
+    Speed depends on widths, not on what was learned; after an epoch the decoded data compress about as pictures do.
 
     Args:
-        work: folder.
-        given: a run.
-        name: of the run that is made.
-        settings: of model and training, other than the sprites preset's.
+        work: folder for models and files.
+        given: run to use; when None, one is trained.
+        name: name of the run that is trained.
+        settings: settings of model and training that differ from the sprites preset's.
     """
     if given is not None:
         return sdkit.find_run(given.resolve())
@@ -72,7 +74,7 @@ def make_run(
         shutil.rmtree(run, ignore_errors=True)
         data = puppets(work, TRAINED_ON).resolve()
         with contextlib.chdir(work), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an epoch is too short to learn in, and says so
+            warnings.simplefilter("ignore")  # one epoch is too short to learn much, which causes warnings
             say(f"training and exporting {run}")
             made = sdkit.train(data, preset="sprites", name=name, epochs=1, swap_every=0, **(settings or {}))
             sdkit.export_bundle(made, format="all")
@@ -80,7 +82,7 @@ def make_run(
 
 
 def puppets(work: Path, count: int) -> Path:
-    """Return a file of `count` sequences (8, 3, 64, 64): puppets, again and again, in gzip chunks as sdkit writes."""
+    """Return a file of `count` sequences (8, 3, 64, 64): repeated puppets, in gzip chunks as sdkit writes them."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"puppets-{count}.h5"
     if not path.exists():
@@ -92,7 +94,7 @@ def puppets(work: Path, count: int) -> Path:
 
 
 def repeat(source: Path, target: Path, count: int) -> None:
-    """Write `count` sequences: those of `source` over and over, chunk by chunk as they lie there."""
+    """Write `count` sequences: those of `source` repeated, chunk by chunk as they are stored there."""
     partial = target.with_suffix(".part")
     with h5py.File(source) as old, h5py.File(partial, "w") as new:
         data = old["data"]
@@ -114,7 +116,7 @@ def repeat(source: Path, target: Path, count: int) -> None:
 
 
 def longer(source: Path, target: Path, steps: int) -> Path:
-    """Write the sequences of `source` with T = `steps`: their elements over and over."""
+    """Write the sequences of `source` with T = `steps`, their elements repeated."""
     if not target.exists():
         file = sdkit.SequenceFile(source)
         index = np.arange(steps) % file.steps
@@ -142,13 +144,13 @@ def medians(times: Times) -> dict[str, float]:
 
 
 class Others:
-    """How many processors other processes keep busy, on average, since this was made; Linux alone tells."""
+    """Average number of processors kept busy by other processes since this was made; available on Linux only."""
 
     def __init__(self) -> None:
         self.began, self.busy, self.own = time.monotonic(), _busy(), _own()
 
     def average(self) -> float | None:
-        """Return the average, or None where it cannot be told."""
+        """Return the average, or None where it is not available."""
         busy = _busy()
         if self.busy is None or busy is None:
             return None
@@ -157,7 +159,7 @@ class Others:
 
 
 def _busy() -> float | None:
-    """Return the seconds that all processors have been busy."""
+    """Return the seconds for which all processors have been busy."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -166,18 +168,18 @@ def _busy() -> float | None:
 
 
 def _own() -> float:
-    """Return the processor seconds of this process and of those that it has waited for."""
+    """Return the processor seconds of this process and of the child processes that have ended."""
     return sum(os.times()[:4])
 
 
 others = Others()
-"""Since the benchmark was started."""
+"""Load by other processes since the benchmark was started."""
 
 
 def save(path: Path, module: str, found: Mapping[str, Any]) -> None:
-    """Write what was found, with the command and the machine, as JSON.
+    """Write the results, with the command and the machine, as JSON.
 
-    `others` of the machine is how many processors were kept busy by other processes meanwhile, on average.
+    `others` of the machine is the average number of processors that other processes kept busy meanwhile.
     """
     import torch
 
@@ -191,23 +193,23 @@ def save(path: Path, module: str, found: Mapping[str, Any]) -> None:
     }
     command = " ".join(["python -m", f"benchmarks.{module}", *_shown(sys.argv[1:])])
     path.parent.mkdir(parents=True, exist_ok=True)
-    machine.pop("load")  # which is mostly the benchmark's own
+    machine.pop("load")  # mostly the benchmark's own
     text = json.dumps({"command": command, "machine": machine, **found}, indent=1)
     path.write_text(text + "\n", "utf-8")
     say(f"wrote {path}")
 
 
 def _shown(arguments: Sequence[str]) -> list[str]:
-    """Return arguments without folders, which are of no use elsewhere."""
+    """Return arguments without folders, which mean nothing on another machine."""
     return [Path(text).name if Path(text).is_absolute() else text for text in arguments]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table; numbers are to be formatted already."""
+    """Return a Markdown table; numbers must be formatted already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def say(message: str) -> None:
-    """Tell how it goes, on stderr."""
+    """Print progress to stderr."""
     print(message, file=sys.stderr, flush=True)

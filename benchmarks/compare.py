@@ -39,14 +39,14 @@ from sdkit.training.device import bf16_available
 
 EAGER = "PyTorch eager"
 FLOAT32 = (EAGER, "PyTorch channels_last", "PyTorch compile", "PyTorch compile, channels_last", "TorchScript")
-"""Ways of PyTorch in float32."""
+"""Names of PyTorch's ways in float32."""
 OURS = "sdkit"
 MOST_COMPILE = 240.0
-"""Seconds that torch.compile may take for a verb before it is left out."""
+"""Largest number of seconds that torch.compile may take for a verb before it is left out."""
 
 
 def all_ways(arguments: argparse.Namespace, run: sdkit.Run) -> dict[str, Callable[[], Way]]:
-    """Return what makes each way; nothing is loaded yet."""
+    """Return a function for each way that creates it; nothing is loaded yet."""
     size, compression, workers = arguments.batch, arguments.compression, arguments.workers
     bundle = Bundle.open(run.bundle)
 
@@ -75,7 +75,7 @@ def all_ways(arguments: argparse.Namespace, run: sdkit.Run) -> dict[str, Callabl
 
 
 def left_out(name: str, arguments: argparse.Namespace) -> str:
-    """Return why a way cannot be taken, or an empty text."""
+    """Return the reason why a way cannot run here, or an empty text."""
     if "bf16" in name and not bf16_available(torch.device("cpu")):
         return "this processor has no bf16 instructions"
     if "compile" in name and not arguments.compile:
@@ -90,11 +90,11 @@ def measure(
 
     Args:
         verb: `encode`, `swap` or `generate`.
-        makers: of the ways.
-        data: what is encoded, or swapped with itself.
-        few: two batches, for the first run of each way, which compiles and allocates.
-        arguments: of the command line.
-        folder: for outputs.
+        makers: functions that create the ways, by name.
+        data: file that is encoded, or swapped with itself.
+        few: file of two batches, for the first run of each way, which compiles and allocates.
+        arguments: arguments of the command line.
+        folder: folder for outputs.
     """
     target = folder / f"{verb}.h5"
     with h5py.File(data) as file:
@@ -135,7 +135,7 @@ def measure(
             skipped[name] = f"the first run took {took:.0f} s"
             ways.pop(name)
             continue
-        if verb != "generate":  # every way draws noise of its own
+        if verb != "generate":  # every way draws its own noise
             with h5py.File(target) as file:
                 found = {key: np.asarray(file[key][:], np.float32) for key in sorted(file) if file[key].ndim > 1}
             first = first or found
@@ -178,11 +178,17 @@ def main() -> None:
     model_options(made)
     made.add_argument("--verbs", nargs="+", default=["encode", "swap", "generate"])
     made.add_argument("--data", type=Path, help="sequence file (64x64 RGB); puppets when not given")
-    made.add_argument("--count", type=int, default=1024, help="sequences, a multiple of --batch (%(default)s)")
-    made.add_argument("--batch", type=int, default=64, help="of every way but sdkit, which chooses (%(default)s)")
-    made.add_argument("--workers", type=int, default=0, help="of the DataLoader (%(default)s)")
-    made.add_argument("--compression", choices=("gzip", "none"), default="gzip", help="of the outputs (%(default)s)")
-    made.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH", help="a further bundle for sdkit")
+    made.add_argument(
+        "--count", type=int, default=1024, help="number of sequences, a multiple of --batch (%(default)s)"
+    )
+    made.add_argument(
+        "--batch", type=int, default=64, help="batch size of every way but sdkit, which chooses its own (%(default)s)"
+    )
+    made.add_argument("--workers", type=int, default=0, help="workers of the DataLoader (%(default)s)")
+    made.add_argument(
+        "--compression", choices=("gzip", "none"), default="gzip", help="compression of the outputs (%(default)s)"
+    )
+    made.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH", help="further bundle for sdkit")
     made.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     arguments = made.parse_args()
     if arguments.count % (2 * arguments.batch):

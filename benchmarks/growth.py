@@ -1,8 +1,8 @@
-"""How time and memory of encode grow: with the number of sequences N, with the batch size B, with the length T.
+"""Growth of time and memory of encode with the number of sequences N, the batch size B and the length T.
 
     python -m benchmarks.growth [--run RUN] [--sequences 1000 3000 10000] [--batches 1 8 64] [--steps 4 8 16]
 
-Every point is an `encode_file` in a process of its own, which tells how much memory it held at most.
+Every point is an `encode_file` in a separate process, which reports its peak memory.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from benchmarks.common import longer, make_run, model_options, parser, puppets, 
 from sdkit.runtime.measure.fresh_process import in_fresh_process
 
 FRAMES = 8000
-"""Frames of a point of B or T."""
+"""Number of frames of a point of B or T."""
 
 
 def point(bundle: Path, data: Path, folder: Path, threads: int | None, batch_size: int | None) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def point(bundle: Path, data: Path, folder: Path, threads: int | None, batch_siz
 
 
 def best_of(rounds: int, *arguments: Any) -> dict[str, Any]:
-    """Return the fastest of some rounds, and the most memory of any."""
+    """Return the fastest of some rounds, and the largest memory of any."""
     found = [point(*arguments) for _ in range(rounds)]
     return {**min(found, key=lambda one: float(one["seconds"])), "peak": max(one["peak"] or 0 for one in found)}
 

@@ -3,7 +3,7 @@
     python -m benchmarks.latency [--run RUN] [--calls 200] [--rounds 5]
 
 Calls are made in blocks that take turns. A fresh process imports sdkit.runtime, opens the bundle and encodes a
-sequence; beside it another does the same with PyTorch: import, model, weights, a sequence.
+sequence; beside it another process does the same with PyTorch: import, model, weights, a sequence.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ from benchmarks.ways import TorchLoop, eager
 from sdkit.runtime.measure.fresh_process import in_fresh_process
 
 BLOCK = 20
-"""Calls of a way before the next has its turn."""
+"""Number of calls of a way before the next has its turn."""
 EAGER = """
 import time
 began = time.monotonic()
@@ -51,13 +51,13 @@ def milliseconds(run: sdkit.Run, x: np.ndarray[Any, Any], calls: int, threads: i
             for number in range(min(BLOCK, calls - start) + 2):
                 began = time.perf_counter()
                 work()
-                if number >= 2:  # caches are another way's in the first two
+                if number >= 2:  # in the first two the caches hold another way's data
                     times[name].append(1e3 * (time.perf_counter() - began))
     return times
 
 
 def starts(run: sdkit.Run, rounds: int, threads: int | None) -> tuple[list[dict[str, Any]], list[float]]:
-    """Return what fresh processes take: sdkit's by part, and PyTorch's in all."""
+    """Return the times of fresh processes: sdkit's by part, and PyTorch's in total."""
     ours, eagers = [], []
     opening = {"device": "cpu", "threads": threads}
     for number in range(rounds):

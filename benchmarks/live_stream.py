@@ -2,8 +2,8 @@
 
     python -m benchmarks.live_stream [BUNDLE] [--frames 1000] [--streams 1] [--rounds 3] [--json results.json]
 
-Without a bundle one is made of the puppets preset's model, trained for an epoch: the time depends on widths, not on
-what was learned. The ways take turns round by round, so that a machine whose speed drifts treats them alike.
+Without a bundle, one is exported from the puppets preset's model, trained for an epoch: the time depends on widths, not
+on what was learned. The ways take turns round by round, so that a machine whose speed drifts treats them alike.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from sdkit.export.proof.cases import sample, scale_of
 from sdkit.runtime.element import Array
 
 WARM_UP = 20
-"""Frames pushed before the clock starts: sessions open and memory is allocated when a graph first runs."""
+"""Number of frames pushed before the clock starts: sessions open and memory is allocated when a graph first runs."""
 
 
 def make_bundle(folder: Path) -> Path:
     """Return a bundle of the puppets preset's model."""
     with contextlib.chdir(folder), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an epoch is too short to learn in, and says so
+        warnings.simplefilter("ignore")  # one epoch is too short to learn much, which causes warnings
         run = sdkit.train(sdkit.make_dataset("puppets", "puppets.h5", count=66), epochs=1)
         return sdkit.export_bundle(run, format="all").path.resolve()
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return milliseconds and result of some work."""
+    """Return milliseconds and result of a function call."""
     started = time.perf_counter()
     result = work()
     return 1e3 * (time.perf_counter() - started), result
@@ -45,9 +45,9 @@ def measure(rt: sdkit.Runtime, x: Array, rounds: int) -> tuple[dict[str, list[fl
     """Return milliseconds of each call by way, and the largest difference between online and offline codes.
 
     Args:
-        rt: of a model that can run online.
+        rt: runtime of a model that can run online.
         x: (B, T, *element).
-        rounds: of all ways.
+        rounds: number of rounds of all ways.
     """
     times: dict[str, list[float]] = {"push": [], "encode": [], "reconstruct": []}
     warm = rt.stream(len(x))
@@ -70,12 +70,12 @@ def measure(rt: sdkit.Runtime, x: Array, rounds: int) -> tuple[dict[str, list[fl
 
 def main() -> None:
     made = parser(__doc__, "live_stream")
-    made.add_argument("bundle", nargs="?", type=Path, help="a bundle or run; made small when not given")
+    made.add_argument("bundle", nargs="?", type=Path, help="bundle or run; a small one is made when not given")
     made.add_argument("--frames", type=int, default=1000)
-    made.add_argument("--streams", type=int, default=1, help="how many advance together")
+    made.add_argument("--streams", type=int, default=1, help="number of streams that advance together")
     made.add_argument("--backend", choices=("onnx", "torchscript"), default="onnx")
     made.add_argument("--device", default="cpu")
-    made.add_argument("--threads", type=int, help="of one operator; the processors there are by default")
+    made.add_argument("--threads", type=int, help="threads of one operator; all processors by default")
     arguments = made.parse_args()
     if min(arguments.frames - 1, arguments.streams, arguments.rounds) < 1:
         made.error("at least 2 frames, 1 stream and 1 round")

@@ -1,10 +1,10 @@
-"""Memory of encode on a file of 10 GB against one of 1 GB, each in a process of its own.
+"""Memory of encode on a file of 10 GB against one of 1 GB, each in a separate process.
 
     python -m benchmarks.memory [--gigabytes 1 10] [--whole-model]
 
 Sizes are those of the sequences in memory; in the file their chunks repeat, under gzip. The model has the sprites
-preset's elements and codes, but convolutions of eight channels, so that 10 GB take a minute and not several: what the
-files take in memory is the same, and the networks' own is told by --whole-model.
+preset's elements and codes, but convolutions of eight channels, so that 10 GB take one minute instead of several: the
+memory for the files is the same, and --whole-model measures that of the preset's own networks.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ def main() -> None:
     made = parser(__doc__, "memory", rounds=None)
     model_options(made)
     made.add_argument("--gigabytes", type=float, nargs="+", default=[1.0, 10.0])
-    made.add_argument("--whole-model", action="store_true", help="with the sprites preset's own convolutions")
+    made.add_argument("--whole-model", action="store_true", help="use the sprites preset's own convolutions")
     arguments = made.parse_args()
     if arguments.whole_model or arguments.run:
         bundle = make_run(arguments.work, arguments.run).bundle

@@ -2,10 +2,10 @@
 
     python -m benchmarks.precision RUN [--data FILE.h5] [--count 32] [--rounds 9] [--threads 1] [--clock processor]
 
-RUN is a run of images; its bundles are exported to a temporary folder. `eager` is the model in PyTorch, float32, as it
-stands; `bf16` the same in bfloat16 autocast with channels_last weights. The ways take turns round by round, so that a
-machine whose speed drifts treats them alike; `--clock processor` counts this process's processor time instead of the
-time that passes, for machines that others use too (threads: 1).
+RUN is a run of images; its bundles are exported to a temporary folder. `eager` is the model in PyTorch, float32,
+unchanged; `bf16` the same in bfloat16 autocast with channels_last weights. The ways take turns by round, so that a
+machine whose speed drifts treats them alike; `--clock processor` counts this process's processor time instead of
+elapsed time, for machines that others use too (threads: 1).
 """
 
 import argparse
@@ -36,7 +36,7 @@ Ways = dict[str, Callable[[], object]]
 
 
 class Autocast:
-    """A backend that runs another's graphs in bfloat16 autocast; what leaves a graph is float32 again."""
+    """A backend that runs another's graphs in bfloat16 autocast; outputs of a graph are float32 again."""
 
     name = "torch"
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, help="sequences; the run's training data by default")
-    parser.add_argument("--count", type=int, default=32, help="sequences a call")
+    parser.add_argument("--count", type=int, default=32, help="number of sequences in a call")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")

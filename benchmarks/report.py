@@ -1,8 +1,8 @@
-"""Tables and plots of docs/performance.md, from the numbers that the benchmarks left in results/.
+"""Tables and plots of docs/performance.md, from the numbers that the benchmarks wrote to results/.
 
     python -m benchmarks.report [--results FOLDER] [--page docs/performance.md]
 
-Text between `<!-- begin NAME -->` and `<!-- end NAME -->` is written anew, all other text stays.
+Text between `<!-- begin NAME -->` and `<!-- end NAME -->` is rewritten, all other text stays.
 """
 
 import argparse
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Found = dict[str, Any]
-"""Results by the name of their benchmark; those that were not run are absent."""
+"""Results by name of the benchmark; those that were not run are absent."""
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 NOT_YET = "not yet measured"
 LAST_BF16 = "PyTorch bf16, channels_last"
 QUIET = 0.1
-"""Processors that others may keep busy while the machine still counts as quiet."""
+"""Number of processors that others may keep busy while the machine still counts as quiet."""
 
 
 def load(folder: Path) -> Found:
-    """Return what the benchmarks left in a folder."""
+    """Return the benchmark results of a folder."""
     return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
@@ -47,7 +47,7 @@ def heading(result: dict[str, Any]) -> str:
 
 
 def ratio(found: Found, verb: str, slow: str | None, fast: str) -> float | None:
-    """Return how many times less time one way of a verb takes than another, or than the best of PyTorch in float32."""
+    """Return by what factor one way of a verb is faster than another, or than the best of PyTorch in float32."""
     times = found.get("compare", {}).get("verbs", {}).get(verb, {}).get("seconds")
     if times is None or fast not in times:
         return None
@@ -58,7 +58,7 @@ def ratio(found: Found, verb: str, slow: str | None, fast: str) -> float | None:
 
 
 def floors(found: Found) -> str:
-    """Return the floors that were set, what was measured, and whether it is enough."""
+    """Return the table of floors: the required figure, the measured one, and whether it suffices."""
     rows = [
         _at_least("encode, HDF5 to HDF5, float32, against eager PyTorch", 3, ratio(found, "encode", EAGER, OURS)),
         _at_least("encode against the best float32 PyTorch variant", 1.7, ratio(found, "encode", None, OURS)),
@@ -122,7 +122,7 @@ def _met(good: bool) -> str:
 
 
 def compare(found: Found) -> str:
-    """Return a table a verb."""
+    """Return a table for each verb."""
     from benchmarks.compare import report
 
     result = found["compare"]
@@ -165,7 +165,7 @@ def profile(found: Found) -> str:
 
 
 def growth(found: Found) -> str:
-    """Return a table an axis."""
+    """Return a table for each axis."""
     from benchmarks.growth import report
 
     result = found["growth"]
@@ -237,11 +237,11 @@ BLOCKS: dict[str, tuple[str, Callable[[Found], str]]] = {
     "live_stream": ("live_stream", live_stream),
     "training_step": ("training_step", training_step),
 }
-"""Of the page: the benchmark that a block tells of, and what writes it."""
+"""Blocks of the page: the benchmark that a block shows, and the function that writes it."""
 
 
 def written(page: str, found: Found) -> str:
-    """Return the page with every block written anew.
+    """Return the page with every block rewritten.
 
     Raises:
         ValueError: the page lacks a block.

@@ -25,16 +25,16 @@ from sdkit.runtime.element import Array
 from sdkit.runtime.engines.backend import add
 
 ROWS = 8
-"""Sequences of a chunk."""
+"""Number of sequences in a chunk."""
 ENCODE = VERBS["encode"].graphs
 
 
 @dataclass(frozen=True)
 class Modules:
-    """Graphs as modules of PyTorch."""
+    """Graphs as PyTorch modules."""
 
     graphs: dict[str, Callable[..., Any]]
-    """Called with tensors, in the order of their inputs."""
+    """Callables that take tensors, in the order of their inputs."""
     ports: dict[str, Ports]
     widths: Widths
 
@@ -135,7 +135,7 @@ class TorchLoop(Loop):
     Args:
         modules: the graphs.
         bf16: run encoder and decoder under bf16 autocast; the recurrent parts stay in float32, as in training.
-        workers: of the DataLoader.
+        workers: number of workers of the DataLoader.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class Ours:
 
 
 def eager(model: Method, *, channels_last: bool = False) -> Modules:
-    """Return the graphs as modules of a model."""
+    """Return the graphs of a model as PyTorch modules."""
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     graphs: dict[str, nn.Module] = model.eval().graphs()

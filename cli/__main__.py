@@ -1,4 +1,4 @@
-"""`python -m sdkit.cli`, as launchers want it: torchrun --nproc-per-node 4 -m sdkit.cli train x.h5."""
+"""`python -m sdkit.cli`, for launchers such as torchrun --nproc-per-node 4 -m sdkit.cli train x.h5."""
 
 from sdkit.cli.main import main
 

@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     from sdkit.runtime.measure.operators import GraphProfile
 
 SHOWN = 8
-"""Operators of a graph in the table; --json has all."""
+"""Number of operators of a graph in the table; --json has all."""
 
 
 def bench(
     bundle: Annotated[Path | None, typer.Argument(help="Bundle or run; the newest run's bundle by default.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Sequence file; drawn by chance when left out.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Sequence file; random sequences when left out.")] = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="Sequences of each verb; two seconds' worth by default.")
+        int | None,
+        typer.Option("--count", "-n", min=1, help="Number of sequences of each verb; two seconds' worth by default."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of every measurement; medians are told.")] = 3,
-    profile: Annotated[bool, typer.Option("--profile", help="Tell the time of each graph by operator, too.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of every measurement; medians are printed.")] = 3,
+    profile: Annotated[bool, typer.Option("--profile", help="Print the time of each graph by operator, too.")] = False,
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
     batch_size: BatchSize = None,
     compression: Compression = "gzip",
-    folder: Annotated[Path | None, typer.Option(help="Where temporary files are made: on the disk to measure.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for temporary files, on the disk to measure.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle on this machine: rates and what bounds them, latency, memory, start-up."""

@@ -23,16 +23,19 @@ def make(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; NAME.h5 by default.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of the data set, such as validation=year; may be repeated."),
+        typer.Option("--set", help="Set an option of the data set, such as validation=year; may be repeated."),
     ] = None,
     list_options: Annotated[
         bool, typer.Option("--list-options", help="List the options of the data set and their defaults.")
     ] = False,
-    kind: Annotated[str | None, typer.Option(help=f"Arrays: kind of element, of {', '.join(names())}.")] = None,
-    count: Annotated[int | None, typer.Option(help="Puppets: so many sequences.")] = None,
-    split: Annotated[str | None, typer.Option(help="Puppets: characters of this split only.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"For arrays: kind of element, one of {', '.join(names())}.")] = None,
+    count: Annotated[int | None, typer.Option(help="For puppets: number of sequences.")] = None,
+    split: Annotated[str | None, typer.Option(help="For puppets: take characters of this split only.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Puppets: which characters, in which order; speech, mug: who is in which split.")
+        int | None,
+        typer.Option(
+            help="For puppets: seed of the choice and order of characters; for speech and mug: seed of the splits."
+        ),
     ] = None,
     compression: Compression = "gzip",
     force: Force = False,
@@ -64,7 +67,7 @@ def info(
     check: Annotated[bool, typer.Option("--check", help="Read every value and check it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what a sequence file holds."""
+    """Report what a sequence file holds."""
     from sdkit.runtime.describe import describe_sequences
 
     facts = describe_sequences(path, check=check)

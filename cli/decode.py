@@ -21,7 +21,7 @@ def decode(
     force: Force = False,
     resume: Resume = False,
 ) -> None:
-    """Write the sequences of codes."""
+    """Decode codes and write the sequences."""
     from sdkit.cli.opening import open_runtime
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)

@@ -11,7 +11,7 @@ STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
 def doctor(as_json: Json = False) -> None:
-    """Tell what this installation can do; exit code 1 when something is broken."""
+    """Report what this installation can do; the exit code is 1 when something is broken."""
     import sdkit
 
     findings = sdkit.doctor()

@@ -14,7 +14,9 @@ def encode(
     output: Annotated[Path, typer.Option("--output", "-o", help="Code file to write.")] = Path("codes.h5"),
     bundle: BundleOption = None,
     split: Split = "all",
-    seed: Annotated[int | None, typer.Option(min=0, help="Draw codes from the posterior instead of its means.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of codes drawn from the posterior; its means by default.")
+    ] = None,
     device: Device = "auto",
     backend: Backend = "onnx",
     threads: Threads = None,
@@ -23,7 +25,7 @@ def encode(
     force: Force = False,
     resume: Resume = False,
 ) -> None:
-    """Write the static and dynamic codes of sequences."""
+    """Encode sequences and write their static and dynamic codes."""
     from sdkit.cli.opening import open_runtime
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)

@@ -15,9 +15,9 @@ def evaluate(
         Path | None, typer.Option(help="Sequence file with a test split; the training data by default.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for results; evaluation/ in the run by default.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the results; evaluation/ in the run by default.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Draws of codes that are sampled from the prior.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of draws of codes from the prior.")] = 5,
     seed: Seed = 0,
     backend: Backend = "onnx",
     device: Device = "auto",
@@ -25,7 +25,7 @@ def evaluate(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained run, or the graphs of a bundle, with all that the method and the labels allow."""
+    """Measure a trained run, or the graphs of a bundle, in every way that the method and the labels allow."""
     import sdkit
 
     results = sdkit.evaluate(

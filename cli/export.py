@@ -11,39 +11,53 @@ from sdkit.cli.screen import print_json, reporter, say
 
 def export(
     run: Annotated[Path | None, typer.Argument(help="Run to export; SDKIT_RUN or the newest by default.")] = None,
-    format_: Annotated[Literal["onnx", "torchscript", "all"], typer.Option("--format", help="Of the graphs.")] = "onnx",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Bundle; RUN/bundle by default.")] = None,
-    opset: Annotated[int, typer.Option(help="Of ONNX, 17 to 20.")] = 18,
-    weights: Annotated[Literal["best", "last"], typer.Option(help="best: lowest validation loss.")] = "best",
+    format_: Annotated[
+        Literal["onnx", "torchscript", "all"], typer.Option("--format", help="Format of the graphs.")
+    ] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Bundle to write; RUN/bundle by default.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 17 to 20.")] = 18,
+    weights: Annotated[
+        Literal["best", "last"], typer.Option(help="Weights to export: best has the lowest validation loss.")
+    ] = "best",
     precision: Annotated[
         Literal["float32", "float16", "int8"],
-        typer.Option(help="int8: quantised, for CPUs; float16: for GPUs; of the graphs that gain by it."),
+        typer.Option(help="Precision of the graphs that gain by it: int8 (quantised) for CPUs, float16 for GPUs."),
     ] = "float32",
     calibration: Annotated[
-        Path | None, typer.Option(help="Of int8: sequences to calibrate on; the run's training data by default.")
+        Path | None, typer.Option(help="Sequences to calibrate int8 on; the run's training data by default.")
     ] = None,
     calibration_count: Annotated[
-        int, typer.Option("--calibration-count", min=1, help="Of int8: how many sequences of the training split.")
+        int,
+        typer.Option(
+            "--calibration-count", min=1, help="Number of sequences of the training split to calibrate int8 on."
+        ),
     ] = 64,
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="Of int8 and float16: evaluate graphs and model, and keep both figures.")
+        bool, typer.Option("--metrics", help="With int8 or float16: evaluate graphs and model, and store both figures.")
     ] = False,
     web: Annotated[
-        Path | None, typer.Option(help="Folder: a page that runs the bundle in a browser; a bundle that fits is kept.")
+        Path | None,
+        typer.Option(help="Write a page that runs the bundle in a browser to this folder; a bundle that fits is kept."),
     ] = None,
     samples: Annotated[
-        Path | None, typer.Option(help="Of --web: file of sequences to show; the run's own data by default.")
+        Path | None, typer.Option(help="Sequence file to show on the page of --web; the run's own data by default.")
     ] = None,
     onnxruntime_web: Annotated[
-        Path | None, typer.Option("--onnxruntime-web", help="Of --web: the npm package; else npm fetches it.")
+        Path | None,
+        typer.Option(
+            "--onnxruntime-web", help="Folder of the npm package onnxruntime-web, for --web; fetched by npm by default."
+        ),
     ] = None,
     triton: Annotated[
-        Path | None, typer.Option(help="Folder: a model repository for Triton; a bundle that fits is kept.")
+        Path | None,
+        typer.Option(help="Write a model repository for Triton to this folder; a bundle that fits is kept."),
     ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Export a run as a bundle of graphs, proven equal to the model; with --web, --triton also for those."""
+    """Export a run as a bundle of graphs, proven equal to the model; --web and --triton write files for those hosts."""
     import sdkit
     from sdkit.cli.parity import print_report
     from sdkit.export.hosts.triton import write_triton

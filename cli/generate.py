@@ -12,13 +12,14 @@ from sdkit.runtime.errors import ConfigError
 
 def generate(
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="Sequences: 64 by default, with --like all of it.")
+        int | None,
+        typer.Option("--count", "-n", min=1, help="Number of sequences; 64 by default, with --like all of the file."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Elements a sequence; as in training by default. Not with --like.")
+        int | None, typer.Option(help="Number of elements in a sequence; as in training by default. Not with --like.")
     ] = None,
     keep: Annotated[
-        Literal["static", "dynamic"] | None, typer.Option(help="Keep this code of --like, draw the other.")
+        Literal["static", "dynamic"] | None, typer.Option(help="Code of --like to keep; the other is drawn.")
     ] = None,
     like: Annotated[Path | None, typer.Option(help="Sequence file whose codes are kept.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("generated.h5"),

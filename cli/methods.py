@@ -9,7 +9,7 @@ from sdkit.cli.screen import out, print_json
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Method to describe; all when not given.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Method to describe; all by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the methods that can be trained, their variants and their verbs."""

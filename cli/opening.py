@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def open_runtime(
     bundle: Path | None, device: str, backend: "GraphFormat", threads: int | None, batch_size: int | None
 ) -> "Runtime":
-    """Open the bundle and say what it is and where it really runs."""
+    """Open the bundle and print what it is and where it really runs."""
     from sdkit.runtime.runtime import Runtime
 
     rt = Runtime.open(bundle, device=device, backend=backend, threads=threads, batch_size=batch_size)

@@ -9,26 +9,31 @@ BundleOption = Annotated[
     Path | None,
     typer.Option("--bundle", "-b", help="Bundle or run to use; else SDKIT_BUNDLE, else the newest run's bundle."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; only auto may end on the CPU.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N; only auto falls back to the CPU.")]
 Backend = Annotated[
-    Literal["onnx", "torchscript"], typer.Option(help="torchscript is code: only for bundles you trust.")
+    Literal["onnx", "torchscript"],
+    typer.Option(help="Engine that runs the graphs; torchscript is code, so use it only for bundles you trust."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of one operator.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads of one operator.")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Sequences that run at a time; by default what suits the model and the device."),
+    typer.Option(min=1, help="Number of sequences that run at a time; by default one that suits model and device."),
 ]
 Method = Annotated[str | None, typer.Option(help="Method to train, dbse by default; `sdkit methods` lists them.")]
 Variant = Annotated[
     str | None, typer.Option(help="Variant of the method; by default the one that suits the kind of elements.")
 ]
-Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Sequences of this split only.")]
+Split = Annotated[Literal["train", "val", "test", "all"], typer.Option(help="Take the sequences of this split only.")]
 Compression = Annotated[
-    Literal["gzip", "lz4", "none"], typer.Option(help="gzip: every HDF5 reader opens it; lz4: fast.")
+    Literal["gzip", "lz4", "none"],
+    typer.Option(help="Compression of outputs: gzip opens in every HDF5 reader, lz4 is fast."),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on where an interrupted run stopped; keep what is done if this one is.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue where an interrupted run stopped; keep what is done if this one is interrupted."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the noise; the same seed gives the same result everywhere.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result everywhere.")]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def print_report(report: "Report") -> None:
-    """Print one line a result: largest differences over all cases, tolerance, verdict; a table a candidate."""
+    """Print a table for each candidate, with largest differences over all cases, tolerance and verdict by result."""
     from rich.table import Table
     from rich.text import Text
 

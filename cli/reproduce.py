@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sdkit.experiments.results import PartResult, TableResult
 
 MAIN = 4
-"""Columns on the screen beside the divergences."""
+"""Number of columns on the screen beside the divergences."""
 
 
 def reproduce(
@@ -19,19 +19,23 @@ def reproduce(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="DATA=PATH: what the data set is made from, or a sequence file; PATH alone for a table with one data "
+            help="DATA=PATH: source of the data set, or a sequence file; PATH alone for a table with one data "
             "set. Made files are kept under runs/data."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of representation and heads.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of every row; the preset's by default.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Models to run, separated by commas; the table's own else.")] = None,
-    only: Annotated[str | None, typer.Option(help="One of the table's data sets.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of independent runs of representation and heads.")] = 3,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Number of epochs of every row; the preset's by default.")
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Rows to run, separated by commas; the table's own by default.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Run only this one of the table's data sets.")] = None,
     device: Device = "auto",
     show: Annotated[bool, typer.Option("--list", help="List tables, their data sets and rows, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Reproduce a table of the paper beside baselines and controls; what is done already is not done again."""
+    """Reproduce a table of the paper beside baselines and controls; finished parts are not repeated."""
     import sdkit
 
     make = sdkit.reproduce  # what is not installed is reported before anything that needs it is imported

@@ -1,4 +1,4 @@
-"""What the command line puts on the screen: progress, tables, errors. Figures go to stdout, all else to stderr."""
+"""Output of the command line: progress, tables, errors. Figures go to stdout, all else to stderr."""
 
 import json
 import os
@@ -18,7 +18,7 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """Print a line about the work, to stderr; of several training processes only the first speaks."""
+    """Print a line about the work, to stderr; of several training processes only the first prints."""
     if _first():
         err.print(message, markup=False)
 
@@ -54,18 +54,18 @@ class Lines:
         say(self._line())
 
     def advance(self, count: int = 1, **fields: float) -> None:
-        """Tell of progress."""
+        """Report progress."""
         self.done, self.fields = self.done + count, fields or self.fields
         if time.monotonic() - self.told >= self.every:
             self.told = time.monotonic()
             say(self._line())
 
     def note(self, message: str) -> None:
-        """Say one line."""
+        """Print one line."""
         say(message)
 
     def finish(self) -> None:
-        """Say the last line of a stage."""
+        """Print the last line of a stage."""
         say(f"{self._line()}, {time.monotonic() - self.started:.1f} s")
 
     def _line(self) -> str:
@@ -109,11 +109,11 @@ class Bar:
                 self._progress.update(self._task, figures=_figures(fields))
 
     def note(self, message: str) -> None:
-        """Say one line above the bar."""
+        """Print one line above the bar."""
         say(message)
 
     def finish(self) -> None:
-        """Stop the bar; it stays."""
+        """Stop the bar, which stays on the screen."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -10,7 +10,7 @@ from sdkit.cli.screen import say
 
 def serve(
     folder: Annotated[Path, typer.Argument(help="Page that `sdkit export --web` wrote.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8000,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
 ) -> None:
     """Serve a page to this machine's browsers, and open it."""

@@ -14,8 +14,10 @@ def swap(
     b: Annotated[Path, typer.Argument(help="Sequence file; its sequences are paired with a's by position.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("swap.h5"),
     picture: Annotated[Path | None, typer.Option(help="Picture of the first pairs; OUTPUT.png by default.")] = None,
-    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw no picture.")] = False,
-    count: Annotated[int | None, typer.Option(min=1, help="The first so many pairs only.")] = None,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Do not draw a picture.")] = False,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Number of pairs, the first of the files; all by default.")
+    ] = None,
     bundle: BundleOption = None,
     device: Device = "auto",
     backend: Backend = "onnx",
@@ -41,7 +43,7 @@ def swap(
         except SdkitError as error:
             if picture is not None:
                 raise
-            draw = False  # nobody asked for this picture, so that its want is no reason not to swap
+            draw = False  # the picture was not requested, so the swap goes on without it
             say(f"no picture: {error}")
     if draw:
         if target.suffix.lower() != ".png":

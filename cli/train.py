@@ -10,7 +10,7 @@ from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
 OPTIONS = ("data", "method", "preset", "variant", "name", "device", "resume", "reporter")
-"""Arguments of `sdkit.train` that are no settings."""
+"""Arguments of `sdkit.train` that are not settings."""
 
 
 def train(
@@ -19,17 +19,17 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Preset to start from, such as sprites or puppets.")] = None,
     variant: Variant = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, such as beta=0.1; may be repeated.")
+        list[str] | None, typer.Option("--set", help="Change a setting, such as beta=0.1; may be repeated.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs in all.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and noise.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run's folder under runs/.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and noise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue the newest run, or the one --name names.")] = False,
     list_settings: Annotated[bool, typer.Option("--list-settings", help="List every setting and its default.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model; its run is a folder under runs/."""
+    """Train a model and write its run, a folder under runs/."""
     import sdkit
     from sdkit.training.config import describe_settings, parse_override
 

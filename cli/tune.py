@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from sdkit.experiments.tuning.result import Study, Trial
 
 OPTIONS = ("data", "trials", "objective", "study", "timeout", "method", "preset", "variant", "device", "reporter")
-"""Arguments of `sdkit.tune` that are no settings."""
+"""Arguments of `sdkit.tune` that are not settings."""
 INTERRUPTED = 130
 
 
 def tune(
     data: Annotated[Path, typer.Argument(help="Sequence file with a validation split, or enough to hold one out.")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all; a study that exists is continued.")] = 30,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials in all; an existing study is continued.")] = 30,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of each trial; the settings' own by default.")
+        int | None, typer.Option(min=1, help="Number of epochs of a trial; that of the settings by default.")
     ] = None,
     objective: Annotated[
         Literal["elbo", "reconstruction", "loss"],
@@ -34,16 +34,16 @@ def tune(
         ),
     ] = "elbo",
     method: Method = None,
-    preset: Annotated[str | None, typer.Option(help="Settings to start from, as for train.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset to start from, as for train.")] = None,
     variant: Variant = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting that is not searched, such as batch_size=64; repeatable."),
+        typer.Option("--set", help="Change a setting that is not searched, such as batch_size=64; may be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the search and of every trial.")] = None,
     study: Annotated[Path | None, typer.Option(help="Study file; runs/tune/NAME.db by default.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which no further trial begins.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Search a method's settings and the learning rate on the validation split."""
@@ -99,7 +99,7 @@ def _table(study: "Study") -> "Table":
     for trial in study.trials:
         best = trial == study.best
         table.add_row(*_row(trial, searched, best=best), style="bold green" if best else "")
-    # A narrow terminal wraps lines rather than lose digits.
+    # A narrow terminal wraps lines rather than losing digits.
     table.width = out.measure(table, options=out.options.update(max_width=1000)).maximum
     return table
 

@@ -12,12 +12,12 @@ from sdkit.cli.screen import print_json, say
 def verify(
     bundle: Annotated[Path | None, typer.Argument(help="Bundle or run; the newest run's bundle by default.")] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run whose weights to compare with; found by itself when near.")
+        Path | None, typer.Option(help="Run whose weights to compare with; searched for around the bundle by default.")
     ] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Prove a bundle again on this machine: files, then every graph and verb."""
+    """Prove a bundle again on this machine: its files, then every graph and verb."""
     import sdkit
     from sdkit.cli.parity import print_report
 

@@ -1,4 +1,4 @@
-"""`export_bundle`: a trained run -> a bundle of graphs, proven equal to the model."""
+"""`export_bundle`: converts a trained run to a bundle of graphs and proves them equal to the model."""
 
 import datetime
 import json
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Formats = Literal["onnx", "torchscript", "all"]
 Weights = Literal["best", "last"]
 Metrics = Callable[[Verbs, Verbs], dict[str, Metric]]
-"""Given the graphs and the float32 model, returns figures of both."""
+"""Function that takes the graphs and the float32 model and returns figures of both."""
 
 
 def export_bundle(
@@ -65,21 +65,21 @@ def export_bundle(
         run: a run, its folder or name; the newest when None.
         path: the bundle to write; `bundle` in the run's folder when None.
         format: `onnx`, `torchscript` or `all`.
-        opset: of ONNX, 17 to 20.
+        opset: ONNX opset, 17 to 20.
         weights: `best` (lowest validation loss) or `last`.
-        precision: `float32`; `int8` (quantised; for CPUs) or `float16` (for GPUs), of ONNX graphs that gain by it.
-        calibration: of int8: sequences whose training split it is calibrated on; the run's training data when None.
-        calibration_count: of sequences.
-        metrics: of int8 and float16: what compares the graphs with the model by an evaluation, for parity.json;
-            `sdkit.experiments.metric_parity.metrics_of` makes one.
+        precision: `float32`; `int8` (quantised; for CPUs) or `float16` (for GPUs), for the ONNX graphs that gain by it.
+        calibration: sequences whose training split int8 is calibrated on; the run's training data when None.
+        calibration_count: number of sequences to calibrate on.
+        metrics: for int8 and float16, a function that evaluates the graphs and the model, for parity.json;
+            `sdkit.experiments.metric_parity.metrics_of` returns one.
         force: replace an existing bundle.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
         MissingFileError: no run, or no weights in it yet.
         OutputExistsError: the bundle exists and `force` is off.
         ConfigError: an opset, format or precision that cannot be written.
-        DataError: calibration data that are not of the model's element.
+        DataError: calibration data whose elements are not the model's.
         ParityError: a graph or verb differs from the model; no bundle is left behind.
 
     >>> bundle = sdkit.export_bundle("puppets", "a-bundle", format="all")
@@ -124,7 +124,7 @@ def _formats(name: str) -> tuple[GraphFormat, ...]:
 def _data(
     run: Run, precision: Precision, path: str | Path | None, count: int, metrics: Metrics | None
 ) -> Calibration | None:
-    """Return what int8 is calibrated on and errors are measured on; float16 can do without."""
+    """Return the sequences that int8 is calibrated on and errors are measured on; float16 can do without."""
     if precision == "float32":
         if path is not None or metrics is not None:
             raise ConfigError(
@@ -277,7 +277,7 @@ def _measure(
     metrics: Metrics | None,
     reporter: Reporter,
 ) -> None:
-    """Measure the price of a lower precision. The graphs ran in a process of their own before: none crashes."""
+    """Measure the errors of a lower precision. The graphs ran in a process of their own before: none crashes."""
     from sdkit.methods.graphs import verbs
 
     reference, candidate = verbs(run.load_model(which)), Runtime(bundle, OnnxBackend(bundle, "cpu"))
@@ -295,7 +295,7 @@ def _measure(
 
 
 def complete(folder: Path, manifest: Manifest, report: Report) -> None:
-    """Write report and model card, then the manifest that vouches for every file."""
+    """Write report and model card, then the manifest with the digest of every file."""
     (folder / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     (folder / "MODEL_CARD.md").write_text(model_card(manifest, report), "utf-8")
     files = {**manifest.files, "parity": file_spec(folder, "parity.json"), "card": file_spec(folder, "MODEL_CARD.md")}

@@ -87,7 +87,7 @@ def _shape(shape: tuple[int | str, ...]) -> str:
 
 
 def _precision(manifest: Manifest) -> str:
-    """Return the precision, and which graphs have it where not all do."""
+    """Return the precision, and which graphs have it where some do not."""
     lower = [name for name in manifest.graphs if manifest.precision_of(name) == manifest.precision]
     if manifest.precision == "float32":
         return "float32"
@@ -108,7 +108,7 @@ NOTES = {
 
 
 def _price(report: Report) -> list[str]:
-    """Return a section on what a lower precision costs; nothing of float32."""
+    """Return a section on what a lower precision costs; nothing for float32."""
     if report.precision == "float32":
         return []
     lines = ["## Precision", "", *NOTES[report.precision], ""]

@@ -1,4 +1,4 @@
-"""What a model can do: verbs that a method has not are refused in one clear line, the same in every host."""
+"""What a model can do: verbs that a method does not have are refused in one clear line, the same in every host."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,17 +13,17 @@ class Abilities(NamedTuple):
 
     method: str = ""
     refusals: Mapping[str, str] = MappingProxyType({})
-    """Why it has not a verb, by verb."""
+    """Reasons for the verbs that the model does not have, by verb."""
     max_steps: int | None = None
     """Largest T that the prior draws; any when None."""
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        """The verbs that it has."""
+        """Names of the verbs that the model has."""
         return tuple(verb for verb in VERBS if verb not in self.refusals)
 
     def require(self, verb: str) -> None:
-        """Raise CapabilityError, which says why, unless the model has a verb."""
+        """Raise CapabilityError, with the reason, unless the model has a verb."""
         if verb in self.refusals:
             raise CapabilityError(f"this model cannot {verb}: {self.refusals[verb]}")
 

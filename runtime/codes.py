@@ -14,9 +14,9 @@ class Codes:
     """The split of a batch of sequences."""
 
     static: Floats
-    """(B, S)."""
+    """Static codes (B, S)."""
     dynamic: Floats
-    """(B, T, D)."""
+    """Dynamic codes (B, T, D)."""
 
     def __len__(self) -> int:
         return len(self.static)

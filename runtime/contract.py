@@ -130,10 +130,10 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "stream": Verb("codes and reconstruction of each element as it comes", ("encoder", STEP, "decoder")),
     }
 )
-"""The capabilities: a manifest lists the verbs that its method has, and a reason for each that it has not."""
+"""Every verb by name; a manifest lists those that its method has, and a reason for each of the others."""
 
 IN_PLACE_OF: Mapping[str, str] = MappingProxyType({DYNAMIC_POSTERIOR: "mean + std * noise", STATIC_PRIOR: "N(0, I)"})
-"""Graphs that no verb requires, and what a host does where the bundle has none."""
+"""Graphs that no verb requires, and what a host does in their place where the bundle has none."""
 
 
 def needed(verbs: Iterable[str]) -> tuple[str, ...]:

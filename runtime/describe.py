@@ -1,4 +1,4 @@
-"""What files and bundles hold, as plain values for a table or JSON."""
+"""Contents of files and bundles, as plain values for a table or JSON."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 LZ4 = "32004"
 
 MOST_LISTED = 24
-"""Values of a factor told one by one."""
+"""Number of values of a factor that are listed one by one."""
 
 
 def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, Any]:
-    """Return what a sequence file holds; with `check`, after reading every value of it.
+    """Return what a sequence file holds; with `check`, every value of it is read and checked first.
 
     Raises:
         MissingFileError, FileFormatError, DataError: as `SequenceFile` and `SequenceFile.check`.

@@ -18,11 +18,11 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: str
-    """A name of `runtime.kinds.names()`."""
+    """Name of the kind, one of `runtime.kinds.names()`."""
     shape: tuple[int, ...]
     dtype: DTypeName
     units: tuple[str, ...] = ()
-    """One unit for all values, or one a feature."""
+    """Unit of all values, or one unit for each feature."""
     feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,17 +46,17 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def features(self) -> int:
-        """F; 0 where values have no features, as pixels."""
+        """Number F of features; 0 where values have none, as pixels."""
         return self.traits.features(self.shape)
 
     @property
     def steps(self) -> int:
-        """Steps of time that an element spans: W of a window, else 1."""
+        """Number of time steps that an element spans: W of a window, else 1."""
         return self.shape[0] if self.traits.windowed else 1
 
     @property
     def drawable(self) -> bool:
-        """Whether sequences of it can be drawn: images of one or three channels, and every other kind."""
+        """Whether sequences of such elements can be drawn: images of one or three channels, and every other kind."""
         return self.traits.drawable(self.shape)
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class Element(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Args:
             x: (B, T, *element) in the data set's own dtype and units.
-            where: what the message calls it: a file and data set, or an argument.
+            where: name of `x` in messages: a file and data set, or an argument.
 
         Raises:
             DataError: wrong number of axes, element shape, dtype or values; B = 0; T < 2.

@@ -14,7 +14,7 @@ class ConfigError(SdkitError, ValueError):
 
 
 class CapabilityError(ConfigError):
-    """A verb that the model has not, or does not have online."""
+    """A verb that the model does not have, or does not have online."""
 
 
 class DataError(SdkitError, ValueError):

@@ -1,4 +1,4 @@
-"""Optional dependencies: a missing one is told by the name of the extra that brings it."""
+"""Optional dependencies: the error for a missing one names the extra that installs it."""
 
 import importlib.util
 
@@ -9,7 +9,7 @@ def need(extra: str, *modules: str, what: str) -> None:
     """Check that the modules of an extra are installed, without importing them.
 
     Raises:
-        MissingExtraError: one is not.
+        MissingExtraError: one of them is not installed.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

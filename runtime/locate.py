@@ -1,4 +1,4 @@
-"""Where runs and bundles lie when nobody says: the newest run under runs/, and its bundle."""
+"""Default runs and bundles: the newest run under runs/, and its bundle."""
 
 import os
 from pathlib import Path

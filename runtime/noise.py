@@ -1,4 +1,4 @@
-"""Noise that any host can draw again: Philox 4x64-10 counters and the Box-Muller transform.
+"""Noise that any host can reproduce: Philox 4x64-10 counters and the Box-Muller transform.
 
 Every sequence has a stream of its own, so noise depends neither on batch size nor on where a run was resumed. For
 sequence number i and purpose p, take the 64-bit outputs r_0, r_1, ... of Philox 4x64-10 with key (seed, p), one block
@@ -20,7 +20,7 @@ from sdkit.runtime.errors import ConfigError
 
 
 class Purpose(IntEnum):
-    """What noise is for: the second half of the Philox key."""
+    """Purpose of noise: the second half of the Philox key."""
 
     STATIC_PRIOR = 0
     DYNAMIC_PRIOR = 1
@@ -29,9 +29,9 @@ class Purpose(IntEnum):
 
 
 class Draw(IntEnum):
-    """What a choice at random is for: the second half of a NumPy generator's seed (`generator`).
+    """Purpose of a random choice: the second half of a NumPy generator's seed (`generator`).
 
-    The order of training epoch e comes from the pair (seed, e), which these numbers do not keep apart from.
+    The order of training epoch e comes from the pair (seed, e), which may coincide with a pair of these numbers.
     """
 
     HOLD_OUT = 1
@@ -47,7 +47,7 @@ class Draw(IntEnum):
 
 
 def generator(seed: int, draw: Draw) -> np.random.Generator:
-    """Return the generator of a choice."""
+    """Return the generator of a random choice."""
     return np.random.default_rng([seed, draw])
 
 

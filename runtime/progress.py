@@ -1,26 +1,26 @@
-"""How long work tells where it stands, without knowing who shows it: a bar, plain lines, or nobody."""
+"""How long work reports its progress, without knowing who shows it: a bar, plain lines, or nothing."""
 
 from typing import Protocol
 
 
 class Reporter(Protocol):
-    """What long work calls; the command line implements it with a bar or with plain lines."""
+    """Receiver of progress reports; the command line implements it with a bar or with plain lines."""
 
     def start(self, what: str, total: int) -> None:
         """Begin a stage of `total` units."""
 
     def advance(self, count: int = 1, **fields: float) -> None:
-        """Tell that `count` more units are done, with figures to show beside the bar."""
+        """Report that `count` more units are done, with figures to show beside the bar."""
 
     def note(self, message: str) -> None:
-        """Say one line that stays."""
+        """Print one line that stays."""
 
     def finish(self) -> None:
         """End the stage, whether it went well or not."""
 
 
 class Quiet:
-    """A reporter that says nothing."""
+    """A reporter that prints nothing."""
 
     def start(self, what: str, total: int) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""`Runtime`: a bundle and whatever runs its graphs."""
+"""`Runtime`: a bundle and the engine that runs its graphs."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sdkit.runtime.verbs.files import FileVerbs, choose_batch_size
 class Runtime(FileVerbs):
     """Encodes, decodes, swaps, generates and streams with exported graphs; no PyTorch on the ONNX path.
 
-    Open one with `Runtime.open`. `rt.device` tells where the graphs really run, `rt.backend.name` what runs them.
+    Open one with `Runtime.open`. `rt.device` is where graphs really run, `rt.backend.name` the engine that runs them.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int | None = None) -> None:
@@ -47,14 +47,14 @@ class Runtime(FileVerbs):
         Args:
             path: a bundle, or a run that has one; SDKIT_BUNDLE or the newest run's bundle when None.
             device: `auto`, `cpu`, `cuda` or `cuda:N`; only `auto` may end on the CPU when there is no CUDA.
-            backend: `onnx`, or `torchscript`, which is code and so runs only when it is asked for.
-            threads: of one operator.
-            batch_size: sequences that run at a time; when None, what suits the model and the device.
+            backend: `onnx`, or `torchscript`, which is code and therefore runs only on request.
+            threads: number of threads of one operator.
+            batch_size: sequences that run at a time; when None, a number that suits the model and the device.
 
         Raises:
             MissingFileError: no bundle.
             BundleError: a bundle that must not be used.
-            DeviceError, MissingExtraError: what should run it cannot.
+            DeviceError, MissingExtraError: the device or the library to run it is missing.
 
         >>> sdkit.Runtime.open("runs/puppets/bundle", device="cpu").device
         'cpu'

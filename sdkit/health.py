@@ -1,4 +1,4 @@
-"""`doctor`: what this installation can do, and what stands in its way."""
+"""`doctor`: what this installation can do, and what prevents the rest."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ Status = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check of the installation."""
 
     subject: str
     status: Status
@@ -25,7 +25,7 @@ class Finding:
 
 
 def doctor() -> list[Finding]:
-    """Look at Python, the packages of every extra, ONNX Runtime's providers and PyTorch's devices.
+    """Check Python, the packages of every extra, ONNX Runtime's providers and PyTorch's devices.
 
     >>> {finding.status for finding in sdkit.doctor()} <= {"ok", "note", "problem"}
     True
@@ -74,7 +74,7 @@ def _onnxruntime() -> list[Finding]:
         return findings
     try:
         import onnxruntime
-    except Exception as error:  # a broken wheel fails in ways of its own
+    except Exception as error:  # a broken wheel may raise anything
         return [*findings, Finding("onnxruntime", "problem", f"cannot be imported: {error}")]
     providers = onnxruntime.get_available_providers()
     findings.append(Finding("providers", "ok", ", ".join(p.removesuffix("ExecutionProvider") for p in providers)))
@@ -88,7 +88,7 @@ def _owns_folder(files: object) -> bool:
 
 
 def _cuda_libraries(onnxruntime: object) -> Finding:
-    # ONNX Runtime prints what it cannot load, and raises nothing.
+    # ONNX Runtime prints what it cannot load, and raises no error.
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         onnxruntime.preload_dlls()  # type: ignore[attr-defined]

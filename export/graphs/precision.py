@@ -1,18 +1,18 @@
-"""Graphs of other precisions than float32: int8 for processors, float16 for GPUs.
+"""Graphs of other precisions than float32: int8 for CPUs, float16 for GPUs.
 
-Inputs and outputs keep names, shapes and dtypes, so that no host needs to know. A graph is converted only where it
+Inputs and outputs keep names, shapes and dtypes, so no host needs to know. A graph is converted only where it
 gains by it:
 
 int8
     Graphs of convolutions: static quantisation (QDQ), weights by channel, ranges of activations calibrated on sequences
-    of the training split. Graphs with an LSTM: its weights are quantised and its inputs as they come, call by call
-    (dynamic quantisation). Weights take 7 bits, so that no processor's 16-bit sums overflow, whatever it is that the
-    bundle is run on. What comes after the last convolution is float32, since it is what is seen.
+    of the training split. Graphs with an LSTM: its weights are quantised beforehand and its inputs call by call
+    (dynamic quantisation). Weights take 7 bits, so that no processor's 16-bit sums overflow, whatever the bundle runs
+    on. Everything after the last convolution is float32, since its values are the visible result.
 float16
     Graphs of convolutions. Graphs with an LSTM stay float32: ONNX Runtime crashes on float16 ones on the CPU, where
     every bundle must be provable.
 
-The prior stays float32 in both: it reads its own output, so that its error would grow step by step.
+The prior stays float32 in both: it reads its own output, so its error would grow step by step.
 """
 
 import io
@@ -39,35 +39,36 @@ from sdkit.training.run import Run
 CALIBRATION_COUNT = 64
 HELD_OUT_COUNT = 64
 BATCH = 16
-"""Sequences a call of the calibration."""
+"""Number of sequences in a call of the calibration."""
 SEED = 20
 CONVOLUTIONS = {"Conv", "ConvTranspose"}
 MOVES = {"Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten"}
-"""Operators that move values and change none."""
+"""Operators that move values and change none of them."""
 COMPUTING = ("Conv", "Gemm", "LeakyRelu", "Relu", "Clip")
 QUANTISED = (*COMPUTING, *sorted(MOVES - {"DepthToSpace"}))
 PERCENTILE = 99.999
 SATURATED = 8.0
-"""Beyond it a sigmoid is within 0.0004 of 0 or 1; a wider range would only coarsen the steps."""
+"""Bound on the input of a sigmoid: beyond it the output is within 0.0004 of 0 or 1, and a wider range would only
+enlarge the quantisation step."""
 OFFSET = 1_000_000
-"""Of the numbers of noise of calibration: unlike those of the parity cases."""
+"""Number of the first sequence whose noise is used in calibration; the parity cases use smaller ones."""
 
 
 class Calibration(NamedTuple):
-    """Sequences (N, T, *element) in data units, from the training split, and others (M, T, *element) to judge by."""
+    """Sequences (N, T, *element) in data units from the training split, and others (M, T, *element) for evaluation."""
 
     name: str
-    """Of the data set."""
+    """Name of the data set."""
     sequences: Array
     held_out: Array
-    """From the validation split: choices and errors are never measured on test data."""
+    """Sequences of the validation split: choices and errors are never measured on test data."""
 
 
 def check_precision(precision: str, format_: str) -> Precision:
-    """Return the precision.
+    """Return the precision, checked.
 
     Raises:
-        ConfigError: an unknown one, or one that the format has not.
+        ConfigError: an unknown one, or one that the format does not have.
     """
     if precision not in get_args(Precision):
         raise ConfigError(f"unknown precision '{precision}'; choose {', '.join(get_args(Precision))}")
@@ -79,17 +80,17 @@ def check_precision(precision: str, format_: str) -> Precision:
 
 
 def calibration_of(run: Run, path: str | Path | None = None, count: int = CALIBRATION_COUNT) -> Calibration:
-    """Read what a run's graphs are calibrated on: sequences of the training split, spread over it.
+    """Return the sequences that a run's graphs are calibrated on, spread over the training split.
 
     Args:
-        run: whose training data are taken, and whose seed tells which of them were held out.
-        path: another file.
-        count: of sequences.
+        run: run whose training data are taken, and whose seed determines which of them were held out.
+        path: sequence file to take instead; the run's training data when None.
+        count: number of sequences.
 
     Raises:
         ConfigError: `count` below 1.
         MissingFileError: no such file.
-        DataError: sequences of another element, or too short.
+        DataError: sequences whose elements are not the model's, or too short.
     """
     from sdkit.training.data import split_indices
 
@@ -108,7 +109,7 @@ def calibration_of(run: Run, path: str | Path | None = None, count: int = CALIBR
 
 
 def _spread(index: Indices, count: int) -> Indices:
-    """Return `count` of the index, evenly spread."""
+    """Return `count` entries of the index, evenly spread."""
     places = np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(np.int64)
     return np.unique(np.sort(index)[places])
 
@@ -124,16 +125,16 @@ def _read(file: SequenceFile, index: Indices) -> Array:
 
 
 def graph_feeds(reference: Verbs, x: Array) -> dict[str, dict[str, Array]]:
-    """Return inputs of encoder and decoder as use brings them, so that no verb leaves the range that is calibrated.
+    """Return inputs of encoder and decoder as in use, so that no verb leaves the calibrated range.
 
-    Sequences are the data's and some that the model generates. Codes are means, samples, those of swapped sequences
-    (every static code with another's dynamic ones), and codes that are drawn from the prior.
+    Sequences are those of the data and some that the model generates. Codes are means, samples, those of swapped
+    sequences (every static code with another's dynamic codes), and codes drawn from the prior.
     """
     mean, drawn = reference.encode(x), reference.encode(x, seed=SEED)
     count, steps = x.shape[:2]
     steps = min(steps, reference.abilities.max_steps or steps)
     static, dynamic = reference.draw_static(count, SEED, OFFSET), reference.draw_dynamic(count, steps, SEED, OFFSET)
-    if steps < x.shape[1]:  # codes of the prior are calibrated beside equally long ones of data
+    if steps < x.shape[1]:  # codes of the prior are as long as those of the data
         mean, drawn = (Codes(codes.static, codes.dynamic[:, :steps]) for codes in (mean, drawn))
     other = np.roll(np.arange(count), 1)
     statics = (mean.static, drawn.static, mean.static, static, mean.static)
@@ -154,13 +155,13 @@ def convert(
     """Convert, in place, the float32 ONNX files of a bundle that gain by it.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
         specs: manifest entries of the files, by graph.
         precision: `float16` or `int8`.
         feeds: inputs of the graphs of convolutions, to calibrate int8 on.
 
     Returns:
-        The entries of all files, each telling its precision.
+        Manifest entries of all files, each with its precision.
 
     Raises:
         ConfigError: no graph of the model can be converted.
@@ -199,7 +200,7 @@ def convert(
 
 
 def to_float16(proto: Any) -> Any:
-    """Return a model that computes in float16, with float32 outputs as before."""
+    """Return the model converted to compute in float16, with float32 outputs as before."""
     try:
         from onnxruntime.transformers.float16 import convert_float_to_float16
         from onnxruntime.transformers.onnx_model import OnnxModel
@@ -212,7 +213,7 @@ def to_float16(proto: Any) -> Any:
 
 
 def quantise_lstm(proto: Any) -> Any | None:
-    """Return a model whose LSTMs have 8-bit weights and quantise their inputs call by call; None where none can."""
+    """Return the model with 8-bit LSTM weights and inputs quantised call by call; None where it has no such LSTM."""
     tools = _quantisation()
     with _work(proto) as (source, target):
         tools.quantize_dynamic(
@@ -224,16 +225,16 @@ def quantise_lstm(proto: Any) -> Any | None:
             weight_type=tools.QuantType.QInt8,
         )
         made = _onnx().load(str(target))
-    # An LSTM inside a loop has no initializers for weights, and stays as it is.
+    # An LSTM inside a loop has no initializers for weights, and stays unchanged.
     return made if any(node.op_type == "DynamicQuantizeLSTM" for node in made.graph.node) else None
 
 
 def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
-    """Return a model whose convolutions and what lies between them compute in 8 bits.
+    """Return the model with its convolutions, and everything between them, computing in 8 bits.
 
     Args:
         proto: the float32 model, rewritten for int8 (`export.rewrites`).
-        feeds: its inputs, N rows each, to calibrate on.
+        feeds: inputs of the model, N rows each, to calibrate on.
     """
     tools, onnx = _quantisation(), _onnx()
     model = onnx.ModelProto()
@@ -245,7 +246,7 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
     with _work(onnx.shape_inference.infer_shapes(model)) as (source, target):
         overrides = _ranges(tools, source, target, model.graph, feeds)
     if pixels is not None:
-        # Pixels are 8-bit numbers already: quantised by their own scale they lose nothing.
+        # Pixels are 8-bit numbers already: quantised with their own scale they lose nothing.
         scale, zero = np.array(pixels.scale, np.float32), np.array(0, np.uint8)
         overrides[pixels.result] = [{"scale": scale, "zero_point": zero}]
     with _work(onnx.shape_inference.infer_shapes(model)) as (source, target):
@@ -272,9 +273,9 @@ def quantise_static(proto: Any, feeds: Mapping[str, Array]) -> Any:
 def _ranges(
     tools: Any, source: str, target: str, graph: Any, feeds: Mapping[str, Array]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the range of what each operator computes, but for a few values in a million that lie outside.
+    """Return the range of each operator's outputs, without the few values in a million that lie outside it.
 
-    Those few would coarsen the steps of all others. Batches go one by one: histograms are kept, and no values.
+    Those few would enlarge the quantisation step of all others. Batches go one by one: only histograms are kept.
     """
     calibrator = tools.create_calibrator(
         source,
@@ -296,16 +297,16 @@ def _ranges(
 
 
 class _Pixels(NamedTuple):
-    """Where uint8 data become float32 values, `result` = `scale` * pixels."""
+    """The point in a graph where uint8 data become float32 values, `result` = `scale` * pixels."""
 
     source: str
-    """The uint8 tensor."""
+    """Name of the uint8 tensor."""
     result: str
     scale: float
 
 
 def _pixels(graph: Any) -> _Pixels | None:
-    """Return where a graph of uint8 images makes them float32: a Cast, and a division or product if one follows."""
+    """Return where a graph of uint8 images converts them to float32: a Cast, and a division or product after it."""
     from onnx import TensorProto, numpy_helper
 
     if [value.type.tensor_type.elem_type for value in graph.input] != [TensorProto.UINT8]:
@@ -331,7 +332,7 @@ def _pixels(graph: Any) -> _Pixels | None:
 
 
 def _from_input(graph: Any, name: str) -> bool:
-    """Whether a tensor is the graph's first input, moved at most."""
+    """Return whether a tensor is the graph's first input, moved at most."""
     made = {output: node for node in graph.node for output in node.output}
     while name in made and made[name].op_type in MOVES:
         name = made[name].input[0]
@@ -339,7 +340,7 @@ def _from_input(graph: Any, name: str) -> bool:
 
 
 def _feed_pixels(graph: Any, pixels: _Pixels) -> None:
-    """Feed pixels to what dequantises them, past the float32 values that they were made into and quantised from."""
+    """Feed pixels directly to the operators that dequantise them, without conversion to float32 and back."""
     for node in graph.node:
         if node.op_type == "QuantizeLinear" and node.input[0] == pixels.result:
             quantised = node.output[0]
@@ -356,7 +357,7 @@ def _feed_pixels(graph: Any, pixels: _Pixels) -> None:
 
 
 def _clip_saturated(graph: Any) -> None:
-    """Clip what goes into a sigmoid, at its source, before values are moved: calibration then finds a narrow range."""
+    """Clip the input of a sigmoid, at its source, before values are moved: calibration then finds a narrow range."""
     from onnx import helper, numpy_helper
 
     made = {output: node for node in graph.node for output in node.output}
@@ -379,7 +380,7 @@ def _clip_saturated(graph: Any) -> None:
 
 
 def _after_last_convolution(graph: Any) -> list[str]:
-    """Return the names of nodes behind the last convolution that change values; moving 8-bit values is cheaper."""
+    """Return the names of nodes after the last convolution that change values; moving 8-bit values is cheaper."""
     nodes = list(graph.node)
     last = max(place for place, node in enumerate(nodes) if node.op_type in CONVOLUTIONS)
     inside = set(nodes[last].output)
@@ -409,11 +410,11 @@ def _reader(tools: Any, batches: Iterable[dict[str, Array]]) -> Any:
 
 
 def _restore(made: Any, before: Any, onnx: Any) -> None:
-    """Give a converted model back what hosts read: tensors of the contract, metadata, and an IR that they know."""
+    """Restore in a converted model what hosts read: tensors of the contract, metadata, and a supported IR version."""
     for values, wanted in ((made.graph.input, before.graph.input), (made.graph.output, before.graph.output)):
         del values[:]
         values.extend(wanted)
-    # What the tools infer of inner tensors is of no use to a host.
+    # What the tools infer about inner tensors is of no use to a host.
     del made.graph.value_info[:]
     del made.metadata_props[:]
     made.metadata_props.extend(before.metadata_props)
@@ -424,7 +425,7 @@ def _restore(made: Any, before: Any, onnx: Any) -> None:
 
 @contextmanager
 def _work(proto: Any) -> Iterator[tuple[str, str]]:
-    """Yield paths of a model and of what a tool is to write, and silence what it logs."""
+    """Yield paths of a model and of a tool's output, and silence the tool's log."""
     level = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "from.onnx", Path(folder) / "to.onnx"

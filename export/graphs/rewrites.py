@@ -12,18 +12,20 @@ from sdkit.runtime.bundles.specs import Precision
 from sdkit.runtime.element import Array
 
 ACTIVATIONS = ("LeakyRelu", "Relu")
-"""Element by element and without weights: they may go before a change of layout, where ONNX Runtime fuses them."""
+"""Activations, element by element and without weights: they may be moved before a change of layout, where ONNX Runtime
+fuses them."""
 LEAST_CHANNELS = 16
-"""ONNX Runtime computes convolutions in blocks of 8 or 16 channels; with fewer, a block is mostly padding."""
+"""Least number of channels: ONNX Runtime computes convolutions in blocks of 8 or 16; with fewer, a block is mostly
+padding."""
 
 
 def rewrite(proto: Any, precision: Precision = "float32") -> dict[str, int]:
     """Apply every rewrite that helps a precision to a model, in place, and return how often each was applied.
 
     Args:
-        proto: an onnx.ModelProto, of float32.
-        precision: that it will have. GPUs, for which float16 is, have fast transposed convolutions; CPUs have not, and
-            none at all in 8 bits.
+        proto: an onnx.ModelProto in float32.
+        precision: precision that the model will have. GPUs, the target of float16, have fast transposed convolutions;
+            CPUs do not, and have none at all in 8 bits.
     """
     passes: list[Callable[[Any], int]] = [fold_scales, fold_batch_norms, unroll_first_transposed]
     if precision == "float32":
@@ -39,9 +41,9 @@ def rewrite(proto: Any, precision: Precision = "float32") -> dict[str, int]:
 
 
 def fold_scales(proto: Any) -> int:
-    """Fold a multiplication or division by a number that a convolution's input comes from into its weights.
+    """Fold a multiplication or division by a number into the weights of the convolution that follows it.
 
-    A scale leaves the zeros of the padding as they are, so this is exact at the border too. An offset would not, and
+    A scale leaves the zeros of the padding unchanged, so this is exact at the border too. An offset would not, and
     stays.
     """
     graph, count = _Graph(proto), 0
@@ -64,7 +66,7 @@ def fold_scales(proto: Any) -> int:
 def fold_batch_norms(proto: Any) -> int:
     """Fold a batch norm (of inference) into the convolution, plain or transposed, before it.
 
-    torch's exporter does so for plain ones only.
+    torch's exporter does this for plain convolutions only.
     """
     graph, count = _Graph(proto), 0
     for norm in graph.of("BatchNormalization"):
@@ -93,7 +95,7 @@ def fold_batch_norms(proto: Any) -> int:
 def unroll_first_transposed(proto: Any) -> int:
     """Write a transposed convolution of one pixel as the matrix product that it is.
 
-    ONNX Runtime multiplies image by image, and so reads all weights again for each pixel of the batch.
+    ONNX Runtime multiplies image by image, and therefore reads all weights again for each pixel of the batch.
     """
     graph, count = _Graph(proto), 0
     for conv in graph.of("ConvTranspose"):
@@ -120,9 +122,9 @@ def split_transposed_convolutions(proto: Any) -> int:
     """Write a transposed convolution of kernel 4, stride 2 and padding 1 as four plain ones of kernel 2.
 
     Output pixels of one parity (of row and column) see two of the kernel's four rows and columns: rows 3 and 1 of the
-    pixels i - 1 and i where the row is even, 2 and 0 of i and i + 1 where it is odd. Each parity is so a convolution of
-    the arithmetic that is really needed, which ONNX Runtime does in its fastest layout; the four are woven together
-    with channels last, where that is two concatenations of whole pixels.
+    pixels i - 1 and i where the row is even, 2 and 0 of i and i + 1 where it is odd. Each parity is thus a convolution
+    with only the necessary arithmetic, which ONNX Runtime does in its fastest layout; the four are interleaved
+    with channels last, where this takes two concatenations of whole pixels.
     """
     graph, count = _Graph(proto), 0
     for conv in graph.of("ConvTranspose"):
@@ -161,8 +163,8 @@ def join_transposed_convolutions(proto: Any) -> int:
     """Write a transposed convolution of kernel 4, stride 2 and padding 1 as one plain one of kernel 2, and a shuffle.
 
     Padded by 1, it gives the output rows 2j - 1 and 2j for each j from 0 to the height, and columns likewise, as
-    channels; laid out, that is the output with one row more at each end, which are cut off. It computes a little more
-    than the four of `split_transposed_convolutions`, but in one call, which wins in 8 bits.
+    channels; rearranged, this is the output with one extra row and column at each end, which are cut off. It computes
+    slightly more than the four of `split_transposed_convolutions`, but in one call, which is faster in 8 bits.
     """
     graph, count = _Graph(proto), 0
     for conv in graph.of("ConvTranspose"):
@@ -182,7 +184,7 @@ def join_transposed_convolutions(proto: Any) -> int:
         nodes: list[Any] = []
         for kind, more, attributes in (
             ("Conv", [kernel, shift], {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}),
-            # Channels last, so that whole runs of them are moved.
+            # Channels last, so that contiguous runs of them are moved.
             ("Transpose", [], {"perm": [0, 2, 3, 1]}),
             ("Reshape", [apart], {}),
             ("Transpose", [], {"perm": [0, 1, 3, 2, 4, 5]}),
@@ -254,7 +256,7 @@ class _Graph:
         return [other for other in _all_nodes(self._graph) if set(other.input) & set(node.output)]
 
     def alone(self, node: Any) -> bool:
-        """Return whether one node alone, once, uses what a node gives."""
+        """Return whether exactly one node uses a node's output, once."""
         uses = [name for other in self.consumers(node) for name in other.input if name in node.output]
         return len(uses) == 1 and not self._outer & set(node.output)
 
@@ -277,7 +279,7 @@ class _Graph:
         return tuple(d.dim_value for d in shape.dim[2:])
 
     def add(self, array: Array, dtype: Any, name: str) -> str:
-        """Add an array under a new name like the one given, and return it."""
+        """Add an array under a new name derived from the one given, and return that name."""
         name = self._fresh(name)
         tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(array, dtype), name)
         self._graph.initializer.append(tensor)
@@ -290,7 +292,7 @@ class _Graph:
         return self._onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes)
 
     def activation(self, node: Any) -> tuple[Any, Callable[[str], list[Any]]]:
-        """Return the activation that alone follows a node, else the node, and what makes copies of the activation."""
+        """Return the only activation that follows a node, else the node itself, and a function that copies it."""
         after = self.consumers(node)
         if not self.alone(node) or after[0].op_type not in ACTIVATIONS:
             return node, lambda name: []
@@ -298,7 +300,7 @@ class _Graph:
         return after[0], lambda name: [self.node(after[0].op_type, [name], **attributes)]
 
     def replace(self, first: Any, last: Any, nodes: Sequence[Any]) -> None:
-        """Let nodes, the last of which takes over the output's name, stand for `first` and `last`, its one follower."""
+        """Replace `first` and `last`, its only follower, by nodes, the last of which takes over the output's name."""
         place = list(self._graph.node).index(last)
         nodes[-1].output[0] = last.output[0]
         for offset, node in enumerate(nodes):

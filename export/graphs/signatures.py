@@ -1,4 +1,4 @@
-"""Signatures of a method's graphs: names, dtypes and shapes of what they take and return (`runtime.contract`)."""
+"""Signatures of a method's graphs: names, dtypes and shapes of inputs and outputs (`runtime.contract`)."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Signature(NamedTuple):
-    """What a graph takes and returns."""
+    """Inputs and outputs of a graph."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_steps: int | None = None
-    """Largest T that it can be run on; any when None."""
+    """Largest T that the graph can run on; any when None."""
 
 
 def signatures(
@@ -27,8 +27,8 @@ def signatures(
 
     Args:
         graphs: modules with the attributes `inputs` and `outputs`, by name.
-        element: of the data.
-        widths: of the model.
+        element: element of the data.
+        widths: widths of the model.
         max_steps: largest T that the prior draws.
     """
     return {

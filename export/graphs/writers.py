@@ -17,9 +17,9 @@ from sdkit.runtime.errors import ConfigError, MissingExtraError
 
 OPSETS = (17, 18, 19, 20)
 NEWEST_IR = 10
-"""Older hosts refuse newer IR versions."""
+"""Largest IR version: older hosts refuse newer ones."""
 EXAMPLE = {"B": 3, "T": 7}
-"""Sizes of the traced example: an axis of 1, or two equal axes, could be frozen unseen."""
+"""Sizes of the traced example: an axis of 1, or two equal axes, could be frozen unnoticed."""
 
 
 def check_opset(opset: int) -> None:
@@ -38,8 +38,8 @@ def write_onnx(
     precision: Precision = "float32",
 ) -> FileSpec:
     """Write a graph as ONNX, rewrite it to run faster (`export.rewrites`), check it, stamp its contract into
-    metadata_props and return its manifest entry. The graph is of float32, also where it is to be converted to another
-    `precision` after.
+    metadata_props and return its manifest entry. The graph is float32, even where it is to be converted to another
+    `precision` later.
 
     torch's tracing exporter is used on purpose: the newer one freezes the number of steps of an LSTM up to torch 2.14.
 
@@ -98,7 +98,7 @@ def write_torchscript(module: Any, signature: Signature, path: Path, *, metadata
 
 
 def compiled(module: Any) -> Any:
-    """Return a graph compiled, where its attribute `compiled` asks for it, so that a loop over steps stays a loop."""
+    """Return a graph compiled, where its attribute `compiled` asks for it, so that a loop over steps remains a loop."""
     import torch
 
     if not getattr(module, "compiled", False):
@@ -130,7 +130,7 @@ def _free_axes(tensor: TensorSpec) -> dict[int, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch says of TorchScript's age, of its exporter and of traced sizes: parity is proven after."""
+    """Silence torch's warnings on TorchScript's age, its exporter and traced sizes: parity is proven afterwards."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="torch")

@@ -1,4 +1,4 @@
-"""`page_server`: static files of one folder, on this machine alone, with the headers that a page of sdkit likes."""
+"""`page_server`: static files of one folder, on this machine alone, with the headers that the page needs."""
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +10,7 @@ from sdkit.runtime.errors import ConfigError, MissingFileError
 
 HOST = "127.0.0.1"
 HEADERS = {
-    # Browsers give WebAssembly threads only to pages that isolate themselves.
+    # Browsers allow WebAssembly threads only on pages that isolate themselves.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -22,7 +22,7 @@ HEADERS = {
 class PageHandler(SimpleHTTPRequestHandler):
     """Serves files of a folder; folders are not listed."""
 
-    # Not left to the machine's own table of types, which may lack these or say something else.
+    # Not the machine's own table of types, which may lack these or differ.
     extensions_map = {  # noqa: RUF012
         **SimpleHTTPRequestHandler.extensions_map,
         ".html": "text/html; charset=utf-8",
@@ -36,7 +36,7 @@ class PageHandler(SimpleHTTPRequestHandler):
     }
 
     def end_headers(self) -> None:
-        """Add our headers to every answer."""
+        """Add the headers to every answer."""
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
@@ -46,19 +46,19 @@ class PageHandler(SimpleHTTPRequestHandler):
         self.send_error(404, "File not found")
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing of requests."""
+        """Log no requests."""
 
 
 def page_server(folder: str | Path, port: int = 0) -> ThreadingHTTPServer:
     """Return a server of a page, bound to this machine's own address; `serve_forever()` starts it.
 
     Args:
-        folder: that `write_page` wrote.
-        port: any free one when 0.
+        folder: folder that `write_page` wrote.
+        port: port number; any free one when 0.
 
     Raises:
         MissingFileError: no page there.
-        ConfigError: the port cannot be had.
+        ConfigError: the port is not available.
     """
     if not is_page(Path(folder)):
         raise MissingFileError(f"{folder} is not a page of sdkit; `sdkit export --web {folder}` writes one")

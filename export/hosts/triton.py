@@ -1,9 +1,9 @@
 """`write_triton`: a model repository for NVIDIA Triton Inference Server.
 
-Every graph of a bundle becomes a model of its name, and every verb that the bundle has but decode (which the decoder
-is) an ensemble that joins them on the server: the graphs of `contract.VERBS`, fed by name as any host feeds them. The
-step graph keeps the state of a live stream as Triton's implicit state, so that a client sends elements and the id of
-their sequence, nothing else.
+Every graph of a bundle becomes a model of its name, and every verb that the bundle has, except decode (which is the
+decoder itself), an ensemble that joins them on the server: the graphs of `contract.VERBS`, fed by name as in any host.
+The step graph keeps the state of a live stream as Triton's implicit state, so a client sends only elements and the id
+of their sequence.
 """
 
 import shutil
@@ -24,17 +24,17 @@ TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
 STATE = ("state", "next_state")
 """Input and output of the step graph that the server keeps and no client sees."""
 STATIC_NOISE, DYNAMIC_NOISE = "static_noise", "dynamic_noise"
-"""What a client calls the noise (B, S) of static codes and (B, T, D) of dynamic codes."""
+"""Names for clients of the noise (B, S) of static codes and (B, T, D) of dynamic codes."""
 ENCODE_DYNAMIC = "encode_dynamic"
-"""Ensemble beside those of verbs: dynamic codes on a static code that the client has drawn."""
+"""Name of a further ensemble: dynamic codes given a static code that the client has drawn."""
 DELAY_MICROSECONDS = 1000
-"""How long a request may wait for others to share its batch."""
+"""Longest time that a request waits for others to share its batch."""
 IDLE_MICROSECONDS = 60_000_000
-"""After how long without an element a stream's state is dropped."""
+"""Time without an element after which a stream's state is dropped."""
 
 
 class Call(NamedTuple):
-    """A step of an ensemble: a model, and what its tensors are called in the ensemble."""
+    """A step of an ensemble: a model, and the names of its tensors in the ensemble."""
 
     model: str
     inputs: Mapping[str, str]
@@ -42,28 +42,28 @@ class Call(NamedTuple):
 
 
 class Ensemble(NamedTuple):
-    """A verb: steps in the order of the data's way, and which of their outputs a client gets."""
+    """A verb: steps in the order of execution, and those of their outputs that a client receives."""
 
     calls: tuple[Call, ...]
     outputs: tuple[str, ...]
     steps: int = -1
-    """T, where it is fixed."""
+    """Number of steps T, where it is fixed; -1 for any."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What a client gives: inputs that no call makes."""
+        """Names of the tensors that a client sends: inputs that no call computes."""
         made = {ours for call in self.calls for ours in call.outputs.values()}
         taken = (ours for call in self.calls for ours in call.inputs.values())
         return tuple(dict.fromkeys(ours for ours in taken if ours not in made))
 
 
 class Plan:
-    """An ensemble in the making: calls, and what the tensors of the pool are called in it.
+    """An ensemble in the making: calls, and the names of the pool's tensors in it.
 
     Args:
         ports: names of what every graph takes and returns.
-        pool: what a client gives: tensors, and their names in the ensemble.
-        suffix: of the names of all that is computed.
+        pool: tensors that a client sends, and their names in the ensemble.
+        suffix: suffix of the names of all computed tensors.
     """
 
     def __init__(self, ports: Mapping[str, Ports], pool: Mapping[str, str], suffix: str = "") -> None:
@@ -83,7 +83,7 @@ class Plan:
         return self
 
     def draw_static(self) -> "Plan":
-        """Let the static code be drawn from the prior: N(0, I) unless there is a graph."""
+        """Draw the static code from the prior: N(0, I) unless there is a graph."""
         self.pool["static"] = STATIC_NOISE
         if STATIC_PRIOR in self.ports:
             self.calls.append(Call(STATIC_PRIOR, {"noise": STATIC_NOISE}, {"static": "static"}))
@@ -99,7 +99,7 @@ class Plan:
         return self
 
     def ensemble(self, *outputs: str, steps: int = -1) -> Ensemble:
-        """Return the ensemble of those of these outputs that are made, without the calls that they do not need."""
+        """Return the ensemble of those of these outputs that exist, without the calls that they do not need."""
         made = {ours for call in self.calls for ours in call.outputs.values()}
         outputs = tuple(name for name in outputs if name in made)
         used, calls = set(outputs), []
@@ -114,11 +114,11 @@ CODES = ("static_mean", "static_std", "dynamic_mean", "dynamic_std")
 """Outputs of `encode`: a client draws static_mean + static_std * noise, and the dynamic codes likewise unless there is
 an ensemble `encode_dynamic`."""
 DECODED = ("decoded", "decoded_std")
-"""Outputs of verbs that decode; `x_std` is of some kinds alone."""
+"""Outputs of verbs that decode; only some kinds have `x_std`."""
 
 
 def ensembles(manifest: Manifest) -> dict[str, Ensemble]:
-    """Return an ensemble for every verb that a bundle has but decode, by name."""
+    """Return an ensemble for every verb that a bundle has except decode, by name."""
     ports = manifest.ports
     made = {verb: _ensemble(verb, ports) for verb in manifest.capabilities if verb != "decode"}
     correlated = DYNAMIC_POSTERIOR in ports
@@ -155,18 +155,18 @@ def _swap(ports: Mapping[str, Ports]) -> Ensemble:
 
 
 def write_triton(bundle: Bundle, folder: str | Path, *, max_batch_size: int = 64, force: bool = False) -> Path:
-    """Write a model repository: a model a graph, an ensemble a verb, each with its config.pbtxt.
+    """Write a model repository: one model for each graph, one ensemble for each verb, each with its config.pbtxt.
 
     Args:
-        bundle: it must hold ONNX graphs.
-        folder: to write.
-        max_batch_size: sequences that the server may run at a time.
+        bundle: bundle with ONNX graphs.
+        folder: folder to write.
+        max_batch_size: largest number of sequences that the server may run at a time.
         force: replace an existing repository.
 
     Raises:
         BundleError: no ONNX graphs.
         OutputExistsError: the folder exists and `force` is off.
-        ConfigError: max_batch_size < 1, or the folder exists and holds something else than such a repository.
+        ConfigError: max_batch_size < 1, or the folder exists and holds something other than such a repository.
     """
     if max_batch_size < 1:
         raise ConfigError(f"max_batch_size = {max_batch_size}; it must be at least 1")
@@ -182,7 +182,7 @@ def write_triton(bundle: Bundle, folder: str | Path, *, max_batch_size: int = 64
             shutil.copyfile(bundle.graph_file(name, "onnx"), version / "model.onnx")
         for name, ensemble in ensembles(bundle.manifest).items():
             version = _model(temporary, name, ensemble_config(name, ensemble, graphs, max_batch_size))
-            # Without a version folder there is no model, and stores of objects keep no empty folder.
+            # Without a version folder there is no model, and object stores keep no empty folder.
             (version / ".keep").write_bytes(b"")
         (temporary / NOTE).write_text(_note(bundle.manifest), "utf-8")
     return target
@@ -270,7 +270,7 @@ def _tensors(
 
 
 def _dims(tensor: TensorSpec, steps: int = -1) -> list[int]:
-    """Return a tensor's axes but the batch; a free one is `steps`, -1 where any length will do."""
+    """Return a tensor's axes without the batch; a free one is `steps`, -1 where any length is allowed."""
     return [axis if isinstance(axis, int) else steps for axis in tensor.shape[1:]]
 
 
@@ -317,7 +317,7 @@ def _given(ensemble: Ensemble) -> str:
 
 
 def _particulars(manifest: Manifest) -> list[str]:
-    """Return paragraphs on what this bundle has beside the verbs, and on what it has not."""
+    """Return paragraphs on what this bundle has beside the verbs, and on what it does not have."""
     lines, dynamic = [], ensembles(manifest).get(ENCODE_DYNAMIC)
     if STATIC_PRIOR in manifest.graphs:
         lines += [f"Static codes are drawn by the model {STATIC_PRIOR} from noise (B, S): their prior is not N(0, I)."]

@@ -1,6 +1,6 @@
 """`write_page`: a folder of static files that runs a bundle in a browser.
 
-The page's own files are those of examples/web, which an installed sdkit carries as `sdkit/export/page`.
+The page's own files are those of examples/web, which an installed sdkit holds as `sdkit/export/page`.
 """
 
 import json
@@ -36,13 +36,13 @@ FILES = (
     "noise.mjs",
     "package.json",
 )
-"""Of the page; package.json names the version of onnxruntime-web."""
+"""Files of the page; package.json states the version of onnxruntime-web."""
 ENGINE = "onnxruntime-web"
 ENGINE_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""What a browser needs of the npm package: 14 of its 139 MB."""
+"""Files of the npm package that a browser needs: 14 of its 139 MB."""
 NPM_SECONDS = 600
 CANDIDATES = 4096
-"""Sequences among which the samples are chosen."""
+"""Number of sequences among which the samples are chosen."""
 
 
 def write_page(
@@ -57,19 +57,19 @@ def write_page(
     """Write the page, a bundle's ONNX graphs, a few sequences to begin with, and onnxruntime-web.
 
     Args:
-        bundle: it must hold ONNX graphs.
-        folder: to write; any server of static files can serve it, `sdkit serve` does.
-        samples: sequence file to take them from, of its test split where it has one; without, the page draws two.
-        count: how many sequences to take at most.
-        engine: the npm package onnxruntime-web; fetched by npm when None.
+        bundle: bundle with ONNX graphs.
+        folder: folder to write; any server of static files can serve it, and so does `sdkit serve`.
+        samples: sequence file to take samples from, of its test split if it has one; without it the page draws two.
+        count: largest number of samples.
+        engine: folder of the npm package onnxruntime-web; fetched by npm when None.
         force: replace an existing page.
 
     Raises:
         BundleError: no ONNX graphs.
-        DataError: samples that are not of the bundle's element.
+        DataError: samples whose elements are not the bundle's.
         OutputExistsError: the folder exists and `force` is off.
-        ConfigError: the folder exists and holds something else than a page.
-        MissingExtraError: no onnxruntime-web, and no npm that fetches it.
+        ConfigError: the folder exists and holds something other than a page.
+        MissingExtraError: no onnxruntime-web, and no npm to fetch it.
     """
     if "onnx" not in bundle.manifest.formats:
         raise BundleError(f"{bundle.path} holds no onnx graphs, which the page runs; `sdkit export --format onnx`")
@@ -93,7 +93,7 @@ def ready_bundle(
     weights: Literal["best", "last"] = "best",
     precision: Precision = "float32",
 ) -> Bundle | None:
-    """Return a run's bundle if it was exported before, of these very weights, as ONNX and so precise; else None.
+    """Return a run's existing bundle if it has these weights, ONNX graphs and this precision; else None.
 
     Raises:
         MissingFileError: no run, or no weights in it yet.
@@ -129,7 +129,7 @@ def is_page(folder: Path) -> bool:
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write a bundle's ONNX graphs, card and proof; a browser checks all that a manifest names, so it names no more."""
+    """Write a bundle's ONNX graphs, card and proof, and a manifest of these alone, since a browser checks each file."""
     folder.mkdir()
     manifest = bundle.manifest
     graphs = {
@@ -147,7 +147,7 @@ def write_samples(bundle: Bundle, source: Path, folder: Path, count: int) -> Non
     """Write sequences as .npy files (T, *element), and samples.json with their names and where they come from.
 
     Raises:
-        DataError: they are not of the bundle's element.
+        DataError: their elements are not the bundle's.
     """
     folder.mkdir()
     with SequenceFile(source) as file:
@@ -164,7 +164,7 @@ def write_samples(bundle: Bundle, source: Path, folder: Path, count: int) -> Non
 
 
 def choose_rows(file: SequenceFile, count: int) -> Indices:
-    """Return the rows of sequences that differ much: each in as many labels as possible from those taken before."""
+    """Return the rows of sequences that differ much: each in as many labels as possible from those chosen before."""
     index = file.select("test" if file.split("test") is not None else None)
     index = np.random.Generator(np.random.Philox(0)).permutation(index)[:CANDIDATES]
     labels = file.labels()
@@ -192,8 +192,8 @@ def write_engine(folder: Path, package: str | Path | None = None) -> None:
     """Write the files of onnxruntime-web that a browser needs.
 
     Args:
-        folder: to write.
-        package: the npm package; fetched by npm when None.
+        folder: folder to write.
+        package: folder of the npm package; fetched by npm when None.
 
     Raises:
         MissingFileError: `package` is not onnxruntime-web.
@@ -218,7 +218,7 @@ def _fetch_engine(folder: Path) -> None:
     if npm is None:
         raise MissingExtraError(f"the page needs {wanted}, and there is no npm that would fetch it; {advice}")
     with tempfile.TemporaryDirectory() as place:
-        # `npm pack` fetches the one package, checks it against the registry's digest and runs nothing of it.
+        # `npm pack` fetches the one package, checks it against the registry's digest and runs nothing from it.
         command = [npm, "pack", wanted, "--pack-destination", place, "--silent"]
         try:
             result = subprocess.run(

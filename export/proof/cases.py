@@ -23,19 +23,19 @@ SEED = 20
 
 STREAM = "stream()"
 STATIC_NOISE = "static_noise"
-"""What the input `noise` of `static_prior` is called among the inputs of all graphs."""
+"""Name of the input `noise` of `static_prior` among the inputs of all graphs."""
 
 
 class Measured(Protocol):
-    """What keeps the mean and standard deviation of features: facts about data, or a manifest."""
+    """An object that has the mean and standard deviation of features: facts about data, or a manifest."""
 
     @property
     def feature_mean(self) -> tuple[float, ...]:
-        """Means (F,)."""
+        """Means of the features (F,)."""
 
     @property
     def feature_std(self) -> tuple[float, ...]:
-        """Standard deviations (F,)."""
+        """Standard deviations of the features (F,)."""
 
 
 def scale_of(facts: Measured) -> Scale | None:
@@ -46,7 +46,7 @@ def scale_of(facts: Measured) -> Scale | None:
 
 
 def sample(element: Element, batch: int, steps: int, seed: int, scale: Scale | None = None) -> Array:
-    """Return chance sequences of an element, (B, T, *element), in data units."""
+    """Return random sequences of an element, (B, T, *element), in data units."""
     rng = np.random.Generator(np.random.Philox(key=[seed, batch * 1000 + steps]))
     return element.traits.sample(rng, (batch, steps, *element.shape), element.dtype, scale)
 
@@ -54,8 +54,8 @@ def sample(element: Element, batch: int, steps: int, seed: int, scale: Scale | N
 def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
     """Return sequences (B, T, *element) that a model generates, in its data set's units and dtype.
 
-    Unlike chance values they look like the data, which is what graphs of lower precision are calibrated on, and unlike
-    the data they belong to nobody.
+    Unlike random values they look like the data, which graphs of lower precision need for calibration, and unlike
+    the data they may be shipped with a bundle.
     """
     return reference.element.cast(reference.generate(batch, steps, seed=seed))
 
@@ -63,14 +63,14 @@ def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
 def graph_inputs(
     reference: Verbs, batch: int, steps: int, scale: Scale | None = None, *, drawn: bool = False
 ) -> Arrays:
-    """Return inputs of every graph; inner ones are what the reference computes, so that errors do not add up.
+    """Return inputs of every graph; inner ones are the reference's outputs, so that errors do not add up.
 
     Args:
-        reference: a model.
-        batch: B.
-        steps: T.
-        scale: of its features.
-        drawn: sequences that the model generates, instead of chance values.
+        reference: model that computes the inner inputs.
+        batch: number of sequences B.
+        steps: number of elements T.
+        scale: scale of its features.
+        drawn: use sequences that the model generates instead of random values.
     """
 
     def data(steps: int, seed: int) -> Array:
@@ -106,7 +106,7 @@ def _step_inputs(reference: Verbs, features: Array) -> Arrays:
 
 
 def graph_feed(graph: str, names: Iterable[str], inputs: Mapping[str, Array]) -> Arrays:
-    """Return what a graph takes, by name, of the inputs of all graphs."""
+    """Return the inputs of one graph, by name, from the inputs of all graphs."""
     named = {"noise": STATIC_NOISE} if graph == STATIC_PRIOR else RENAMED
     return {name: inputs[named.get(name, name)] for name in names}
 
@@ -152,7 +152,7 @@ def _generate(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
 
 
 def run_stream(verbs: Verbs, x: Array) -> Arrays:
-    """Return what live streams give of x, (B, T, *element), pushed element by element."""
+    """Return the results of live streams on x, (B, T, *element), pushed element by element."""
     stream = verbs.stream(len(x))
     steps = [stream.push(x[:, t]) for t in range(x.shape[1])]
     return {
@@ -180,7 +180,7 @@ def run_all(verbs: Verbs, inputs: Mapping[str, Array]) -> Arrays:
 
 
 def expected_results(reference: Verbs, inputs: Mapping[str, Array]) -> Arrays:
-    """Return what `run_all` must give: the reference's results, and of streams those of the whole sequences."""
+    """Return the expected results of `run_all`: the reference's, and for streams those of the whole sequences."""
     results = run_all(reference, inputs)
     if f"{STREAM}/x" in results:
         results[f"{STREAM}/static"] = results["encode()/static"]
@@ -190,25 +190,25 @@ def expected_results(reference: Verbs, inputs: Mapping[str, Array]) -> Arrays:
 
 
 def comparable(expected: Mapping[str, Array], candidate: Verbs) -> Mapping[str, Array]:
-    """Return what a candidate can give: no streams where its bundle was made before there were any."""
+    """Return the results that a candidate can have: no streams where its bundle was made before there were any."""
     if STEP in candidate.backend.ports:
         return expected
     return {name: value for name, value in expected.items() if name.partition("/")[0] not in (STEP, STREAM)}
 
 
 def golden(reference: Verbs, scale: Scale | None = None, *, drawn: bool = False) -> Arrays:
-    """Return what a bundle keeps to prove itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
+    """Return the arrays with which a bundle proves itself without PyTorch: inputs `in:NAME` and results `out:NAME`."""
     inputs = graph_inputs(reference, *within(reference, *GOLDEN_SIZE), scale, drawn=drawn)
     return {**_prefixed("in:", inputs), **_prefixed("out:", expected_results(reference, inputs))}
 
 
 def within(verbs: Verbs, batch: int, steps: int) -> tuple[int, int]:
-    """Return B and T of a case, no more steps than the model's prior draws."""
+    """Return B and T of a case, with no more steps than the model's prior draws."""
     return batch, min(steps, verbs.abilities.max_steps or steps)
 
 
 def split_golden(arrays: Mapping[str, Array]) -> tuple[Arrays, Arrays]:
-    """Return inputs and results of golden vectors, under the names of today."""
+    """Return inputs and results of golden vectors, under today's names."""
     for old, new in RENAMED.items():
         arrays = {name.replace(old, new): value for name, value in arrays.items()}
     return _stripped("in:", arrays), _stripped("out:", arrays)

@@ -12,7 +12,7 @@ def check_onnx_files(bundle: Bundle) -> None:
     """Check every ONNX file of a bundle with onnx.checker and against the manifest.
 
     Raises:
-        ManifestError: a tensor, an axis or the metadata is not what the manifest says.
+        ManifestError: a tensor, an axis or the metadata differs from the manifest.
     """
     if "onnx" not in bundle.manifest.formats:
         return

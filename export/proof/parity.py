@@ -38,24 +38,24 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One result of one case, compared."""
+    """One result of one case, compared with the reference."""
 
     candidate: str
-    """`onnx on cpu` and the like."""
+    """Label of the candidate, such as `onnx on cpu`."""
     result: str
-    """`graph/output` or `verb()/part`."""
+    """Name of the result: `graph/output` or `verb()/part`."""
     batch: int
     steps: int
     max_abs: float
     max_rel: float
-    """Largest difference over the largest magnitude."""
+    """Largest difference divided by the largest magnitude."""
     atol: float
     rtol: float
     ok: bool
     rms_rel: float = 0.0
-    """rms(a - b) / rms(b)."""
+    """Relative error rms(a - b) / rms(b)."""
     rms: float = 0.0
-    """Allowed `rms_rel`, for results of graphs of a lower precision than float32; 0 where each value is held to atol
+    """Allowed `rms_rel`, for results of graphs of a lower precision than float32; 0 where each value must meet atol
     and rtol."""
 
 
@@ -75,60 +75,60 @@ class Line(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """The tolerance as text."""
+        """Tolerance as text."""
         return str(Tolerance(self.atol, self.rtol, self.rms))
 
 
 class ErrorLine(msgspec.Struct, frozen=True):
-    """How far a result of graphs of a lower precision is from the float32 model's, on real sequences."""
+    """Error of a result of lower-precision graphs against the float32 model, on real sequences."""
 
     result: str
     mean_rel: float
-    """mean |a - b| / mean |b|."""
+    """Error mean |a - b| / mean |b|."""
     rms_rel: float
-    """rms(a - b) / rms(b)."""
+    """Error rms(a - b) / rms(b)."""
     max_rel: float
-    """max |a - b| / max |b|."""
+    """Error max |a - b| / max |b|."""
 
 
 class Errors(msgspec.Struct, frozen=True):
-    """The price of a lower precision, measured on sequences that the model was neither trained nor calibrated on."""
+    """Errors of a lower precision, measured on sequences that the model was neither trained nor calibrated on."""
 
     data: str
     """Name of the data set; the sequences are of its validation split."""
     sequences: int
     calibrated_on: int
-    """Sequences of the training split; 0 where nothing is calibrated."""
+    """Number of sequences of the training split used for calibration; 0 where nothing is calibrated."""
     lines: list[ErrorLine]
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A figure of the evaluation, of this bundle and of what it was made from."""
+    """A figure of the evaluation, for this bundle and for the model that it was made from."""
 
     value: float
     reference: float
-    """In float32."""
+    """Figure of the float32 model."""
 
 
 class Report(msgspec.Struct):
-    """parity.json."""
+    """Contents of parity.json."""
 
     reference: str
     rows: list[Row] = []
     versions: dict[str, str] = {}
     precision: Precision = "float32"
     errors: Errors | None = None
-    """Of graphs of a lower precision than float32."""
+    """Errors of graphs of a lower precision than float32."""
     metrics: dict[str, Metric] = {}
-    """What an evaluation finds, by name, where it was asked for."""
+    """Figures of an evaluation, by name, where one was requested."""
 
     @property
     def ok(self) -> bool:
-        """Whether every result agrees."""
+        """Whether all results agree."""
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     def lines(self) -> list[Line]:
-        """Return the table: one line a candidate and result, in the order of the first case."""
+        """Return the table: one line for each candidate and result, in the order of the first case."""
         groups: dict[tuple[str, str], list[Row]] = {}
         for row in self.rows:
             groups.setdefault((row.candidate, row.result), []).append(row)
@@ -149,7 +149,7 @@ class Report(msgspec.Struct):
 
     def summary(self) -> dict[str, Any]:
         """Return the report as plain values."""
-        # JSON has no infinity: what could not be compared has no difference.
+        # JSON has no infinity: a result that could not be compared has no difference.
         lines = [
             {
                 key: None if isinstance(value, float) and not np.isfinite(value) else value
@@ -181,9 +181,9 @@ class Report(msgspec.Struct):
 
 
 SIZED = ("encode()/dynamic", "generate()/x", "decode()/x")
-"""Results that tell B and T of a case."""
+"""Results whose shapes show B and T of a case."""
 DECODED = ("x", "x_std", "a_with_b", "b_with_a")
-"""Results in data units, by name."""
+"""Names of results in data units."""
 
 
 def read_report(bundle: Bundle) -> Report:
@@ -192,16 +192,16 @@ def read_report(bundle: Bundle) -> Report:
 
 
 RMS: dict[Precision, float] = {"float32": 0.0, "float16": 0.01, "int8": 0.15}
-"""Allowed relative root mean square error of a result. It tells a graph that is coarser from one that is wrong; how
+"""Allowed relative root mean square error of a result. It separates a coarser graph from a wrong one; how
 coarse it is, and what that costs, is measured and reported."""
 
 
 def tolerance(result: str, element: Element, precision: Precision = "float32") -> Tolerance:
-    """Return the tolerance of a result: of codes absolute, of decoded data relative to their range.
+    """Return the tolerance of a result: absolute for codes, relative to the range for decoded data.
 
-    A verb chains up to four graphs, so its decoded data may differ ten times as much as one decoder's. Decoded
-    features are compared in standard deviations, pixels in their range. Results that a graph of a lower precision has a
-    part in are held to a root mean square error instead.
+    A verb chains up to four graphs, so its decoded data may differ ten times as much as those of the decoder alone.
+    Decoded features are compared in standard deviations, pixels in their range. Results in which a graph of a lower
+    precision takes part must meet a root mean square error instead.
     """
     allowed = _float32_tolerance(result, element)
     return msgspec.structs.replace(allowed, rms=RMS[precision])
@@ -224,15 +224,15 @@ def compare(
     scale: Scale | None = None,
     precisions: Mapping[str, Precision] | None = None,
 ) -> list[Row]:
-    """Return one row a result; a missing result, another shape or dtype or NaN counts as infinitely far.
+    """Return one row for each result; a missing result, another shape or dtype or NaN counts as an infinite difference.
 
     Args:
-        candidate: what is compared.
-        results: what it gave.
-        expected: what it should give.
-        element: of the data.
-        scale: of its features.
-        precisions: of its graphs that are not float32.
+        candidate: label of what is compared.
+        results: results of the candidate.
+        expected: expected results.
+        element: element of the data.
+        scale: scale of its features.
+        precisions: precisions of the candidate's graphs that are not float32.
     """
     batch, steps = next(expected[name].shape[:2] for name in SIZED if name in expected)
     rows = []
@@ -269,14 +269,14 @@ def _rms(x: Array) -> float:
 
 
 def _precision(result: str, precisions: Mapping[str, Precision]) -> Precision:
-    """Return the precision of what computes a result: of a graph its own, of a verb the lowest of all graphs."""
+    """Return the precision of a result: for a graph its own, for a verb the lowest of all graphs."""
     subject = result.partition("/")[0]
     found = set(precisions.values()) if subject.endswith(")") else {precisions.get(subject, "float32")}
     return "int8" if "int8" in found else "float16" if "float16" in found else "float32"
 
 
 def precisions_of(verbs: Verbs) -> dict[str, Precision]:
-    """Return the precision of each graph of what is compared; of a training model none, since all are float32."""
+    """Return the precision of each graph of a candidate; none for a training model, whose graphs are all float32."""
     if not isinstance(verbs, Runtime):
         return {}
     return {name: verbs.manifest.precision_of(name, verbs.backend.name) for name in verbs.manifest.graphs}  # type: ignore[arg-type]
@@ -285,15 +285,15 @@ def precisions_of(verbs: Verbs) -> dict[str, Precision]:
 def measure_errors(
     reference: Verbs, candidate: Verbs, x: Array, scale: Scale | None = None, *, data: str = "", calibrated_on: int = 0
 ) -> Errors:
-    """Return how far codes and decoded data of sequences are from a float32 model's.
+    """Return the errors of codes and decoded data against a float32 model's.
 
     Args:
         reference: the float32 model.
         candidate: graphs of a lower precision.
         x: (N, T, *element), in data units.
-        scale: of the features, where there are any: their decoded data are compared in standard deviations.
+        scale: scale of the features, if there are any: decoded data are then compared in standard deviations.
         data: name of the data set.
-        calibrated_on: how many other sequences the graphs were calibrated on.
+        calibrated_on: number of other sequences on which the graphs were calibrated.
     """
     found, wanted = (_results(verbs, x, reference.encode(x)) for verbs in (candidate, reference))
     lines = []

@@ -1,4 +1,4 @@
-"""Proof at export, in a process of its own: a graph that crashes its runtime must not take the exporter along.
+"""Proof at export, in a separate process: a graph that crashes its runtime must not take the exporter along.
 
 python -m sdkit.export.proof.prove BUNDLE RUN   prints the report as JSON
 """

@@ -1,7 +1,7 @@
-"""`verify`: prove a bundle again, on any machine, with what is there.
+"""`verify`: proves a bundle again, on any machine, with what is installed there.
 
-Against the run's weights where PyTorch and the weights are there; else ONNX against TorchScript graphs where PyTorch
-is; else against the golden vectors that every bundle holds.
+It compares with the run's weights where PyTorch and the weights are present; else ONNX with TorchScript graphs where
+PyTorch is; else with the golden vectors that every bundle holds.
 """
 
 import importlib.util
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def verify(path: str | Path | None = None, *, run: str | Path | None = None, device: str = "cpu") -> Report:
-    """Check the files of a bundle, then compare every graph and verb; the report tells against what.
+    """Check the files of a bundle, then compare every graph and verb; the report names what they were compared with.
 
     Args:
         path: a bundle or its run; the newest run's bundle when None.
-        run: whose weights to compare with; looked for around the bundle when None.
-        device: that the candidates run on.
+        run: run whose weights to compare with; searched for around the bundle when None.
+        device: device on which the candidates run.
 
     Raises:
         BundleError: files that are not those that were exported.
@@ -79,7 +79,7 @@ def _runtimes(bundle: Bundle, device: str) -> list[Runtime]:
 
 
 def _model(bundle: Bundle, run: str | Path | None) -> "Verbs | None":
-    """Return the training model whose weights the bundle was made from, if it can be had."""
+    """Return the training model whose weights the bundle was made from, if it is available."""
     if importlib.util.find_spec("torch") is None:
         if run is not None:
             raise MissingExtraError("comparing with a run's weights needs PyTorch; pip install 'sdkit[train]'")

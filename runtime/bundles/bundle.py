@@ -26,7 +26,7 @@ class Bundle:
 
         Raises:
             MissingFileError: there is none.
-            BundleError: of the subclass that says what is wrong with it.
+            BundleError: it cannot be used; the subclass says why.
 
         >>> bundle = sdkit.Bundle.open("runs/puppets")
         >>> bundle.manifest.method, bundle.manifest.variant

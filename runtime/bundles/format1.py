@@ -1,4 +1,4 @@
-"""Manifests of format 1, which sdkit wrote while it had one method: read and turned into those of today.
+"""Manifests of format 1, which sdkit wrote while it had one method: read and converted to those of today.
 
 Their graphs run as they are: what is called `context` today is called `static_hidden` in them, and a host feeds graphs
 by the names that the manifest lists.
@@ -16,7 +16,7 @@ from sdkit.runtime.element import Element
 GRAPHS = ("encoder", "static", "dynamic", "decoder", "prior")
 METHOD = "dbse"
 RENAMED = {"static_hidden": "context"}
-"""Tensors of format 1 by the name that they had, and what they are called today."""
+"""Names of today by the names that tensors had in format 1."""
 
 
 class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """manifest.json of format 1, its fields in the order of which the digest was taken."""
+    """manifest.json of format 1, its fields in the order in which the digest was taken."""
 
     element: Element
     letters: Letters

@@ -39,7 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capabilities: tuple[str, ...]
     """Verbs that the bundle has (`contract.VERBS`)."""
     refusals: dict[str, str]
-    """Why it has not the others, by verb."""
+    """Reasons for the verbs that the bundle does not have, by verb."""
     steps: int
     """T of the training data; graphs take any T >= 2."""
     max_steps: int | None = None
@@ -47,7 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feature_mean: tuple[float, ...] = ()
     """Mean of each feature (F,) over the training data, in data units; empty for images."""
     feature_std: tuple[float, ...] = ()
-    """Standard deviation of each feature (F,), likewise."""
+    """Standard deviation of each feature (F,) over the training data, in data units; empty for images."""
     files: dict[str, FileSpec] = {}
     """Golden vectors, parity report and model card."""
     provenance: Provenance = Provenance()
@@ -76,7 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "int8" if "int8" in found else "float16" if "float16" in found else "float32"
 
     def precision_of(self, graph: str, format_: GraphFormat = "onnx") -> Precision:
-        """Return the precision of a graph's file; float32 where it is not told or not there."""
+        """Return the precision of a graph's file; float32 where the manifest does not state it or has no such file."""
         spec = self.graphs[graph].files.get(format_) if graph in self.graphs else None
         return spec.precision if spec is not None and spec.precision is not msgspec.UNSET else "float32"
 
@@ -90,7 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def abilities(self) -> Abilities:
-        """The verbs that the bundle has, and why it has not the others."""
+        """The verbs that the bundle has, and a reason for each of the others."""
         return Abilities(self.method, MappingProxyType(self.refusals), self.max_steps)
 
 

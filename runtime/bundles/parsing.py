@@ -1,4 +1,4 @@
-"""Text of manifest.json to a manifest: version, schema, verbs, graphs, tensors and digest are checked here."""
+"""Reads the text of manifest.json: version, schema, verbs, graphs, tensors and digest are checked here."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from sdkit.runtime.errors import BundleVersionError, ManifestError
 
 
 def parse(text: bytes, where: str) -> Manifest:
-    """Return the manifest of a text, one of format 1 as one of today.
+    """Return the manifest that a text holds; one of format 1 is converted to today's form.
 
     Raises:
-        BundleVersionError: of a version that this sdkit does not read.
+        BundleVersionError: a version that this sdkit does not read.
         ManifestError: not JSON, unknown or missing keys or graphs, or changed since it was sealed.
     """
     try:

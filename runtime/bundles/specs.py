@@ -16,15 +16,15 @@ class Widths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Axes that the model fixes (`contract.WIDTHS`)."""
 
     static_size: int
-    """S; 1, and always 0, where the method has no static code."""
+    """Width S of the static code; 1, and the code always 0, where the method has no static code."""
     dynamic_size: int
-    """D."""
+    """Width D of a dynamic code."""
     features: int = 0
-    """G."""
+    """Number G of features of an element."""
     context: int = 0
-    """C: what the dynamic path is told of the static path; 0 where it is told nothing."""
+    """Width C of what the static path passes to the dynamic path; 0 where it passes nothing."""
     state: int = 0
-    """K: what a live stream keeps of its past; 0 where the model cannot run online."""
+    """Width K of the state that a live stream keeps; 0 where the model cannot run online."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,16 +39,16 @@ class FileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of the bundle."""
 
     path: str
-    """Relative to the bundle, with forward slashes."""
+    """Path relative to the bundle, with forward slashes."""
     sha256: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     exporter: str = ""
     opset: int | None = None
     ir_version: int | None = None
     precision: Precision | msgspec.UnsetType = msgspec.UNSET
-    """That a graph computes in, whatever its inputs and outputs; of graphs only, and not in bundles made before there
-    was a choice, whose graphs are float32."""
+    """Precision in which a graph computes, whatever its inputs and outputs. Only graphs have it; bundles made before
+    there was a choice lack it, and their graphs are float32."""
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,12 +65,12 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sdkit_version: str = ""
     torch_version: str = ""
     created: str = ""
-    """UTC, ISO 8601."""
+    """Time of the export in UTC, ISO 8601."""
     run: str = ""
     weights: str = ""
-    """`best` or `last`."""
+    """Which weights were exported: `best` or `last`."""
     weights_sha256: str = ""
-    """Of the safetensors file: names the model whatever format it was exported to."""
+    """SHA-256 of the safetensors file; it identifies the model, whatever format it was exported to."""
     epochs: int = 0
     data: str = ""
     data_source: str = ""

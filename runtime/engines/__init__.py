@@ -1,1 +1,1 @@
-"""What runs the graphs: ONNX Runtime, TorchScript, or a model in training, behind one protocol."""
+"""Engines that run the graphs: ONNX Runtime, TorchScript, or a model in training, behind one protocol."""

@@ -1,4 +1,4 @@
-"""What runs a graph: ONNX Runtime, TorchScript or the training model itself, behind one small protocol."""
+"""Engines that run a graph: ONNX Runtime, TorchScript or the training model itself, behind one small protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -11,13 +11,13 @@ class Backend(Protocol):
     """Runs graphs on numpy arrays."""
 
     name: str
-    """`onnx`, `torchscript` or `torch`."""
+    """Name of the engine: `onnx`, `torchscript` or `torch`."""
     device: str
-    """Where graphs really run: `cpu` or `cuda:N`."""
+    """Device on which graphs really run: `cpu` or `cuda:N`."""
 
     @property
     def ports(self) -> Mapping[str, Ports]:
-        """Names of what every graph that there is takes and returns."""
+        """Names of what each existing graph takes and returns."""
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on exactly its inputs, by name."""
@@ -25,20 +25,20 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A backend that gets through many batches sooner with several at a time than with all it has on each."""
+    """A backend that works through many batches faster with several at a time than with all its threads on each."""
 
     def divided(self) -> tuple[Backend, int]:
         """Return a backend to be called from several threads at once, and how many keep the device busy."""
 
 
 def divided(backend: Backend) -> tuple[Backend, int]:
-    """Return what many batches should run on, and how many of them at a time: one, unless the backend knows better."""
+    """Return the backend to run many batches on, and how many to run at a time: one, unless the backend says more."""
     return backend.divided() if isinstance(backend, Divisible) else (backend, 1)
 
 
 @runtime_checkable
 class Chaining(Protocol):
-    """A backend that can leave on its device what one graph hands to the next."""
+    """A backend that can leave the outputs of one graph on its device for the next."""
 
     def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run graphs one after the other, as `chain` does."""
@@ -54,8 +54,8 @@ def chain(
     Args:
         backend: runs the graphs.
         graphs: their names, in order.
-        inputs: what is in the pool at first, by name; what no graph takes is left alone.
-        outputs: names of what is returned.
+        inputs: tensors in the pool at first, by name; those that no graph takes are ignored.
+        outputs: names of the tensors to return.
     """
     if backend.device != "cpu" and isinstance(backend, Chaining):
         return backend.run_chain(graphs, inputs, outputs)

@@ -18,9 +18,10 @@ from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, Missin
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ERRORS_ONLY = 3
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-"""Each new shape, such as that of the last batch, would else be timed with every algorithm, and double the memory."""
+"""Without the first, each new shape, such as that of the last batch, would be timed with every algorithm; without the
+second, memory would double whenever it grows."""
 IN_FLIGHT = 2
-"""Batches at a time on a GPU: while one is computed, another is copied."""
+"""Number of batches in flight on a GPU: while one is computed, another is copied."""
 LARGE = ("encoder", "decoder")
 """Graphs worth several threads. The others are done before a second thread is awake, and the threads that each session
 keeps for itself would get in the way of those at work."""
@@ -32,7 +33,7 @@ class OnnxBackend:
     Args:
         bundle: an opened bundle that holds ONNX graphs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        threads: of one operator of a large graph; the processors this process may use when None.
+        threads: number of threads of one operator of a large graph; the processors this process may use when None.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -61,7 +62,7 @@ class OnnxBackend:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run graphs one after the other; what one gives stays on the device for the next (`backend.chain`)."""
+        """Run graphs one after the other; outputs of one stay on the device for the next (`backend.chain`)."""
         kind, number = parse_device(self.device)
         place = self._ort.OrtValue.ortvalue_from_numpy
         taken = {name for graph in graphs for name in self.ports[graph].inputs} | set(outputs)
@@ -84,8 +85,8 @@ class OnnxBackend:
     def divided(self) -> tuple[Backend, int]:
         """Return a backend of one thread to a graph and the number of threads; on a GPU, itself for two batches.
 
-        With one thread to a graph none waits for another, and the machine is as busy in its small operators as in its
-        large ones: on the CPU this is the fastest way through many batches.
+        With one thread to a graph, none waits for another, and small operators use the machine as fully as large ones:
+        on the CPU this is the fastest way through many batches.
         """
         if self.device != "cpu":
             return self, IN_FLIGHT
@@ -142,7 +143,7 @@ class OnnxBackend:
         options.log_severity_level = ERRORS_ONLY if device == "cpu" else ERRORS_ONLY + 1
         options.intra_op_num_threads = self._threads if graph in LARGE else 1
         options.inter_op_num_threads = 1
-        # Within a run threads wait in a loop, which is soonest; after it they leave the processors to whatever is next.
+        # Within a run, threads spin while they wait, which is fastest; after it they free the processors.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = [CPU]
         if device != "cpu":

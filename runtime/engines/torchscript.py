@@ -14,12 +14,12 @@ from sdkit.runtime.errors import DeviceError, MissingExtraError
 
 
 class TorchScriptBackend:
-    """Runs a bundle's TorchScript graphs. TorchScript is code: a caller asks for it by name, and trusts the bundle.
+    """Runs a bundle's TorchScript graphs. TorchScript is code: a caller must ask for it by name, and trust the bundle.
 
     Args:
         bundle: an opened bundle that holds TorchScript graphs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        threads: of one operator; torch's own choice when None. It holds for the whole process.
+        threads: number of threads of one operator; torch's own choice when None. It holds for the whole process.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -44,7 +44,7 @@ class TorchScriptBackend:
         return call_module(self._module(graph), [inputs[name] for name in ports.inputs], ports.outputs, self.device)
 
     def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run graphs one after the other; what one gives stays on the device for the next (`backend.chain`)."""
+        """Run graphs one after the other; outputs of one stay on the device for the next (`backend.chain`)."""
         with self._torch.inference_mode():
             pool = {name: _tensor(array, self.device) for name, array in inputs.items()}
             for graph in graphs:

@@ -1,7 +1,7 @@
 """Kinds of elements: one file a kind, which holds all that numpy must know of it as the object `KIND`.
 
 Networks and pictures of a kind are in the files of the same name in `sdkit.elements` and `sdkit.figures`. Nothing else
-compares the name of a kind: what differs is asked of the object.
+compares the name of a kind: where kinds differ, the object is asked.
 """
 
 from functools import cache

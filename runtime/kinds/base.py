@@ -1,4 +1,4 @@
-"""What every kind of element says of itself.
+"""The interface of a kind of element, with its defaults.
 
 Shapes of batches are (B, T, *element), those of arrays from elsewhere (N, T, ...); methods are given shape and dtype,
 since a kind knows neither.
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 DTypeName = Literal["uint8", "float32"]
 
 GAPS = 0.1
-"""Share of the values that chance sequences lack where a kind's data have gaps."""
+"""Share of values that are missing in random sequences, where data of a kind have gaps."""
 
 
 class Scale(NamedTuple):
@@ -29,16 +29,16 @@ class Kind:
     """A kind of element: what differs from these defaults is set, or overridden, in its file."""
 
     name: ClassVar[str]
-    """That of its file, in every room."""
+    """Name of the kind, which is that of its file in every room."""
     axes: ClassVar[tuple[str, ...]]
     """Names of the axes of an element, such as (C, H, W); the last is F where values have features."""
     plural: ClassVar[str]
-    """What several elements are called in a message."""
+    """Plural of an element in messages."""
     dtypes: ClassVar[tuple[DTypeName, ...]] = ("uint8", "float32")
     """Dtypes that data may have."""
     standardised: ClassVar[bool] = True
-    """Whether models work on values less their features' means, in standard deviations; pixels have a scale of their
-    own."""
+    """Whether models work on values standardised by feature, (x - mean) / standard deviation; pixels have a scale of
+    their own."""
     pictorial: ClassVar[bool] = False
     """Whether an element is a picture of pixels."""
     windowed: ClassVar[bool] = False
@@ -46,14 +46,14 @@ class Kind:
     incomplete: ClassVar[bool] = True
     """Whether values may be missing, as NaN."""
     presumed: ClassVar[bool] = True
-    """Whether a file of as many axes that names no kind is read as this one; true of one kind at most."""
+    """Whether a file with this number of axes that names no kind is read as this one; true of one kind at most."""
     assumption: ClassVar[str] = ""
-    """What to say of an array that was read as this kind without being asked to: the end of `(N, T, F) are taken ...`;
-    empty where no other reading is likely."""
+    """Remark on an array that was read as this kind by default: the end of `(N, T, F) are taken ...`; empty where no
+    other reading is likely."""
 
     @property
     def layout(self) -> str:
-        """Axes of a data set and what it holds, such as `(N, T, C, H, W) images`."""
+        """Axes of a data set and its contents, such as `(N, T, C, H, W) images`."""
         return f"({', '.join(('N', 'T', *self.axes))}) {self.plural}"
 
     def features(self, shape: tuple[int, ...]) -> int:
@@ -84,13 +84,13 @@ class Kind:
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeName, scale: Scale | None = None
     ) -> Array:
-        """Return chance sequences (B, T, *element) in data units that graphs are proven with: values with gaps.
+        """Return random sequences (B, T, *element) in data units on which graphs are proven: values with gaps.
 
         Args:
-            rng: whose next numbers are taken.
+            rng: generator of the random numbers.
             shape: (B, T, *element).
-            dtype: of the data set.
-            scale: of the features; mean 0 and standard deviation 1 when None.
+            dtype: dtype of the data set.
+            scale: mean and standard deviation of the features; 0 and 1 when None.
         """
         x = self.filler(rng, shape, dtype, scale)
         return np.where(rng.random(shape) < GAPS, np.float32(np.nan), x)
@@ -98,26 +98,26 @@ class Kind:
     def filler(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeName, scale: Scale | None = None
     ) -> Array:
-        """Return chance sequences (B, T, *element) that cost about what data cost to store and to run; as `sample`."""
+        """Return random sequences (B, T, *element), as `sample`, that cost about what data cost to store and to run."""
         x = rng.standard_normal(shape, np.float32)
         return x if scale is None else np.asarray(scale.mean + scale.std * x)
 
     def accepts(self, axes: int) -> bool:
-        """Return whether an array of so many axes can be read as sequences of this kind."""
+        """Return whether an array with this number of axes can be read as sequences of this kind."""
         return axes == 2 + len(self.axes)
 
     def suggests(self, axes: int, dtype: np.dtype[Any], *, named: bool) -> bool:
         """Return whether an array is likely to hold sequences of this kind.
 
         Args:
-            axes: of the array.
-            dtype: of the array.
-            named: whether its features were given names, or units of their own.
+            axes: number of axes of the array.
+            dtype: dtype of the array.
+            named: whether its features have names, or units of their own.
         """
         return self.presumed and self.accepts(axes)
 
     def option(self, axes: int) -> str:
-        """Return the option that reads an array as this kind, for a message."""
+        """Return the option that makes a maker read an array as this kind, for a message."""
         return f"kind={self.name}"
 
     def stored(self, dtype: np.dtype[Any]) -> DTypeName:
@@ -125,7 +125,7 @@ class Kind:
         return "float32"
 
     def arranged(self, x: Array) -> tuple[Array, str]:
-        """Return an array (N, T, ...) that the kind accepts as (N, T, *element), and what was done, if anything."""
+        """Return an array (N, T, ...) that the kind accepts as (N, T, *element), and what was changed, if anything."""
         return x, ""
 
     def misordered(self, shape: tuple[int, ...]) -> str:

@@ -8,9 +8,9 @@ from sdkit.runtime.errors import DataError
 from sdkit.runtime.kinds.base import Array, DTypeName, Kind, Scale
 
 COLOURS = (1, 3)
-"""Channels of grey and of RGB images."""
+"""Numbers of channels of grey and of RGB images."""
 BLOCK = 8
-"""Pixels of a side of the blocks that chance images are made of."""
+"""Side in pixels of the blocks that random images consist of."""
 
 
 class Image(Kind):
@@ -47,7 +47,7 @@ class Image(Kind):
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeName, scale: Scale | None = None
     ) -> Array:
-        """Return blocks of one colour under noise, so that neither convolutions nor batch norms see noise alone."""
+        """Return blocks of one colour plus noise, so that convolutions and batch norms see more than noise."""
         coarse = rng.random(_blocks(shape))
         pixels = np.clip(_grown(coarse, shape) + 0.05 * rng.standard_normal(shape), 0, 1)
         return (pixels * 255).astype(np.uint8) if dtype == "uint8" else pixels.astype(np.float32)
@@ -55,16 +55,16 @@ class Image(Kind):
     def filler(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeName, scale: Scale | None = None
     ) -> Array:
-        """Return blocks of one colour, which gzip shrinks about as much as drawings."""
+        """Return blocks of one colour, which gzip compresses about as well as drawings."""
         blocks = rng.random(_blocks(shape), np.float32)
         return np.ascontiguousarray(_grown((self.high(dtype) * blocks).astype(dtype), shape))
 
     def accepts(self, axes: int) -> bool:
-        """Return whether an array holds images, or grey images without an axis of channels."""
+        """Return whether an array holds images, or grey images without a channel axis."""
         return axes in (4, 5)
 
     def suggests(self, axes: int, dtype: np.dtype[Any], *, named: bool) -> bool:
-        """Return whether an array has the axes of images, or of grey ones and their dtype."""
+        """Return whether an array has the axes of images, or those of grey images and their dtype."""
         return axes == 5 or (axes == 4 and dtype == np.uint8)
 
     def option(self, axes: int) -> str:
@@ -76,7 +76,7 @@ class Image(Kind):
         return "uint8" if dtype.kind in "iu" else "float32"
 
     def arranged(self, x: Array) -> tuple[Array, str]:
-        """Return images with an axis of channels, before height and width."""
+        """Return images with a channel axis, before height and width."""
         if x.ndim == 4:
             return x[:, :, None], f"{x.shape} are taken as grey images (N, T, H, W)"
         if self.misordered(x.shape):
@@ -84,7 +84,7 @@ class Image(Kind):
         return x, ""
 
     def misordered(self, shape: tuple[int, ...]) -> str:
-        """Return that channels are last, where only that would make images of one or three channels."""
+        """Return that channels are last, where only that order would give images of one or three channels."""
         last = len(shape) == 5 and shape[2] not in COLOURS and shape[4] in COLOURS
         return "channels last; expected (N, T, C, H, W)" if last else ""
 
@@ -94,7 +94,7 @@ def _blocks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _grown(blocks: Array, shape: tuple[int, ...]) -> Array:
-    """Return blocks as pixels, cut to a shape."""
+    """Return blocks enlarged to pixels, cut to a shape."""
     return np.asarray(blocks.repeat(BLOCK, -2).repeat(BLOCK, -1)[..., : shape[-2], : shape[-1]])
 
 

@@ -20,7 +20,7 @@ class Spectrum(Kind):
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: DTypeName, scale: Scale | None = None
     ) -> Array:
-        """Return chance frames without gaps: a frame is measured as a whole."""
+        """Return random frames without gaps: a frame is measured as a whole."""
         return self.filler(rng, shape, dtype, scale)
 
     def suggests(self, axes: int, dtype: np.dtype[Any], *, named: bool) -> bool:

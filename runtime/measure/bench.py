@@ -1,4 +1,4 @@
-"""What a bundle costs on this machine: throughput, its bound, latency, memory, start-up, and time by operator.
+"""The cost of a bundle on this machine: throughput, its bound, latency, memory, start-up, and time by operator.
 
 Throughput is that of the file verbs, HDF5 to HDF5. Its bound is the slowest of reading the input, running the graphs
 and writing the output, each done alone on the same data.
@@ -38,41 +38,41 @@ from sdkit.runtime.verbs.files import SWAPPED, choose_batch_size
 VERBS = ("encode", "swap", "generate")
 STAGES = ("read", "compute", "write")
 KEPT_BYTES = 64 << 20
-"""Of sequences that are read beforehand, for the graphs alone to run on; they are used again and again."""
+"""Bytes of sequences that are read beforehand, for timing the graphs alone; they are used again and again."""
 MOST_BYTES = 256 << 20
-"""Of sequences that are taken or drawn where their number is chosen."""
+"""Bytes of sequences that are taken or drawn at most, where their number is chosen here."""
 LEAST_BATCHES = 4
-"""Where the number of sequences is chosen: in fewer, stages hardly overlap."""
+"""Least number of batches, where the number of sequences is chosen here: with fewer, stages hardly overlap."""
 MOST_CALLS = 200
-"""Of an encode of one sequence."""
+"""Largest number of timed encodes of one sequence."""
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """A file verb beside its bound. All rates are sequences written a second: medians over rounds that take turns."""
+    """A file verb and its bound. All rates are sequences written a second, medians over rounds that take turns."""
 
     sequences: int
-    """Written; a pair of a swap gives two."""
+    """Number of sequences written; a pair of a swap gives two."""
     elements: int
-    """Of these sequences."""
+    """Number of elements of these sequences."""
     seconds: float
     sequences_a_second: float
     elements_a_second: float
     read: float | None
-    """Reading alone; None where nothing is read."""
+    """Rate of reading alone; None where nothing is read."""
     compute: float
-    """The graphs alone, on arrays."""
+    """Rate of the graphs alone, on arrays."""
     write: float
-    """Compressing and writing alone."""
+    """Rate of compressing and writing alone."""
     bound: float
-    """The least of the three."""
+    """The least of the three rates."""
     bounded_by: str
-    """Its name."""
+    """Name of the stage that sets the bound."""
     fraction: float
-    """Of the bound that the verb reaches."""
+    """Rate of the verb divided by the bound."""
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Encoding one sequence, an array."""
+    """Time of encoding one sequence, an array."""
 
     steps: int
     calls: int
@@ -81,14 +81,14 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """MiB of RAM that a fresh process held at most: once the graphs were open, and after the verb."""
+    """Peak MiB of RAM of a fresh process: once the graphs were open, and after the verb."""
 
     opened: float | None
     peak: float | None
 
 
 class StartUp(msgspec.Struct, frozen=True):
-    """Seconds of a fresh process, medians; `total` leaves the interpreter's own start out."""
+    """Seconds of a fresh process, medians; `total` does not count the interpreter's own start."""
 
     interpreter: float
     import_runtime: float
@@ -96,11 +96,11 @@ class StartUp(msgspec.Struct, frozen=True):
     first_encode: float
     total: float
     loaded: tuple[str, ...]
-    """Of torch, onnx and matplotlib, which ONNX graphs do not need, those that were loaded."""
+    """Those of torch, onnx and matplotlib, which ONNX graphs do not need, that were loaded."""
 
 
 class Bench(msgspec.Struct, frozen=True):
-    """All that was measured, and on what."""
+    """All measurements, and the machine they were taken on."""
 
     machine: dict[str, Any]
     bundle: str
@@ -138,20 +138,21 @@ def bench(
     """Measure encode, swap and generate of a bundle.
 
     Args:
-        bundle, device, backend, threads, batch_size: as of `Runtime.open`.
-        data: sequence file; drawn from the bundle's element when None.
+        bundle, device, backend, threads, batch_size: as for `Runtime.open`.
+        data: sequence file; random sequences of the bundle's element when None.
         count: sequences of a verb, pairs of swap; as many as take about `seconds` when None.
-        rounds: of all measurements of a verb, which take turns, so that a machine whose speed drifts treats them alike.
+        rounds: number of measurements of each part of a verb; the parts take turns, so that a machine whose speed
+            drifts treats them alike.
         seconds: about how long a verb should take.
-        profile: tell the time by operator, too.
-        compression: of the outputs.
-        folder: where temporary files are made, on the disk to be measured; the system's when None.
-        reporter: is told of the progress.
+        profile: measure the time by operator, too.
+        compression: compression of the outputs.
+        folder: folder for temporary files, on the disk to be measured; the system's when None.
+        reporter: receives the progress.
 
     Raises:
         MissingFileError, FileFormatError, DataError: `data` cannot be used with this bundle.
-        ConfigError: numbers that cannot be, or a profile of TorchScript.
-        BundleError, DeviceError, MissingExtraError: as of `Runtime.open`.
+        ConfigError: numbers out of range, or a profile of TorchScript.
+        BundleError, DeviceError, MissingExtraError: as for `Runtime.open`.
     """
     if profile and backend != "onnx":
         raise ConfigError("--profile: only ONNX graphs have a profiler; leave --backend torchscript out")
@@ -186,7 +187,7 @@ def bench(
 
 
 def draw(manifest: Manifest, count: int, steps: int, seed: int = 0) -> Array:
-    """Return chance sequences of a model's element, (B, T, *element), with the means and deviations of its features."""
+    """Return random sequences of a model's element, (B, T, *element), with the means and deviations of its features."""
     element, scale = manifest.element, None
     rng = np.random.Generator(np.random.Philox(key=[seed, count]))
     if manifest.feature_std:
@@ -227,7 +228,7 @@ class _Work:
         self.kept = self._keep()
 
     def speed(self, verb: str, rounds: int) -> Speed:
-        """Measure a file verb, and what bounds it."""
+        """Measure a file verb and its bound."""
         count = self.counts[verb]
         stages: dict[str, Callable[[], object]] = {
             "verb": lambda: self._run(verb),
@@ -267,7 +268,7 @@ class _Work:
         )
 
     def latency(self, seconds: float) -> Latency:
-        """Measure an encode of one sequence, again and again for some time."""
+        """Measure an encode of one sequence, repeated for some time."""
         x = np.ascontiguousarray(self.kept[0][0][:1])
         for _ in range(3):
             self.rt.encode(x)
@@ -283,7 +284,7 @@ class _Work:
         return Latency(self.steps, len(times), float(p50), float(p95))
 
     def fresh(self, opening: dict[str, Any], rounds: int) -> tuple[dict[str, Memory], StartUp]:
-        """Measure memory and start-up in processes of their own."""
+        """Measure memory and start-up in separate processes."""
         bundle = str(self.rt.bundle.path)
         self.reporter.start("fresh processes: memory and start-up", len(VERBS) + rounds)
         try:
@@ -327,7 +328,7 @@ class _Work:
         getattr(self.rt, f"{verb}_file")(**self._arguments(verb))
 
     def _count(self, verb: str, file: SequenceFile | None, seconds: float) -> int:
-        """Return how many sequences take about so long, in whole batches, if there are so many."""
+        """Return how many sequences take about this many seconds, in whole batches, if there are so many."""
         x = draw(self.rt.manifest, self.size, self.steps)
         self._compute(self.rt, verb, x, None)  # sessions open and memory is allocated when a graph first runs
         began = time.perf_counter()
@@ -373,7 +374,7 @@ class _Work:
         return kept
 
     def _cycled(self, count: int) -> Iterator[tuple[Array, Indices | None]]:
-        """Yield batches of `count` sequences in all, from those that are kept."""
+        """Yield batches of `count` sequences in all, from those that are kept in memory."""
         number = 0
         while count > 0:
             x, lengths = self.kept[number % len(self.kept)]
@@ -412,7 +413,7 @@ class _Work:
             pass
 
     def _writing(self, verb: str) -> Callable[[], None]:
-        """Return a function that writes what the verb writes, computed beforehand and used again and again."""
+        """Return a function that writes what the verb writes, from results computed once beforehand."""
         outputs: list[dict[str, Array]] = []
         for x, _ in self._cycled(min(self.counts[verb], sum(len(x) for x, _ in self.kept))):
             outputs.append(self._output(verb, x))

@@ -1,4 +1,4 @@
-"""What is measured in a process of its own: the first use of a bundle, and the memory of a file verb.
+"""Measurements that need a process of their own: the first use of a bundle, and the memory of a file verb.
 
 python -m sdkit.runtime.measure.fresh_process TASK ARGUMENTS      prints JSON; TASK is start or verb, ARGUMENTS is JSON
 """
@@ -19,11 +19,11 @@ HEAVY = ("torch", "onnx", "matplotlib")
 
 
 def in_fresh_process(task: str, **arguments: Any) -> dict[str, Any]:
-    """Return what a task gives in a new process.
+    """Return the result of a task that runs in a new process.
 
     Args:
         task: `start` or `verb`, a function of this module.
-        arguments: of the function, plain values for JSON.
+        arguments: keywords of the function, plain values for JSON.
 
     Raises:
         SdkitError: the process failed; its last line says why.
@@ -43,13 +43,13 @@ def start(bundle: str, opening: dict[str, Any], spawned: float) -> dict[str, Any
     """Use a bundle for the first time.
 
     Args:
-        bundle: its path.
+        bundle: path of the bundle.
         opening: keywords of `Runtime.open`.
-        spawned: when this process was asked for, of time.monotonic, which all processes share.
+        spawned: time at which this process was started, by time.monotonic, which all processes share.
 
     Returns:
         Seconds of `interpreter` (until the first line of ours), `import_runtime`, `open_bundle`, `first_encode` (of one
-        sequence) and `total` (all but the interpreter); `loaded`: packages that were loaded and need not be.
+        sequence) and `total` (all but the interpreter); `loaded`: packages that were loaded without need.
     """
     from sdkit.runtime.runtime import Runtime
 
@@ -74,13 +74,13 @@ def verb(bundle: str, opening: dict[str, Any], name: str, arguments: dict[str, A
     """Run a file verb.
 
     Args:
-        bundle: its path.
+        bundle: path of the bundle.
         opening: keywords of `Runtime.open`.
         name: `encode`, `swap`, `generate`, ...
         arguments: keywords of the verb.
 
     Returns:
-        `seconds` of the verb; MiB of RAM that the process held at most: `opened`, once the graphs were open, and
+        `seconds` of the verb; peak MiB of RAM of the process: `opened`, once the graphs were open, and
         `peak`, at the end.
     """
     from sdkit.runtime.measure.machine import peak_memory
@@ -94,7 +94,7 @@ def verb(bundle: str, opening: dict[str, Any], name: str, arguments: dict[str, A
 
 
 def main(task: str, arguments: str) -> int:
-    """Run a task and print what it gives."""
+    """Run a task and print its result."""
     try:
         found = (start if task == "start" else verb)(**json.loads(arguments))
     except (SdkitError, OSError) as error:

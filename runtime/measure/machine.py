@@ -1,4 +1,4 @@
-"""What a measurement was taken on: processor, memory, versions; and how much memory this process ever took."""
+"""The machine of a measurement: processor, memory, versions; and the peak memory of this process."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ def describe_machine(*packages: str) -> dict[str, Any]:
 
     Returns:
         `processor`, `processors` (that this process may use), `memory_gib`, `system`, `load` (the average of the last
-        minute: well above 0 means that something else ran, too) and `versions`; None for what cannot be told.
+        minute: well above 0 means that other work ran, too) and `versions`; None for what cannot be found out.
     """
     names = ("numpy", "h5py", "onnxruntime", "onnxruntime-gpu", *packages)
     return {
@@ -34,7 +34,7 @@ def describe_machine(*packages: str) -> dict[str, Any]:
 
 
 def peak_memory() -> float | None:
-    """Return the most MiB of RAM that this process has held so far, or None where the system does not tell."""
+    """Return the most MiB of RAM that this process has held so far, or None where the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux that counts from the process that started this one.

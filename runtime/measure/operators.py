@@ -1,4 +1,4 @@
-"""Which operators the time of a graph goes into, as ONNX Runtime's profiler tells it."""
+"""Time of a graph by operator, from ONNX Runtime's profiler."""
 
 import json
 import tempfile
@@ -17,9 +17,9 @@ from sdkit.runtime.element import Array
 from sdkit.runtime.errors import BundleError, first_line
 
 SUFFIX = "_kernel_time"
-"""Of the profiler's events that hold the time of an operator itself."""
+"""Ending of the profiler's events that hold the time of an operator itself."""
 CONTAINERS = ("Loop", "Scan", "If")
-"""Operators that run others, whose events lie within theirs."""
+"""Operators that run others, whose events lie within their own."""
 
 
 class Operator(msgspec.Struct, frozen=True):
@@ -27,11 +27,11 @@ class Operator(msgspec.Struct, frozen=True):
 
     type: str
     milliseconds: float
-    """Of one run of the graph."""
+    """Time in one run of the graph."""
     share: float
-    """Of all operators of the graph."""
+    """Share of the time of all operators of the graph."""
     calls: float
-    """In one run of the graph."""
+    """Number of calls in one run of the graph."""
 
 
 class GraphProfile(msgspec.Struct, frozen=True):
@@ -39,9 +39,9 @@ class GraphProfile(msgspec.Struct, frozen=True):
 
     graph: str
     milliseconds: float
-    """Of one run: the sum over operators."""
+    """Time of one run: the sum over operators."""
     operators: tuple[Operator, ...]
-    """The slowest first."""
+    """Operators, the slowest first."""
 
 
 def profile_graphs(
@@ -51,10 +51,10 @@ def profile_graphs(
 
     Args:
         bundle: an opened bundle.
-        x: (B, T, *element), what the encoder is given; the other graphs get chance values of the same B and T.
+        x: (B, T, *element), input of the encoder; the other graphs get random values of the same B and T.
         device: `cpu` or `cuda:N`.
-        threads: of one operator; the processors this process may use when None.
-        runs: of each graph; the first, in which memory is allocated, is not counted.
+        threads: number of threads of one operator; the processors this process may use when None.
+        runs: number of runs of each graph; the first, in which memory is allocated, is not counted.
 
     Raises:
         BundleError: no ONNX graphs, or one that cannot be run.
@@ -74,7 +74,7 @@ def profile_graphs(
 def summarise(graph: str, events: list[Mapping[str, Any]], runs: int) -> GraphProfile:
     """Return a graph's operators from the events of `runs` runs and one before them, which is left out.
 
-    The time of Loop, Scan and If is that of their own alone, without the operators inside.
+    The time of Loop, Scan and If is their own, without the operators inside.
     """
     begun = sorted(int(event["ts"]) for event in events if event.get("name") == "model_run")
     first = begun[1] if len(begun) > 1 else 0

@@ -1,8 +1,8 @@
 """Rows of HDF5 data sets, batch by batch: whole chunks, read ahead, inflated on several threads, each of them once.
 
 HDF5 inflates gzip chunks one after the other, under a lock of the whole process, and again for every batch that
-touches them. Here the bytes of a chunk are read as they lie in the file, and are inflated outside that lock, by the
-fastest library there is (`runtime.deflate`).
+touches them. Here the raw bytes of a chunk are read from the file and inflated outside that lock, by the
+fastest library available (`runtime.storage.deflate`).
 """
 
 from collections import deque
@@ -21,10 +21,10 @@ from sdkit.runtime.storage.pipeline import ALIVE
 
 Indices = NDArray[np.int64]
 THREADS = 4
-"""At most so many threads inflate or deflate: beyond that the disk or the model is slower."""
+"""Largest number of threads that inflate or deflate: beyond it the disk or the model is slower."""
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, *ERRORS)
 WINDOW_BYTES = 32 << 20
-"""Inflated chunks that are kept ready, the one in use not counted."""
+"""Bytes of inflated chunks that are kept ready, the one in use not counted."""
 
 
 def worker_threads() -> int:
@@ -35,15 +35,15 @@ def worker_threads() -> int:
 def batches(data: h5py.Dataset, index: Indices, size: int, *, alive: int = ALIVE) -> Iterator[Array]:
     """Yield the rows `index` of a data set, at most `size` at a time, in order.
 
-    An array is valid until `alive` more have been asked for; then its memory is used again. Memory: `alive` batches,
+    An array is valid until `alive` more have been requested; then its memory is used again. Memory: `alive` batches,
     and the chunks of WINDOW_BYTES, at least two, where they are inflated here.
 
     Args:
         data: (N, ...), of any layout. Chunks of whole rows under gzip, with or without shuffle, are inflated here;
             all else is read by HDF5.
-        index: row numbers, none smaller than the one before.
+        index: row numbers in ascending order; a row may occur more than once.
         size: rows of a batch.
-        alive: how many arrays the caller holds at a time.
+        alive: number of arrays that the caller holds at a time.
 
     Raises:
         FileFormatError: rows that cannot be read.
@@ -75,7 +75,7 @@ def inflatable(data: h5py.Dataset) -> bool:
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if filters not in ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]):
         return False
-    # A chunk that was never written stands for fill values and lies nowhere.
+    # A chunk that was never written stands for fill values and has no place in the file.
     return bool(data.id.get_num_chunks() == -(-len(data) // data.chunks[0]))
 
 
@@ -83,11 +83,11 @@ def inflate(raw: bytes, mask: int, shuffled: bool, dtype: np.dtype, shape: tuple
     """Return a chunk of `shape` from its bytes in the file.
 
     Args:
-        raw: as `read_direct_chunk` gives them.
-        mask: HDF5's: bit i is set where filter i was left out for this chunk.
-        shuffled: shuffle stands before gzip in the data set's filters.
-        dtype: of the data set.
-        shape: of a chunk.
+        raw: bytes as `read_direct_chunk` returns them.
+        mask: HDF5's filter mask: bit i is set where filter i was left out for this chunk.
+        shuffled: whether shuffle stands before gzip in the data set's filters.
+        dtype: dtype of the data set.
+        shape: shape of a chunk.
 
     Raises:
         One of `deflate.ERRORS`: bytes that gzip did not write.
@@ -115,7 +115,7 @@ class _Chunks:
         self._wanted = iter(np.unique(index // self._rows).tolist())
         self._ahead: deque[tuple[int, Future[Array]]] = deque()
         chunk_bytes = int(np.prod(self._shape)) * data.dtype.itemsize
-        # The chunk in use, one for each thread and one for each to go on with, if they are not large.
+        # The chunk in use, and two for each thread (one being inflated, one ready), if they are not large.
         for _ in range(1 + max(1, min(2 * worker_threads(), WINDOW_BYTES // chunk_bytes))):
             self._fetch()
 

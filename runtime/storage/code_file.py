@@ -20,7 +20,7 @@ class CodeFile(LazyFile):
 
     Raises:
         MissingFileError: no such file.
-        FileFormatError: not HDF5, or no codes.
+        FileFormatError: not HDF5, or without codes.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -45,7 +45,7 @@ class CodeFile(LazyFile):
         return Codes(np.asarray(self.handle["static"][part]), np.asarray(self.handle["dynamic"][part]))
 
     def lengths(self) -> Indices | None:
-        """Return (N,) numbers of valid steps, or None."""
+        """Return the numbers of valid steps (N,), or None."""
         return self.whole_numbers("lengths", 1)
 
 

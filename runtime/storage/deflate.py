@@ -1,6 +1,6 @@
-"""zlib's format, in which HDF5's gzip keeps chunks, by the fastest library there is: ISA-L, else zlib itself.
+"""zlib's format, in which HDF5's gzip stores chunks, by the fastest library available: ISA-L, else zlib itself.
 
-Measured on sprites and on what is decoded from them, ISA-L writes 3 to 6 times faster than zlib at level 1, and
+Measured on sprites and on sequences decoded from them, ISA-L writes 3 to 6 times faster than zlib at level 1, and
 smaller, and reads 1.7 times faster. Every reader opens either.
 """
 
@@ -15,18 +15,18 @@ except ImportError:  # no wheel for this machine
 
 LEVEL = 1
 LIBRARY = "zlib" if isal_zlib is None else "isal"
-"""Which one writes: the same data in other bytes."""
+"""Library in use; the two write the same data in different bytes."""
 ERRORS: tuple[type[Exception], ...] = (zlib.error,) if isal_zlib is None else (zlib.error, isal_zlib.error)
-"""What reading raises of bytes that are not in the format."""
+"""Exceptions that reading raises for bytes that are not in the format."""
 
 
 def compress(data: Any) -> bytes:
-    """Return bytes, or whatever has a buffer, compressed at level 1."""
+    """Return bytes, or any object with a buffer, compressed at level 1."""
     return bytes((isal_zlib or zlib).compress(data, LEVEL))
 
 
 def decompress(raw: bytes, size: int) -> bytes:
-    """Return what was compressed, of which `size` bytes are expected.
+    """Return the decompressed bytes, of which `size` are expected.
 
     Raises:
         One of ERRORS.

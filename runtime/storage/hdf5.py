@@ -22,7 +22,7 @@ from sdkit.runtime.storage.output import check_output, replacing
 from sdkit.runtime.storage.resume import Chunk, Made, Partial
 
 CHUNK_BYTES = 1 << 20
-"""A chunk holds whole sequences, about this many bytes of them (at least one)."""
+"""Size in bytes of a chunk, which holds whole sequences (at least one)."""
 
 
 def compression_options(name: str) -> dict[str, Any]:
@@ -129,14 +129,14 @@ class GrowingFile:
     """An HDF5 file written batch by batch under a temporary name; it appears under its own name when complete.
 
     Use as a context manager. `append` grows data sets along their first axis, `put` writes one whole. Rows are gathered
-    into chunks, which are compressed here, under gzip on several threads, and written as they lie in the file. In
-    memory are a chunk of each data set, and a few that are being compressed.
+    into chunks, which are compressed here, under gzip on several threads, and written to the file as they are. Memory
+    holds a chunk of each data set, and a few that are being compressed.
 
     Args:
         path: the file to write.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        partial: where the file is made, if a later process shall be able to take it up; `force` is then told to it.
+        partial: the output in the making, if a later process shall be able to resume it; `force` is then its argument.
 
     Raises:
         OutputExistsError, MissingFileError: on entry, as `check_output`; a folder is never replaced.
@@ -175,13 +175,13 @@ class GrowingFile:
         self._stack.__exit__(kind, error, trace)
 
     def restore(self, step: int) -> int:
-        """Take over what an interrupted run wrote; to be called before the first `append`.
+        """Take over what an interrupted run wrote; call it before the first `append`.
 
         Args:
-            step: rows of a batch.
+            step: number of rows of a batch.
 
         Returns:
-            The row to go on at, a multiple of `step`. Where some data sets hold more, their next rows are passed over.
+            Row to continue at, a multiple of `step`. Where some data sets hold more, their next rows are skipped.
         """
         if self._partial is None:
             return 0
@@ -264,7 +264,7 @@ class GrowingFile:
         self._drain(0)
         for growing in self._growing.values():
             if growing.filled:
-                # Not told to the journal, which counts whole chunks: a run that is taken up computes these rows again.
+                # Not in the journal, which counts whole chunks: a resumed run computes these rows again.
                 data, offset = growing.data, (growing.written, *(0 for _ in growing.data.shape[1:]))
                 growing.chunk[growing.filled :] = 0
                 mask, raw = self._packed(growing.chunk)
@@ -273,20 +273,20 @@ class GrowingFile:
 
 
 class _Growing:
-    """A data set that grows by whole chunks, and the rows of the next."""
+    """A data set that grows by whole chunks, and the rows of its next chunk."""
 
     def __init__(self, name: str, data: h5py.Dataset) -> None:
         self.name, self.data = name, data
         self.seen = 0
-        """Rows given so far."""
+        """Number of rows given so far."""
         self.written = 0
-        """Rows in the file."""
+        """Number of rows in the file."""
         self.filled = 0
-        """Rows in `chunk`."""
+        """Number of rows in `chunk`."""
         self.chunk = np.empty(0)
 
     def gather(self, rows: Array) -> Iterator[Array]:
-        """Add rows; yield every chunk that is full, which is then the caller's."""
+        """Add rows; yield every chunk that is full, which then belongs to the caller."""
         while len(rows):
             if self.filled == 0:
                 self.chunk = np.empty(self.data.chunks, self.data.dtype)
@@ -300,12 +300,12 @@ class _Growing:
 
 def _gzip(chunk: Array) -> tuple[int, bytes]:
     raw = compress(chunk.data)
-    # Like HDF5, which leaves the filter out where it gains nothing.
+    # As HDF5 does: it leaves the filter out where compression gains nothing.
     return (0, raw) if len(raw) < chunk.nbytes else (1, chunk.tobytes())
 
 
 def _filtered(chunk: Array, options: dict[str, Any]) -> tuple[int, bytes]:
-    # HDF5 alone knows its other filters: it writes the chunk to a file in memory, and it is read from there as it lies.
+    # Only HDF5 has its other filters: it writes the chunk to a file in memory, from which the raw bytes are read.
     with h5py.File("chunk", "w", driver="core", backing_store=False) as file:
         data = file.create_dataset("chunk", data=chunk, chunks=chunk.shape, **options)
         mask, raw = data.id.read_direct_chunk((0,) * chunk.ndim)

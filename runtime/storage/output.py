@@ -13,9 +13,9 @@ def check_output(path: str | Path, *, force: bool = False, folder: bool = True) 
     """Return `path` if it may be written.
 
     Args:
-        path: the output.
-        force: it may exist.
-        folder: it may be a folder; with False a folder is not replaced by a file, whatever `force` says.
+        path: path of the output.
+        force: whether the output may exist.
+        folder: whether the output may be a folder; if False, a file never replaces a folder, whatever `force` is.
 
     Raises:
         OutputExistsError: it exists and `force` is off, or it is a folder and must not be.
@@ -37,7 +37,7 @@ def check_output(path: str | Path, *, force: bool = False, folder: bool = True) 
 def replacing(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it on success, remove it on any failure, Ctrl-C included.
 
-    The temporary path does not exist yet: the caller makes a file or a folder of it.
+    The temporary path does not exist yet: the caller creates a file or a folder there.
 
     Raises:
         OutputExistsError, MissingFileError: as `check_output`.

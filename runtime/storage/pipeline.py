@@ -1,4 +1,4 @@
-"""Reading, computing and writing at the same time, on threads; items in order, a bounded number of them alive."""
+"""Reading, computing and writing at the same time, on threads, in order and with a bounded number of items alive."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 ALIVE = 3
-"""Items that a stage may have made and the next not used up: one in use, one waiting, one being made."""
+"""Number of items that a stage may have made and the next not used up: one in use, one waiting, one being made."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -22,7 +22,7 @@ def pipelined(
 ) -> Iterator[Iterator[B]]:
     """Yield the results of `work` on the items of `source`, in order, while both run ahead on threads of their own.
 
-    The caller, who uses the results, is the third stage; it alone reports progress and meets Ctrl-C. An exception of
+    The caller, who uses the results, is the third stage; it alone reports progress and receives Ctrl-C. An exception of
     any stage stops the others and is raised once, in the caller. When the block ends, however it ends, all threads
     have ended too: at the latest after the item and the batches that they were at.
 
@@ -35,8 +35,8 @@ def pipelined(
     Args:
         source: iterated, and closed if it is a generator, on the first thread.
         work: called on `workers` threads.
-        alive: at least `workers`.
-        workers: how many items are worked on at a time; their results keep the order of the items.
+        alive: largest number of items, at least `workers`.
+        workers: number of items that are worked on at a time; their results keep the order of the items.
     """
     items, results = _Channel[A](alive), _Channel[B](alive)
     threads = (
@@ -60,7 +60,7 @@ def _each(work: Callable[[A], B], items: "_Channel[A]", workers: int) -> Iterato
     with ThreadPoolExecutor(workers, thread_name_prefix="sdkit-compute") as pool:
         while not isinstance(item := items.take(), _End):
             at_work.append(pool.submit(work, item))
-            del item  # else it would live on while the next is waited for
+            del item  # else it would stay alive while the next one is waited for
             if len(at_work) == workers:
                 yield _first(at_work, items)
         while at_work:
@@ -79,7 +79,7 @@ class _End:
 
 
 class _Channel(Generic[A]):
-    """A queue whose places are taken before an item is made, and given back when it is used up."""
+    """A queue whose places are reserved before an item is made, and given back when it is used up."""
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
@@ -122,7 +122,7 @@ class _Channel(Generic[A]):
         self._places.release()
 
     def stop(self) -> None:
-        """Wake whoever waits for a place or for an item, and let neither go on."""
+        """Wake every thread that waits for a place or for an item, and let none continue."""
         self._stopped = True
         self._places.release()
         self._items.put(_End())

@@ -1,16 +1,16 @@
-"""Work on an output that survives a kill at any moment, and is taken up again where it was.
+"""Work on an output that survives a kill at any moment and can be resumed.
 
 Beside the output NAME lies the folder `.NAME.part` while work goes on:
 
     state.json     what is computed, from which inputs, with which model and settings
-    K.h5           the output so far; K is 1, and one more each time that work is taken up
+    K.h5           the output so far; K begins at 1 and grows by one each time that work is resumed
     K.journal      a line for each data set made and each chunk written: where its bytes lie in K.h5, and their CRC
     lock           held by the process that works
 
-HDF5 keeps its index of chunks in memory, so that a killed K.h5 may not open. It need not: the journal tells where the
+HDF5 keeps its index of chunks in memory, so that a killed K.h5 may not open. It need not: the journal says where the
 chunks lie, and they are copied, byte for byte and in their order, into a new file that then grows on. That file gets
 the same calls as one that was never interrupted, and so ends in the same bytes. A line is written after its chunk; a
-torn last line, or one whose bytes are not those it tells of, ends the journal.
+torn last line, or one whose bytes do not match its CRC, ends the journal.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ except ImportError:  # no such locks on this system
 
 @dataclass(frozen=True)
 class Made:
-    """A data set was made: its rows have this shape and dtype."""
+    """Journal entry: a data set was created, with rows of this shape and dtype."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,13 +44,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next chunk of a data set was written."""
+    """Journal entry: the next chunk of a data set was written."""
 
     name: str
     mask: int
     """HDF5's filter mask."""
     offset: int
-    """Of its bytes in the file."""
+    """Position of the chunk's bytes in the file."""
     size: int
     crc: int
 
@@ -59,28 +59,28 @@ Settings = Mapping[str, str | int | None]
 
 
 def fingerprint(path: str | Path) -> str:
-    """Return what tells an input file from a changed one: path, size and time of change."""
+    """Return what distinguishes an input file from a changed one: path, size and time of change."""
     path = Path(path).resolve()
     stat = path.stat()
     return f"{path} ({stat.st_size} bytes, changed at {stat.st_mtime_ns} ns)"
 
 
 class Partial:
-    """An output file in the making that a later process can take up.
+    """An output file in the making that a later process can resume.
 
-    A context manager that gives the path to write to; that file takes the output's name when the block ends without
-    error. After an error, Ctrl-C included, all is removed, or with `resume` kept.
+    A context manager that yields the path to write to; that file takes the output's name when the block ends without
+    error. After an error, Ctrl-C included, all is removed, or kept if `resume` is set.
 
     Args:
-        path: the output.
+        path: path of the output.
         settings: everything that the output's bytes depend on.
         force: replace an existing output.
-        resume: take up what an interrupted run left, and keep what this one leaves.
-        reporter: hears what became of an earlier run's leftovers.
+        resume: continue what an interrupted run left, and keep what this one leaves.
+        reporter: receives notes on what became of an earlier run's leftovers.
 
     Raises:
         OutputExistsError, MissingFileError: on entry, as `check_output`.
-        ConfigError: on entry, other settings than those of the run to take up, or another process at work.
+        ConfigError: on entry, other settings than those of the run to resume, or another process at work.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Partial:
             self._release(keep=self._resume and started and not done)
 
     def earlier(self) -> Iterator[Made | tuple[Chunk, bytes]]:
-        """Yield what the interrupted run wrote, in order, chunks with their bytes, as far as it can be trusted."""
+        """Yield what the interrupted run wrote, in order, chunks with their bytes, as far as it is intact."""
         if self._earlier is None:
             return
         with self._earlier.with_suffix(".h5").open("rb") as data, self._earlier.open("rb") as journal:
@@ -141,7 +141,7 @@ class Partial:
                 yield entry, raw
 
     def taken_over(self) -> None:
-        """Remove what was taken up, since the new file holds it now."""
+        """Remove the earlier file, since the new one holds its contents now."""
         for file in self.folder.glob("[0-9]*.*"):
             if file.stem != self._data.stem:
                 file.unlink()
@@ -150,13 +150,13 @@ class Partial:
     def record(self, entry: Made | Chunk) -> None:
         """Add a line to the journal."""
         line = json.dumps([type(entry).__name__, asdict(entry)]).encode()
-        self._journal.write(line + b"\n")  # unbuffered: a line is in the system's hands when this returns
+        self._journal.write(line + b"\n")  # unbuffered: the system has the line when this returns
 
     def _begin(self, left: bool) -> None:
         journals = [file for file in self.folder.glob("[0-9]*.journal") if file.with_suffix(".h5").is_file()]
         if left and self._resume and journals:
             self._check_settings()
-            # Killed while taking up, a run leaves two; both begin alike, and the longer one holds more.
+            # Killed while resuming, a run leaves two files; both begin alike, and the longer one holds more.
             self._earlier = max(journals, key=lambda file: file.stat().st_size)
         else:
             self._start_anew(left, bool(journals))
@@ -172,7 +172,7 @@ class Partial:
         for file in self.folder.iterdir():
             if file.name != "lock":
                 remove(file)
-        # Whole before it has its name, like everything here.
+        # Complete before it has its name, like all outputs here.
         state = self.folder / "state.json"
         state.with_suffix(".new").write_text(json.dumps(self._settings, indent=2) + "\n")
         state.with_suffix(".new").replace(state)

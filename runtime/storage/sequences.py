@@ -1,7 +1,7 @@
 """Sequences in HDF5: `data` (N, T, *element) with optional labels, splits, lengths and targets.
 
 The layout is that of MSD-Benchmark's files (`data`, `labels`, `train_indices`, `val_indices`, `test_indices`, the JSON
-attribute `classes`), which are read as they are; ours add attributes that say what the numbers mean.
+attribute `classes`), which can be read unchanged; ours add attributes that describe the numbers.
 """
 
 import json
@@ -39,20 +39,20 @@ class Factor:
 
 @dataclass(frozen=True)
 class SequenceMeta:
-    """What a sequence file says of its numbers."""
+    """Description of the numbers in a sequence file."""
 
     element: Element
     name: str = ""
-    """Of the data set, such as `sprites`; chooses the preset."""
+    """Name of the data set, such as `sprites`; it selects the preset."""
     factors: tuple[Factor, ...] = ()
     rate: float | None = None
-    """Elements a second."""
+    """Number of elements a second."""
     source: str = ""
     licence: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def attributes(self) -> dict[str, Any]:
-        """Return the HDF5 attributes that say all this, `classes` in MSD-Benchmark's form."""
+        """Return the HDF5 attributes that hold these fields, `classes` in MSD-Benchmark's form."""
         classes = {
             f.name: {
                 "index": i,
@@ -121,7 +121,7 @@ class SequenceFile(LazyFile):
         return self.meta.element
 
     def require(self, element: Element, taker: str = "the model") -> None:
-        """Raise DataError unless the file holds elements of the kind, shape and dtype of one that `taker` takes."""
+        """Raise DataError unless the file's elements have the kind, shape and dtype of the one that `taker` takes."""
         mine = self.element
         if (mine.kind, mine.shape, mine.dtype) != (element.kind, element.shape, element.dtype):
             raise DataError(f"{self.path} holds {mine.describe()}; {taker} takes {element.describe()}")
@@ -137,7 +137,7 @@ class SequenceFile(LazyFile):
         return int(np.prod(self.data.shape)) * int(self.data.dtype.itemsize)
 
     def labels(self) -> Indices | None:
-        """Return (N, L) class indices, or None; they are read once.
+        """Return class indices (N, L), or None; they are read once.
 
         >>> sdkit.SequenceFile("puppets.h5").labels().shape
         (66, 5)
@@ -149,7 +149,7 @@ class SequenceFile(LazyFile):
         return self.whole_numbers("labels", 2)
 
     def lengths(self) -> Indices | None:
-        """Return (N,) numbers of valid elements, or None when every sequence has T.
+        """Return numbers of valid elements (N,), or None when every sequence has T.
 
         >>> sdkit.SequenceFile("puppets.h5").lengths() is None
         True
@@ -157,7 +157,7 @@ class SequenceFile(LazyFile):
         return self._lengths
 
     def targets(self) -> Array | None:
-        """Return (N, T, K) targets, or None."""
+        """Return targets (N, T, K), or None."""
         return np.asarray(self.handle["targets"][:]) if "targets" in self.handle else None
 
     def split(self, name: str) -> Indices | None:
@@ -344,11 +344,11 @@ class SequenceWriter(GrowingFile):
         meta: element, factors, source, licence.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        partial: as of `GrowingFile`.
+        partial: as for `GrowingFile`.
 
     Raises:
         OutputExistsError, MissingFileError: on entry.
-        DataError: a batch that is not of `meta.element`.
+        DataError: a batch whose elements are not those of `meta.element`.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The verbs: encode, decode, reconstruct, swap, generate, resample_static, resample_dynamic, and live streams.
 
-Written once over a `Backend`, so that they mean the same on exported graphs and on the training model.
+Written once over a `Backend`, so that they compute the same on exported graphs and on the training model.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ EVERY_VERB = Abilities()
 
 
 class Verbs:
-    """The same verbs on whatever runs the graphs. numpy in, numpy out.
+    """The same verbs on any engine that runs the graphs; numpy arrays in and out.
 
     Sequences are (B, T, *element) in the data set's dtype and units; decoded sequences are float32 in the same units
-    (`element.cast` turns them into the data set's dtype). Codes are means unless a seed asks for samples. Any B is
-    fine: work is cut into batches of `batch_size`.
+    (`element.cast` converts them to the data set's dtype). Codes are means unless a seed asks for samples. Any B is
+    allowed: work is cut into batches of `batch_size`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Verbs:
 
     @property
     def device(self) -> str:
-        """Where the graphs really run: `cpu` or `cuda:N`."""
+        """Device on which the graphs really run: `cpu` or `cuda:N`."""
         return self.backend.device
 
     def encode(self, x: Array, *, seed: int | None = None, first: int = 0) -> Codes:
@@ -54,7 +54,7 @@ class Verbs:
 
         Args:
             x: (B, T, *element), T >= 2.
-            seed: draw codes from the posterior instead of taking its means.
+            seed: seed of codes drawn from the posterior; its means are taken when None.
             first: number of the first sequence, which selects its noise (`runtime.noise`).
 
         Raises:
@@ -84,7 +84,7 @@ class Verbs:
         return joined([self._decode(codes[part]) for part in self._parts(len(codes))])
 
     def decode_outputs(self, codes: Codes) -> dict[str, Floats]:
-        """Return everything that the decoder says of codes: `x`, and `x_std` of series, both (B, T, *element).
+        """Return all outputs of the decoder: `x`, and `x_std` of series, both (B, T, *element).
 
         Raises:
             CapabilityError: the model cannot decode.
@@ -132,9 +132,9 @@ class Verbs:
         """Return sequences whose static and dynamic codes are drawn from the prior.
 
         Args:
-            count: B.
-            steps: T >= 2.
-            seed: of the noise; the same seed gives the same sequences in every host.
+            count: number of sequences, B.
+            steps: number of elements of a sequence, T >= 2.
+            seed: seed of the noise; the same seed gives the same sequences in every host.
             first: number of the first sequence.
 
         Raises:
@@ -183,13 +183,13 @@ class Verbs:
         return self._each(x, change, first)
 
     def stream(self, batch: int = 1) -> Stream:
-        """Return live streams, which take an element at a time and give its codes and reconstruction at once.
+        """Return live streams, which take one element at a time and return its codes and reconstruction at once.
 
         Args:
-            batch: how many streams advance together, B.
+            batch: number of streams that advance together, B.
 
         Raises:
-            CapabilityError: the model cannot run online; says why.
+            CapabilityError: the model cannot run online; the message says why.
             ConfigError: batch < 1.
 
         >>> stream = rt.stream(batch=8)
@@ -217,14 +217,14 @@ class Verbs:
         return Codes(found["static_mean"], found["dynamic_mean"])
 
     def _sampled(self, x: Array, seed: int, first: int) -> Codes:
-        """Return drawn codes; where the dynamic codes depend on the static code, it is on the drawn one."""
+        """Return sampled codes; where the dynamic codes depend on the static code, they are given the sampled one."""
         backend = self.backend
         last = DYNAMIC_POSTERIOR if DYNAMIC_POSTERIOR in backend.ports else "dynamic"
         wanted = ("dynamic",) if last == DYNAMIC_POSTERIOR else ("dynamic_mean", "dynamic_std")
         size = (len(x), x.shape[1], self.widths.dynamic_size)
         noise = standard_normal(seed, Purpose.DYNAMIC_POSTERIOR, first, size)
         static_noise = standard_normal(seed, Purpose.STATIC_POSTERIOR, first, (len(x), self.widths.static_size))
-        # In one chain where the static code is needed by nobody else, so that features stay on the device.
+        # In one chain where no other step needs the static code, so that features stay on the device.
         waits = "static" in backend.ports[last].inputs
         begun = ("encoder", "static") if waits else ("encoder", "static", last)
         kept = ("features", *backend.ports["static"].outputs) if waits else ("static_mean", "static_std", *wanted)
@@ -255,7 +255,7 @@ class Verbs:
         return self.backend.run(STATIC_PRIOR, {"noise": noise})["static"]
 
     def draw_dynamic(self, count: int, steps: int, seed: int, first: int = 0) -> Floats:
-        """Return dynamic codes drawn from the prior, (B, T, D), likewise.
+        """Return dynamic codes drawn from the prior, (B, T, D), for the sequences number first, first + 1, ...
 
         Raises:
             ConfigError: more steps than the prior draws.

@@ -1,6 +1,6 @@
 """The verbs over HDF5 files: any number of sequences, read, computed and written at the same time in bounded memory.
 
-Outputs are whole or absent, and a run that was killed can be taken up where it was. Sequences of different lengths are
+Outputs are complete or absent, and a run that was killed can be resumed. Sequences of different lengths are
 computed at their own length, never padded.
 """
 
@@ -31,18 +31,18 @@ from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]
 SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
-"""The two data sets of a swap file."""
+"""Names of the two data sets of a swap file."""
 SWAPPED_LENGTHS = tuple(f"{name}_lengths" for name in SWAPPED)
-"""Their valid elements, where the sequences that gave the dynamic codes have lengths."""
+"""Names of the numbers of their valid elements, where the sequences that gave the dynamic codes have lengths."""
 PARTS = ("labels", "lengths", "targets")
-"""Data sets of a row a sequence that go from file to file."""
+"""Data sets with one row a sequence that are copied from file to file."""
 SCALES = ("step", "bin_spacing")
-"""Attributes of a sequence file that tell what a step and a bin are; what is decoded from it keeps them."""
+"""Attributes of a sequence file that describe a step and a bin; files decoded from it keep them."""
 
 
 BATCH_BYTES = {"cpu": 4 << 20, "cuda": 128 << 20}
-"""Bytes of the float32 elements of a batch whose size is chosen: enough to keep a GPU busy, few enough for a CPU's
-caches to hold what one layer hands to the next."""
+"""Bytes of the float32 elements of a batch whose size is chosen here: enough to keep a GPU busy, few enough for a CPU's
+caches to hold what one layer passes to the next."""
 BATCH_MOST = 1024
 
 
@@ -50,9 +50,9 @@ def choose_batch_size(element: Element, widths: Widths, steps: int, device: str)
     """Return how many sequences should run at a time: a power of two from 1 to 1024.
 
     Args:
-        element: of the model; large elements mean few sequences.
-        widths: of the model; where its features are wider than an element, they count instead.
-        steps: T.
+        element: element of the model; large elements mean few sequences.
+        widths: widths of the model; where its features are wider than an element, they count instead.
+        steps: number of elements of a sequence, T.
         device: `cpu` or `cuda:N`.
     """
     values = steps * max(int(np.prod(element.shape)), widths.features + widths.context)
@@ -67,8 +67,8 @@ class FileVerbs(Verbs):
     MissingFileError and FileFormatError for inputs, DataError for sequences that are not of the model's element,
     OutputExistsError for the output, ConfigError for an interrupted run that had other settings.
 
-    Memory: a few batches of inputs and of outputs (`runtime.pipeline`), and chunks of both (`runtime.chunks`,
-    `runtime.hdf5`), whatever the size of the files.
+    Memory: a few batches of inputs and of outputs (`runtime.storage.pipeline`), and chunks of both
+    (`runtime.storage.chunks`, `runtime.storage.hdf5`), whatever the size of the files.
     """
 
     model_id = ""
@@ -87,7 +87,7 @@ class FileVerbs(Verbs):
     ) -> Path:
         """Write the codes of a sequence file: `static` (N, S) and `dynamic` (N, T, D), with its labels and lengths.
 
-        Steps beyond a sequence's length are 0. With a split, `source_indices` tells the rows of `source`.
+        Steps beyond a sequence's length are 0. With a split, `source_indices` holds the rows of `source`.
 
         >>> rt.encode_file("puppets.h5", "codes.h5").name
         'codes.h5'
@@ -193,8 +193,8 @@ class FileVerbs(Verbs):
             source: sequence file.
             target: sequence file to write.
             keep: `static` or `dynamic`.
-            count: the first so many sequences only.
-            seed: of the noise.
+            count: number of sequences, the first of the file; all when None.
+            seed: seed of the noise.
 
         Raises:
             ConfigError: another `keep`, or more sequences than there are.
@@ -246,7 +246,7 @@ class FileVerbs(Verbs):
         Args:
             a, b: sequence files with the same N, which may differ in T.
             target: the file to write.
-            count: the first so many pairs only.
+            count: number of pairs, the first of the files; all when None.
 
         Raises:
             DataError: different N and no `count`.
@@ -389,7 +389,7 @@ class FileVerbs(Verbs):
             return self.encode(x, seed=seed, first=first)
         static = np.zeros((len(x), self.widths.static_size), np.float32)
         dynamic = np.zeros((len(x), x.shape[1], self.widths.dynamic_size), np.float32)
-        # One call a sequence when samples are drawn, since noise is numbered by consecutive sequences.
+        # One call for each sequence when samples are drawn, since noise is numbered by consecutive sequences.
         for position, steps in _groups(lengths, each=seed is not None):
             codes = self.encode(np.ascontiguousarray(x[position, :steps]), seed=seed, first=first + int(position[0]))
             static[position], dynamic[position, :steps] = codes.static, codes.dynamic

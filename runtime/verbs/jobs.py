@@ -44,17 +44,17 @@ class Batch:
     """Sequences that run together."""
 
     start: int
-    """Number of its first sequence in the work."""
+    """Number of the batch's first sequence within the work."""
     rows: Indices
-    """Its sequences in the input."""
+    """Rows of its sequences in the input."""
     arrays: tuple[Array, ...]
-    """What was read of them."""
+    """Arrays that were read of these sequences."""
 
 
 Read = Callable[[Indices], Iterable[tuple[Array, ...]]]
-"""Gives what is to be read of the sequences of an index, batch by batch."""
+"""Function that yields the inputs of the sequences of an index, batch by batch."""
 Arrays = dict[str, Array]
-"""What is to be written of a batch, by data set."""
+"""Arrays to write for a batch, by data set."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Job(Generic[Engine]):
     """One run of a verb over files."""
 
     engine: Engine
-    """What computes, on `workers` threads."""
+    """Model whose verbs compute, on `workers` threads."""
     workers: int
     target: Path
     settings: dict[str, str | int | None]
-    """All that the output depends on; a run that is taken up must have the same."""
+    """All that the output depends on; a resumed run must have the same."""
     size: int
     """Number of sequences of a batch."""
     options: Options
@@ -78,7 +78,7 @@ class Job(Generic[Engine]):
 
     @property
     def alive(self) -> int:
-        """Batches of inputs: those at work, one waiting, one being read."""
+        """Number of batches of inputs: those at work, one waiting, one being read."""
         return ALIVE - 1 + self.workers
 
     def partial(self) -> Partial:
@@ -107,7 +107,7 @@ class Job(Generic[Engine]):
             with pipelined(reading, work, alive=self.alive, workers=self.workers) as results:
                 for arrays in results:
                     write(**arrays)
-                    del arrays  # else it would live on while the next is waited for
+                    del arrays  # else it would stay alive while the next is waited for
                     count = min(self.size, len(index) - start)
                     start += count
                     self.reporter.advance(count)

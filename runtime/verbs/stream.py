@@ -1,7 +1,7 @@
-"""Live streams: codes and reconstruction of each element as it comes, of any number of streams at once.
+"""Live streams: codes and reconstruction of each element as it comes, for any number of streams at once.
 
 A stream runs the encoder on one element, the graph `dynamic_step` on its features and the stream's state, and the
-decoder on the codes. What it gives is what encode and reconstruct give for the whole sequence, within 1e-5 of a code.
+decoder on the codes. Results are those of encode and reconstruct on the whole sequence, within 1e-5 of a code.
 """
 
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ from sdkit.runtime.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Step:
-    """What is known of one element of every stream."""
+    """Codes and reconstruction of one element of every stream."""
 
     static: Floats
-    """(B, S); the same at every element of a stream."""
+    """Static codes (B, S); for `dbse` the same at every element of a stream."""
     dynamic: Floats
-    """(B, D)."""
+    """Dynamic codes of the element (B, D)."""
     x: Floats
-    """The reconstruction, (B, *element) in data units."""
+    """Reconstruction of the element (B, *element) in data units."""
 
 
 class Stream:
-    """B streams that advance together, an element each at a time; made by `rt.stream()`.
+    """B streams that advance together, one element at a time; made by `rt.stream()`.
 
     Args:
         backend: runs the graphs.
-        element: of the model.
-        state_size: K.
-        batch: B.
+        element: element of the model.
+        state_size: width K of a stream's state.
+        batch: number of streams B.
 
     Raises:
         ConfigError: batch < 1.
@@ -46,13 +46,13 @@ class Stream:
             raise ConfigError(f"batch = {batch}; there must be at least 1 stream")
         self._backend, self._element = backend, element
         self.state: Floats = np.zeros((batch, state_size), np.float32)
-        """(B, K), a row a stream. Zeros begin a stream; a row that is kept and put back later continues it."""
+        """State (B, K), one row for each stream. Zeros begin a stream; a row kept and put back later continues it."""
 
     def __len__(self) -> int:
         return len(self.state)
 
     def push(self, x: Array) -> Step:
-        """Return codes and reconstruction of the next element of every stream; the first is the anchor.
+        """Return codes and reconstruction of the next element of every stream.
 
         Args:
             x: (B, *element) in the data set's dtype and units.
@@ -76,7 +76,7 @@ class Stream:
         return Step(static, dynamic[:, 0], decoded[:, 0])
 
     def reset(self, rows: Any = None) -> None:
-        """Let streams begin anew: their next element is an anchor.
+        """Begin streams anew: their next element is the first of a sequence.
 
         Args:
             rows: indices, a slice or a mask (B,) of the streams; all when None.
@@ -102,5 +102,5 @@ class Stream:
         expected = f"({', '.join(map(str, (len(self), *element.shape)))}) {element.dtype}, an element a stream"
         if x.shape != (len(self), *element.shape) or x.dtype != np.dtype(element.dtype):
             raise DataError(f"x is {x.shape} {x.dtype}; expected {expected}")
-        # A view: the check is one of sequences, which have two elements at least.
+        # A view: the check is for sequences, which have at least two elements.
         element.check(np.broadcast_to(x[:, None], (len(x), 2, *element.shape)))

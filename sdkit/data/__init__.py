@@ -22,7 +22,7 @@ MAKERS: dict[str, str | None] = {
     "mug": "a folder of subjects, each with folders of expressions that hold clips (folders of frames, or videos)",
     "arrays": "a .npz with an array 'data', or a .npy",
 }
-"""Makers by name, a module each (its hyphens are underscores), and what they are made from (None: our own drawings)."""
+"""Makers by name, one module each (its hyphens are underscores), with their sources (None: drawn by sdkit)."""
 
 SHARED = ("compression", "force", "reporter")
 """Options of every maker."""
@@ -42,16 +42,16 @@ def make_dataset(
     """Make a data set and return the path of its sequence file.
 
     Args:
-        name: one of MAKERS.
+        name: name of the maker, one of MAKERS.
         path: the file to write.
-        source: what the data set is made from, as MAKERS says; none for puppets.
+        source: file or folder that the data set is made from, as MAKERS says; none for puppets.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes, what is kept and what is dropped.
+        reporter: receives progress and notes on what is kept and dropped.
         **options: further options of the maker, described at its function `make`; `maker_options` lists them.
 
     Raises:
-        ConfigError: an unknown data set, a source that is missing or not wanted, or an option that cannot be.
+        ConfigError: an unknown data set, a source that is missing or not wanted, or an option out of range.
         MissingFileError, FileFormatError, DataError: a source that cannot be used.
         OutputExistsError: `path` exists and `force` is off.
 

@@ -1,7 +1,7 @@
 """Beijing multi-site air quality (UCI 501, Zhang et al. 2017): twelve stations, hourly, 2013-03 to 2017-02.
 
 A sequence is the first 28 days of one month at one station, T = 28 windows of W = 24 hours of ten features: 576 in all.
-What is to be told is the month of the year; the rain of each day is a target that no feature holds.
+The month of the year is to be predicted; the rain of each day is a target that no feature holds.
 """
 
 import json
@@ -56,7 +56,7 @@ STATIONS = (
 MONTHS = np.arange("2013-03", "2017-03", dtype="datetime64[M]")
 YEARS = (2013, 2014, 2015, 2016, 2017)
 SEASONS = ("winter", "spring", "summer", "autumn")
-"""Of three months each, winter from December to February."""
+"""Seasons of three months each, winter from December to February."""
 TEST_YEAR, VALIDATION_YEAR = 2016, 2015
 TRAIN_SHARE = 0.85
 VALIDATIONS = ("shuffled", "year")
@@ -78,14 +78,14 @@ def make(
     `labels` of month, station, season and year. The months of 2016 are the test split.
 
     Args:
-        source: the zip as UCI ships it (its inner zip will do as well), or a folder of it or of PRSA_Data_*.csv.
+        source: the zip as UCI ships it (its inner zip also works), or a folder of it or of PRSA_Data_*.csv.
         path: the file to write.
         validation: `shuffled` is the published protocol: 15 % of the other sequences at random. Stations share the
             weather, so these months are in training too, seen from other stations, and validation looks far better
             than the test; `year` holds out all of 2015 instead.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
         ConfigError: another `validation`.
@@ -199,7 +199,7 @@ def _months(table: Table) -> tuple[Floats, Floats]:
     values = np.stack(columns, axis=1).astype(np.float32)
     cut = np.stack([values[rows[month]] for month in MONTHS]).reshape(len(MONTHS), DAYS, DAY, len(columns))
     rain = cut[..., -1]
-    # A day without any observed hour has no known rain, rather than none.
+    # The rain of a day without any observed hour is unknown, not zero.
     daily = np.where(np.isnan(rain).all(-1), np.nan, np.nansum(rain, axis=-1))
     return np.ascontiguousarray(cut[..., :-1]), daily.astype(np.float32)
 
@@ -235,7 +235,7 @@ def _zip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _members(stream: BinaryIO, name: str, *, nested: bool) -> Iterator[tuple[str, bytes]]:
-    # UCI packs the zip of the tables into another one; nothing deeper is looked at, and nothing is unpacked.
+    # UCI packs the zip of the tables into another one; nothing deeper is read, and nothing is unpacked.
     with zipfile.ZipFile(stream) as archive:
         tables = sorted(member for member in archive.namelist() if fnmatch(PurePosixPath(member).name, TABLES))
         for member in tables:

@@ -1,4 +1,4 @@
-"""Data of one's own: arrays in a .npz or .npy file become a sequence file."""
+"""Data of one's own: converts arrays of a .npz or .npy file to a sequence file."""
 
 import zipfile
 import zlib
@@ -16,7 +16,7 @@ from sdkit.runtime.storage.sequences import SPLITS, Factor, Indices, SequenceMet
 
 BATCH = 256
 KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))
-"""Names of arrays that are understood."""
+"""Names of arrays that the maker reads."""
 NPY = b"\x93NUMPY"
 """First bytes of a .npy."""
 
@@ -41,35 +41,35 @@ def make(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Write arrays as a sequence file; what is converted on the way is told, and nothing else is changed.
+    """Write arrays as a sequence file; conversions are reported, and nothing else is changed.
 
     A .npz holds `data` and, where wanted, `labels` (N, L) or (N,) of whole numbers or texts, `lengths` (N,), `targets`
     (N, T, K) or (N, T), and `train_indices`, `val_indices`, `test_indices`. A .npy is `data` alone. Without splits none
-    are written, and training holds out by itself.
+    are written, and training holds out sequences itself.
 
     Args:
-        source: the .npz or .npy.
+        source: the .npz or .npy file.
         path: the file to write.
-        name: of the data set; training takes the preset of this name.
-        kind: of an element, one of `runtime.kinds.names()`; by default 5 axes are images, 4 windows of a series, and 3
-            spectrum frames, or vectors where features have names or units of their own.
-        window: cut a series (N, steps, F) or (N, steps) into windows of W steps. `lengths` then count steps, and
-            what lies beyond them, or beyond the last step of the last window, is NaN.
-        feature_names: of the F features.
-        units: one for all values, or one a feature.
+        name: name of the data set; training takes the preset of this name.
+        kind: kind of an element, one of `runtime.kinds.names()`; by default 5 axes are images, 4 windows of a series,
+            and 3 spectrum frames, or vectors where features have names or units of their own.
+        window: number W of steps of the windows into which a series (N, steps, F) or (N, steps) is cut. `lengths` then
+            count steps; values beyond them, or beyond the last step of the last window, are NaN.
+        feature_names: names of the F features.
+        units: unit of all values, or one for each feature.
         factors: names of the L columns of `labels`.
-        dynamic_factors: those of the factors that are of the motion; the others are static.
-        rate: elements a second.
-        licence: of the data.
+        dynamic_factors: names of the dynamic factors; the others are static.
+        rate: number of elements a second.
+        licence: licence of the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: reports what is converted.
+        reporter: receives notes on conversions.
 
     Raises:
         MissingFileError: the source is not there.
         FileFormatError: the source is not such a file, holds objects (never unpickled), or has no `data`.
         ConfigError: options that contradict the arrays.
-        DataError: arrays whose shapes or values cannot be.
+        DataError: arrays whose shapes or values are not allowed.
         OutputExistsError: `path` exists and `force` is off.
     """
     source, reporter = Path(source), reporter or Quiet()
@@ -103,14 +103,14 @@ def make(
 
 @dataclass
 class _Sequences:
-    """The array `data` of a file, seen as (N, T, *element)."""
+    """The array `data` of a file, viewed as (N, T, *element)."""
 
     source: str
     array: Array
     wanted: kinds.Kind | None
     window: int | None
     steps: Indices | None
-    """(N,) valid steps: elements, or steps of a series before it is cut into windows."""
+    """Numbers of valid steps (N,): elements, or steps of a series before it is cut into windows."""
     named: bool
     """Whether features have names, or units of their own."""
 
@@ -149,7 +149,7 @@ class _Sequences:
         return found
 
     def lengths(self) -> Indices | None:
-        """Return (N,) valid elements, or None when every sequence has T."""
+        """Return the numbers of valid elements (N,), or None when every sequence has T."""
         return self.steps if self.steps is None or self.window is None else -(-self.steps // self.window)
 
     def batches(self) -> Iterator[slice]:
@@ -174,7 +174,7 @@ class _Sequences:
         return self.kind.arranged(x)[0]
 
     def notes(self) -> Iterator[str]:
-        """Yield what is done to the array, a line each."""
+        """Yield notes on what is done to the array, one line each."""
         shape = self.array.shape
         if self.array.dtype != self.dtype:
             yield f"{self.array.dtype} is converted to {self.dtype}"
@@ -190,7 +190,7 @@ class _Sequences:
 
 
 def _cut(x: Array, window: int) -> Array:
-    """Return (B, steps, F) as (B, T, W, F), the last window filled up with NaN."""
+    """Return (B, steps, F) as (B, T, W, F), the last window padded with NaN."""
     count, steps, features = x.shape
     rest = -steps % window
     if rest:
@@ -199,7 +199,7 @@ def _cut(x: Array, window: int) -> Array:
 
 
 def _load(source: Path) -> tuple[dict[str, Array], list[str]]:
-    """Return the arrays that are understood, and the names of the others."""
+    """Return the arrays that the maker reads, and the names of the others."""
     if not source.is_file():
         raise MissingFileError(f"{source} does not exist; expected a .npz with an array 'data', or a .npy")
     try:
@@ -215,7 +215,7 @@ def _load(source: Path) -> tuple[dict[str, Array], list[str]]:
     if "data" not in arrays:
         raise FileFormatError(f"{source} has no array 'data'; it holds: {', '.join(names) or 'none'}")
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy hands over the bytes of a member that is no array
+        if not isinstance(array, np.ndarray):  # numpy returns the bytes of a member that is not an array
             raise FileFormatError(f"{source}: '{name}' is not an array")
     return arrays, [name for name in names if name not in KNOWN]
 
@@ -249,7 +249,7 @@ def _is_whole(array: Array) -> bool:
 def _labels(
     array: Array | None, names: tuple[str, ...], dynamic: tuple[str, ...], series: _Sequences
 ) -> tuple[Indices | None, tuple[Factor, ...]]:
-    """Return (N, L) class indices and their factors; classes are the values that occur, sorted."""
+    """Return class indices (N, L) and their factors; classes are the occurring values, sorted."""
     where = f"{series.source}: array 'labels'"
     if array is None:
         if names or dynamic:
@@ -267,7 +267,7 @@ def _labels(
     if unknown:
         raise ConfigError(f"dynamic factor '{unknown[0]}' is none of the factors {', '.join(names)}")
     if table.dtype.kind == "f":
-        table = table.astype(np.int64)  # so that a class is called 1 rather than 1.0
+        table = table.astype(np.int64)  # so that a class is named 1 rather than 1.0
     columns = [np.unique(column, return_inverse=True) for column in table.T]
     factors = tuple(
         Factor(name, "dynamic" if name in dynamic else "static", tuple(map(str, values)))

@@ -1,4 +1,4 @@
-"""Recordings of speech: read, brought to 16 kHz and one channel, and written as pieces of spectrum frames."""
+"""Recordings of speech: read, converted to 16 kHz and one channel, and written as pieces of spectrum frames."""
 
 import re
 from collections import Counter
@@ -22,24 +22,24 @@ Waveform = NDArray[np.float64]
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Pieces (B, 20, 201) and their labels (B, L)."""
 BATCH = 256
-"""Pieces written at a time, at least."""
+"""Least number of pieces written at a time."""
 
 UNKNOWN_LENGTH = 0x7FFF0000
-"""From here on the length in a RIFF header says nothing: programs that write into a pipe put a number such as this."""
+"""Length in a RIFF header from which on it means nothing: programs that write into a pipe put such a number there."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and what is known of it."""
+    """A file and its factor values."""
 
     path: Path
     split: str
     values: tuple[str, ...]
-    """One of each factor."""
+    """Values of the factors, one each."""
 
     @property
     def speaker(self) -> str:
-        """Who speaks: the value of the first factor."""
+        """Speaker: the value of the first factor."""
         return self.values[0]
 
 
@@ -63,20 +63,20 @@ def write(
 ) -> None:
     """Write a sequence file of the recordings' pieces, each (20, 201) in the units of `meta`, in the order given.
 
-    A piece of digital silence holds nothing to learn from and is left out.
+    A piece of digital silence carries no information and is left out.
 
     Args:
         path: the file to write.
-        recordings: what to read, one at a time.
-        meta: from `describe`.
+        recordings: recordings to read, one at a time.
+        meta: description of the file, from `describe`.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes and what was kept, dropped or converted.
+        reporter: receives progress and notes on what was kept, dropped or converted.
 
     Raises:
         MissingExtraError: the extra `audio` is not installed, or `train` where a recording must be resampled.
         FileFormatError: a recording that cannot be read to its end.
-        DataError: all of it is silence.
+        DataError: all pieces are silence.
         OutputExistsError: `path` exists and `force` is off.
     """
     need("audio", "soundfile", what="reading recordings")
@@ -93,7 +93,7 @@ def write(
 
 
 def describe(name: str, factors: tuple[Factor, ...], *, scale: str, source: str, licence: str) -> SequenceMeta:
-    """Return what a file of spectrum pieces says of itself.
+    """Return the description of a file of spectrum pieces.
 
     Raises:
         ConfigError: no such scale.
@@ -102,10 +102,10 @@ def describe(name: str, factors: tuple[Factor, ...], *, scale: str, source: str,
 
 
 def read(path: Path) -> tuple[Waveform, int]:
-    """Return the samples of a recording, (n, channels), full scale is 1, and their rate in hertz.
+    """Return the samples of a recording, (n, channels) with full scale 1, and their rate in hertz.
 
     Raises:
-        FileFormatError: not audio, broken off, without a sample, or with samples that are not finite.
+        FileFormatError: not audio, truncated, without a sample, or with samples that are not finite.
     """
     import soundfile
 
@@ -125,7 +125,7 @@ def read(path: Path) -> tuple[Waveform, int]:
 
 @dataclass
 class _Tally:
-    """What became of the recordings."""
+    """Counts of what became of the recordings."""
 
     kept: int = 0
     silent: int = 0
@@ -133,7 +133,7 @@ class _Tally:
     converted: Counter[str] = field(default_factory=Counter)
 
     def tell(self, recordings: Sequence[Recording], reporter: Reporter) -> None:
-        """Say it in a few lines."""
+        """Report the counts in a few lines."""
         sides = ", ".join(
             f"{split} {len(index)} of {len({r.speaker for r in recordings if r.split == split})} speakers"
             for split, index in self.parts.items()
@@ -161,7 +161,7 @@ def _cut(recordings: Sequence[Recording], meta: SequenceMeta, tally: _Tally, rep
 
 
 def _batches(parts: Iterable[Batch]) -> Iterator[Batch]:
-    """Join parts; writing a few pieces at a time would compress every chunk of the file many times over."""
+    """Join parts, since writing a few pieces at a time would compress every chunk of the file many times."""
     waiting: list[Batch] = []
     for part in parts:
         waiting.append(part)
@@ -192,7 +192,7 @@ def _convert(path: Path, converted: Counter[str]) -> Waveform:
 
 
 def _promised_length(path: Path) -> int:
-    """Return how many bytes a file has by its own header, or 0; libsndfile reads a shorter one without complaint."""
+    """Return the number of bytes that a file's own header states, or 0; libsndfile reads a truncated one silently."""
     with path.open("rb") as stream:
         head = stream.read(1024)
     if head.startswith(b"RIFF"):

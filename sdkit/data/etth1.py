@@ -1,7 +1,7 @@
-"""ETTh1 (Zhou et al. 2021): two years of hourly loads of a power transformer, whose oil temperature is to be told.
+"""ETTh1 (Zhou et al. 2021): two years of hourly loads of a power transformer, whose oil temperature is to be predicted.
 
 A sequence is the first 28 days of a month, T = 28 windows of W = 24 hours of six loads. Its target is each day's mean
-oil temperature, which is no part of the input. The last month, 2018-06, is cut short in the data and is left out.
+oil temperature, which is not part of the input. The last month, 2018-06, is incomplete in the data and is left out.
 """
 
 import json
@@ -19,7 +19,7 @@ from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
 LOADS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL")
-"""High, middle and low load, useful and useless of each; the authors state no unit."""
+"""Names of the loads: high, middle and low, useful and useless of each; the authors state no unit."""
 OIL = "OT"
 MONTHS = np.arange("2016-07", "2018-06", dtype="datetime64[M]")
 MONTH = Factor("month", "static", tuple(f"{month:02}" for month in range(1, 13)))
@@ -50,12 +50,12 @@ def make(
             2018-02 for testing; the last three months are then in no split.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
         ConfigError: another `split`.
         MissingFileError: the file is not there.
-        FileFormatError: a missing column, hour or month, or a cell that is no number.
+        FileFormatError: a missing column, hour or month, or a cell that is not a number.
         OutputExistsError: `path` exists and `force` is off.
     """
     if split not in SPLITS:
@@ -83,7 +83,7 @@ def make(
 
 
 def labels() -> NDArray[np.int64]:
-    """Return (N, 2) labels: month and year."""
+    """Return labels (N, 2): month and year."""
     return np.array([(month - 1, year - 2016) for year, month in map(year_and_month, MONTHS)])
 
 
@@ -133,7 +133,7 @@ def _months(table: Table) -> list[slice]:
 
 
 def _hour(cell: str) -> float:
-    """Return hours since 1970."""
+    """Return the hours since 1970 of a cell."""
     hours, rest = divmod(datetime.fromisoformat(cell).replace(tzinfo=UTC).timestamp(), 3600)
     if rest:
         raise ValueError(cell)

@@ -1,6 +1,6 @@
 """MUG facial expressions (Aifanti et al. 2010): 15 frames of a clip, cropped to the face (appendix A.1 of the paper).
 
-The paper does not say which clips it trains on, nor where its crop lies. Here nobody is in two splits unless asked for,
+The paper does not say which clips it trains on, nor where its crop lies. Here no subject is in two splits by default,
 and a clip has one square crop, so that the face moves inside it as it does in the clip.
 """
 
@@ -25,23 +25,23 @@ from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceMeta, Sequen
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int]
-"""Left, top and side of a square, in pixels."""
+"""Left edge, top edge and side of a square, in pixels."""
 Detector = Callable[[Pixels], Box | None]
-"""Finds the face in a frame (H, W, 3)."""
+"""Function that finds the face in a frame (H, W, 3)."""
 
 EXPRESSIONS = ("anger", "disgust", "happiness", "fear", "sadness", "surprise")
 IMAGES = (".jpg", ".jpeg", ".png")
 VIDEOS = (".avi", ".mp4")
 LAYOUT = "a folder a subject, in it a folder an expression, in it clips (folders of frames, or video files)"
 STEPS = 15
-"""Frames sampled from a clip (T)."""
+"""Number T of frames sampled from a clip."""
 SIZE = 64
-"""Pixels of a side."""
+"""Pixels of a side of a frame."""
 CASCADE = "haarcascade_frontalface_default.xml"
 LEAST_FACE = 0.2
-"""Side of the smallest face looked for, as a share of the frame's shorter side."""
+"""Side of the smallest face that is searched for, as a share of the frame's shorter side."""
 COMPLETE = 0.9
-"""Share of the frames that a video's header counts which must be there; headers are a few frames wrong at times."""
+"""Share of the frames stated in a video's header that must exist; headers are sometimes a few frames wrong."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Clip:
 
     path: Path
     name: str
-    """Path inside the data set; with the seed it says which frames are sampled."""
+    """Path inside the data set; with the seed it determines which frames are sampled."""
     subject: str
     expression: str
 
@@ -76,20 +76,20 @@ def make(
     Args:
         source: the folder of subjects.
         path: the file to write.
-        by: what is dealt out to the splits: a `subject`, so that nobody is in two, or a `clip`, so that everybody with
-            three clips or more is in all, as it takes to tell subjects apart on test clips.
-        seed: of the frames sampled and of the permutation that deals out.
-        test_fraction: share in `test`.
-        val_fraction: share in `val`.
+        by: unit that is dealt to the splits: a `subject`, so that none is in two, or a `clip`, so that every subject
+            with three clips or more is in all, as is needed to recognise subjects on test clips.
+        seed: seed of the sampled frames and of the permutation that deals out.
+        test_fraction: share of the `test` split.
+        val_fraction: share of the `val` split.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
         ConfigError: another `by`, or fractions that leave nothing to train on.
         MissingFileError: no folder, no subject in it, or a subject without folders.
         FileFormatError: a frame or a video that cannot be read.
-        DataError: fewer than three subjects, or not one clip that can be used.
+        DataError: fewer than three subjects, or no usable clip.
         OutputExistsError: `path` exists and `force` is off.
         MissingExtraError: the extra `video` is not installed.
     """
@@ -129,7 +129,7 @@ def make(
 
 
 def find(source: Path) -> tuple[list[Clip], Counter[str]]:
-    """Return the clips of the six expressions in the order of their paths, and how many other folders there are.
+    """Return the clips of the six expressions in the order of their paths, and the number of other folders by name.
 
     Raises:
         MissingFileError: no folder, no subject in it, a subject without folders, or no folder of an expression at all.
@@ -151,7 +151,7 @@ def find(source: Path) -> tuple[list[Clip], Counter[str]]:
 
 
 def _clips(expression: Path) -> Iterator[Path]:
-    """Yield folders of frames and video files; a folder with nothing in it is a clip of no frames."""
+    """Yield folders of frames and video files; an empty folder is a clip without frames."""
     for name, below, files in os.walk(expression, followlinks=True):
         below[:] = sorted(folder for folder in below if not folder.startswith("."))
         videos = [file for file in sorted(files) if _is(file, VIDEOS)]
@@ -165,7 +165,7 @@ def _is(file: str, suffixes: Sequence[str]) -> bool:
 
 
 def _sides(source: Path, clips: Sequence[Clip], by: str, **options: Any) -> list[str]:
-    """Return the split of each clip; it hangs on names alone, not on which clips can be used."""
+    """Return the split of each clip, which depends on names alone, not on which clips are usable."""
     subjects = {clip.subject for clip in clips}
     if by == "subject":
         try:
@@ -239,7 +239,7 @@ def _video(path: Path, choose: Callable[[int], NDArray[np.int64]]) -> list[Pixel
 
 
 def _opencv() -> Any:
-    # OpenCV's video reader tells of broken files on stderr by itself; ours say it in their own line.
+    # OpenCV's video reader reports broken files on stderr by itself; here the error has its own line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
@@ -250,7 +250,7 @@ def face_detector() -> Detector:
     """Return a function that finds the largest face in a frame with OpenCV's Haar cascade of frontal faces.
 
     Raises:
-        MissingExtraError: the OpenCV that is installed brings no cascades.
+        MissingExtraError: the installed OpenCV has no cascades.
     """
     cv2 = _opencv()
     cascade = Path(cv2.data.haarcascades, CASCADE)
@@ -270,7 +270,7 @@ def face_detector() -> Detector:
 def crop(frames: Pixels, find_face: Detector) -> Pixels | None:
     """Return the face in all frames, (T, 3, 64, 64), or None if it is found in none.
 
-    The square is the median of those found, so that neither a miss nor a wrong find in one frame moves it.
+    The square is the median of those found, so that neither a miss nor a false detection in one frame moves it.
 
     Args:
         frames: (T, H, W, 3) RGB.

@@ -1,8 +1,8 @@
 """PhysioNet/CinC Challenge 2012, set A: 48 hours of 4,000 intensive-care stays, for mortality and type of care unit.
 
 Cleaning, hourly means, the ten features and what is kept follow the public preprocessing of the benchmark (Tonekaboni
-et al. 2022, whose protocol the paper takes over). A sequence is T = 12 windows of W = 4 hours; the original pads to 20
-windows, of which the last eight are padding for everybody.
+et al. 2022, whose protocol the paper adopts). A sequence is T = 12 windows of W = 4 hours; the original pads to 20
+windows, of which the last eight are padding for every patient.
 """
 
 import tarfile
@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 WINDOW, WINDOWS = 4, 12
 HOURS = WINDOW * WINDOWS
 LEAST_HOURS, MOST_MISSING = 40, 0.6
-"""A patient is kept with at least so many hours and at most this share of cells not observed."""
+"""Least number of hours and largest share of cells not observed of a patient that is kept."""
 TEST_SHARE, TRAIN_SHARE = 0.2, 0.8
-"""Of the kept patients; of those that are not test."""
+"""Share of the test split in the kept patients, and of the training split in the others."""
 FEATURES = {
     "DiasABP": "mmHg",
     "GCS": "points",
@@ -51,9 +51,9 @@ LIMITS = {
     "SysABP": (1, np.inf),
     "Temp": (25, 45),
 }
-"""Values outside are mistakes of recording and count as not observed."""
+"""Ranges of plausible values; values outside are recording errors and count as not observed."""
 DESCRIPTORS = ("RecordID", "Age", "Gender", "Height", "ICUType", "Weight")
-"""Parameters that describe the patient where they stand at 00:00; they are no measurements."""
+"""Parameters that describe the patient where they stand at 00:00; they are not measurements."""
 MORTALITY = Factor("mortality", "static", ("survived", "died"))
 ICU_TYPE = Factor("icu_type", "static", ("coronary care", "cardiac surgery recovery", "medical", "surgical"))
 SET, OUTCOMES = "set-a", "Outcomes-a.txt"
@@ -78,12 +78,12 @@ def make(
         path: the file to write.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes, and who is dropped and why.
+        reporter: receives progress and notes on which patients are dropped and why.
 
     Raises:
-        MissingFileError: the source, its set or its outcomes are not there, or a patient of the outcomes is not.
+        MissingFileError: the source, its set, its outcomes or a patient of the outcomes is missing.
         FileFormatError: an archive or a table that is damaged, named by line and column.
-        DataError: a patient twice, without outcome or without type of care unit; nobody is kept.
+        DataError: a patient twice, without outcome or without type of care unit; no patient is kept.
         OutputExistsError: `path` exists and `force` is off.
     """
     reporter = reporter or Quiet()
@@ -105,9 +105,9 @@ def make(
 
 
 def clean(values: Floats, features: NDArray[np.int64]) -> Floats:
-    """Return (R,) values, each of the feature of this number, with mended temperatures and NaN for mistakes."""
+    """Return values (R,), each of the feature of this number, with corrected temperatures and NaN for errors."""
     temperature = features == list(FEATURES).index("Temp")
-    twice = temperature & (values > 1) & (values < 10)  # was taken for Fahrenheit, and so converted once too often
+    twice = temperature & (values > 1) & (values < 10)  # taken for Fahrenheit, and therefore converted once too often
     fahrenheit = temperature & (values > 95) & (values < 113)
     values = np.where(twice, values * 9 / 5 + 32, np.where(fahrenheit, (values - 32) * 5 / 9, values))
     low, high = np.array([LIMITS.get(name, (-np.inf, np.inf)) for name in FEATURES]).T
@@ -115,10 +115,10 @@ def clean(values: Floats, features: NDArray[np.int64]) -> Floats:
 
 
 def hourly(table: Table) -> Floats:
-    """Return (R, 10) means of each full hour since the patient's first measurement, NaN where there was none.
+    """Return means (R, 10) of each full hour since the patient's first measurement, NaN where there was none.
 
     Raises:
-        FileFormatError: a time or a value that is none.
+        FileFormatError: a time or a value that is not one.
     """
     minutes = table.column("Time", _minutes, "a time hh:mm from 00:00 to 48:00").astype(np.int64)
     values, names = table.numbers("Value"), table.cells["Parameter"]
@@ -139,7 +139,7 @@ def hourly(table: Table) -> Floats:
 
 
 def windows(hours: Floats) -> NDArray[np.float32]:
-    """Return (R, 10) hours as (12, 4, 10) windows, NaN beyond the last hour."""
+    """Return hours (R, 10) as windows (12, 4, 10), NaN beyond the last hour."""
     out = np.full((HOURS, len(FEATURES)), np.nan, np.float32)
     out[: len(hours)] = hours
     return out.reshape(WINDOWS, WINDOW, len(FEATURES))
@@ -174,7 +174,7 @@ def _find(source: Path) -> tuple[Path, Path]:
 
 
 def _deaths(outcomes: Path) -> dict[int, int]:
-    """Return 1 for each record that died in hospital and 0 for the others."""
+    """Return 1 for each record with a death in hospital and 0 for the others."""
     table = read_table(outcomes.read_bytes(), str(outcomes), ("RecordID", "In-hospital_death"))
     died = table.column("In-hospital_death", _flag, "0 or 1").astype(int)
     return dict(zip(table.whole("RecordID").tolist(), died.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What the puppets look like: trunk, limbs, face and six hats, put together as a pose says.
+"""Appearance of the puppets: trunk, limbs, face and six hats, arranged as a pose says.
 
 Lengths are pixels of the 64x64 frame, y down. In the side view a puppet looks to the right of the picture.
 """
@@ -22,7 +22,7 @@ def motion_shares(hat: int, action: int, side: bool) -> NDArray[np.uint8]:
     Args:
         hat: an index of HATS.
         action: an index of ACTIONS.
-        side: seen from the side, looking to the right of the picture; otherwise from the front.
+        side: whether it is seen from the side, looking to the right of the picture, instead of from the front.
 
     Returns:
         (materials, T, H, W): how many of the SHARES parts of a pixel show each material.
@@ -60,7 +60,7 @@ def _stretched(shape: Shape, at: Pose) -> Shape:
 
 
 def _far(shapes: list[Shape]) -> list[Shape]:
-    """Return a limb on the far side of the body: all in shade."""
+    """Return a limb on the far side of the body, all in shade."""
     return [shape._replace(material=SHADES.get(shape.material, shape.material), rim=False) for shape in shapes]
 
 

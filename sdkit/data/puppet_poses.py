@@ -1,4 +1,4 @@
-"""How the puppets move: one pose for every action, view and step, as an animator's key frames.
+"""Motions of the puppets: one pose for every action, view and step, as an animator's key frames.
 
 Lengths are pixels of the 64x64 frame. Angles are degrees from hanging down; they open away from the body in the front
 view and towards where the puppet looks in the side view.
@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 
 STEPS = 8
-"""Steps of every motion (T); the step after the last one is the first again."""
+"""Number T of steps of every motion; the step after the last one is the first again."""
 
 ACTIONS = ("walk", "wave", "jump")
 
-# Key frames. The first step of each action is close to standing still, so that one frame does not give the action away.
+# Key frames. The first step of each action is close to standing still, so that one frame does not reveal the action.
 _WAVE_ANGLE = (24.0, 84.0, 124.0, 150.0, 128.0, 102.0, 128.0, 76.0)
 _WAVE_RAISED = (0.0, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0, 0.6)
 _JUMP_LIFT = (0.0, 0.0, 3.0, 6.0, 7.0, 5.8, 2.4, 0.0)
@@ -24,7 +24,7 @@ _JUMP_TUCK = (0.0, 0.0, 0.0, 1.0, 2.2, 1.4, 0.2, 0.0)
 
 @dataclass(frozen=True)
 class Limb:
-    """Where a hand or a foot is: an angle and a reach for a hand, an offset and a height for a foot."""
+    """Position of a hand or a foot: an angle and a reach for a hand, an offset and a height for a foot."""
 
     first: float
     second: float
@@ -32,16 +32,16 @@ class Limb:
 
 @dataclass(frozen=True)
 class Pose:
-    """One step of a motion. First of each pair is the far limb, or in the front view the one left in the picture."""
+    """One step of a motion. The first of each pair is the far limb, or in the front view that on the picture's left."""
 
     hands: tuple[Limb, Limb]
-    """(angle, reach) from the shoulder."""
+    """Angle and reach of each hand, from the shoulder."""
     feet: tuple[Limb, Limb]
-    """(offset outwards or forwards, height above the floor)."""
+    """Offset outwards or forwards of each foot, and its height above the floor."""
     lift: float = 0.0
     """Height of the whole body above the floor."""
     crouch: float = 0.0
-    """How far the hips sink towards the feet."""
+    """Distance by which the hips sink towards the feet."""
     stretch: float = 0.0
     """Relative stretch upwards; width shrinks likewise."""
     sway: float = 0.0
@@ -49,7 +49,7 @@ class Pose:
     tilt: float = 0.0
     """Angle of the head."""
     flop: float = 0.0
-    """Where loose tips of hats point, sidewards; they trail behind the motion."""
+    """Sideways direction of loose tips of hats, which trail behind the motion."""
     open_mouth: bool = False
 
 
@@ -59,7 +59,7 @@ def pose(action: int, side: bool, step: int) -> Pose:
 
 
 def _walk(side: bool, step: int) -> Pose:
-    # A quarter of a turn ahead, so that the first step has the feet passing each other under the body.
+    # A quarter of a turn ahead, so that in the first step the feet pass each other under the body.
     turn = 2 * math.pi * (step + STEPS / 4) / STEPS
     swing, raised = math.cos(turn), math.sin(turn)
     lift = 0.9 * abs(raised) - 0.9  # the body is highest while the feet pass, and comes down as they part

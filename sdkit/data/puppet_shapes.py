@@ -1,4 +1,4 @@
-"""Parts as polygons, each of one material, and how much of each material a pixel shows.
+"""Parts as polygons, each of one material, and the share of each material in a pixel.
 
 A picture is drawn as a map of materials at four times its size. The share of each material in a pixel is then an exact
 integer, so colour is a product of shares and palette: edges are smooth between any two colours, and one drawing serves
@@ -16,17 +16,17 @@ SIZE = 64
 """Height and width of a frame."""
 
 SCALE = 4
-"""Drawn larger by this, then averaged."""
+"""Factor by which the drawing is larger before it is averaged."""
 
 SHARES = SCALE * SCALE
-"""What the shares of all materials in one pixel sum to."""
+"""Sum of the shares of all materials in one pixel."""
 
 Points = NDArray[np.float64]
 Point = tuple[float, float]
 
 
 class Material(IntEnum):
-    """What a part is made of; a palette gives each its colour."""
+    """Material of a part; a palette gives each its colour."""
 
     BACKGROUND = 0
     FLOOR = 1
@@ -51,7 +51,7 @@ SHADES = {
     Material.SHIRT: Material.SHIRT_SHADE,
     Material.TROUSERS: Material.TROUSERS_SHADE,
 }
-"""The darker material of rims and of limbs on the far side."""
+"""Darker material of rims and of limbs on the far side, by material."""
 
 RIM_WIDTH = 6
 """Width of a rim in the large drawing; half of it lies under the part itself."""
@@ -69,7 +69,7 @@ def shares(shapes: list[Shape]) -> NDArray[np.uint8]:
     """Draw shapes, later ones over earlier ones, on the background.
 
     Returns:
-        (materials, H, W): how many of the SHARES parts of a pixel show each material; they sum to SHARES.
+        (materials, H, W): number of the SHARES parts of a pixel that show each material; they sum to SHARES.
     """
     large = np.arange(SIZE * SCALE) // SCALE
     pixel = large[:, None] * SIZE + large

@@ -21,7 +21,7 @@ from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceMeta, Sequen
 Integers = NDArray[np.int64]
 Colour = tuple[int, int, int]
 
-# Within a factor, colours differ in lightness as well as in hue, so that colour-blind eyes can tell them apart.
+# Within a factor, colours differ in lightness as well as in hue, so that colour-blind readers can distinguish them.
 SKINS: dict[str, Colour] = {
     "ivory": (250, 232, 208),
     "mint": (108, 204, 150),
@@ -54,7 +54,7 @@ HAT_COLOURS: tuple[tuple[Colour, Colour], ...] = (
     ((244, 240, 240), (244, 150, 176)),
     ((124, 206, 84), (70, 150, 60)),
 )
-"""Colour and trim of each of HATS."""
+"""Colour and trim of each hat in HATS."""
 COMMON: dict[Material, Colour] = {
     Material.BACKGROUND: (16, 18, 28),
     Material.FLOOR: (38, 42, 60),
@@ -68,14 +68,15 @@ SHADE = 0.72
 
 DIRECTIONS = ("front", "left", "right")
 STATIC = (6, 6, 6, 6)
-"""Values of each static factor; a character number counts through them, the last one fastest."""
+"""Number of values of each static factor; a character number counts through them, the last one fastest."""
 CHARACTERS = 6**4
 MOTIONS = len(ACTIONS) * len(DIRECTIONS)
 
 POOLS = {"train": 942, "val": 118, "test": 236}
-"""Characters of each split, 8 : 1 : 2. They depend on no seed, so no file can leak a test character into training."""
+"""Number of characters of each split, 8 : 1 : 2. They depend on no seed, so no file can leak a test character into
+training."""
 CHOSEN = {"train": 240, "val": 30, "test": 60}
-"""Characters of each split in the default file, all nine motions each."""
+"""Number of characters of each split in the default file, in all nine motions each."""
 PARTS = {"train": 8, "val": 1, "test": 2}
 POOL_SEED = 20240721
 BATCH = 64
@@ -94,7 +95,7 @@ def factors() -> tuple[Factor, ...]:
 
 
 def labels(characters: Integers, motions: Integers) -> Integers:
-    """Return the (B, 5) labels of (B,) characters in (B,) motions."""
+    """Return labels (B, 5) of characters (B,) in motions (B,)."""
     return np.stack([*np.unravel_index(characters, STATIC), motions], axis=1).astype(np.int64)
 
 
@@ -102,14 +103,14 @@ def draw(characters: Integers, motions: Integers) -> NDArray[np.uint8]:
     """Draw sequences.
 
     Args:
-        characters: (B,) numbers 0..1295, see STATIC.
-        motions: (B,) numbers 0..8, 3 * action + direction.
+        characters: numbers (B,) from 0 to 1295, see STATIC.
+        motions: numbers (B,) from 0 to 8, 3 * action + direction.
 
     Returns:
         (B, T, C, H, W) with T = 8 and (C, H, W) = (3, 64, 64).
 
     Raises:
-        DataError: numbers out of range, or not one motion a character.
+        DataError: numbers out of range, or not one motion for each character.
     """
     characters, motions = np.asarray(characters, np.int64), np.asarray(motions, np.int64)
     _check_numbers(characters, motions)
@@ -139,16 +140,17 @@ def make(
 
     Args:
         path: the file to write.
-        count: N. By default 240, 30 and 60 characters for train, val and test, in all nine motions: 2970 sequences.
-            Otherwise random characters in balanced motions; beyond 9 sequences a character of the pool, they repeat.
-        split: write sequences of this split only; by default all three, 8 : 1 : 2.
-        seed: chooses characters and order, never which split a character belongs to.
+        count: number N of sequences. By default 240, 30 and 60 characters for train, val and test, in all nine
+            motions: 2970. Otherwise random characters in balanced motions; beyond 9 sequences a character of the
+            pool, they repeat.
+        split: the only split to write; by default all three, 8 : 1 : 2.
+        seed: seed of the choice of characters and their order, never of the split that a character belongs to.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told of the progress.
+        reporter: receives the progress.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
         ConfigError: `count` below 1, an unknown `split` or `compression`, a negative `seed`.
@@ -170,7 +172,7 @@ def make(
 
 
 def pool(split: str) -> Integers:
-    """Return the (P,) characters that may appear in a split, in a fixed order.
+    """Return the characters (P,) that may appear in a split, in a fixed order.
 
     Raises:
         ConfigError: an unknown split.
@@ -188,7 +190,7 @@ def _meta() -> SequenceMeta:
 
 
 def _choose(count: int | None, split: str | None, seed: int) -> tuple[Integers, Integers, dict[str, Integers]]:
-    """Return (N,) characters, (N,) motions and the indices of each split, in their shuffled order."""
+    """Return characters (N,), motions (N,) and the indices of each split, in their shuffled order."""
     if count is not None and count < 1:
         raise ConfigError(f"count is {count}; a file holds at least 1 sequence")
     if seed < 0:
@@ -213,7 +215,7 @@ def _sizes(count: int | None, names: tuple[str, ...]) -> list[int]:
 
 
 def _pairs(split: str, size: int, seed: int, *, whole: bool) -> Integers:
-    """Return (2, size) characters and motions of a split, motions balanced; `whole` characters come with all nine."""
+    """Return characters and motions (2, size) of a split, motions balanced; `whole` characters have all nine."""
     characters, stream = pool(split), SPLITS.index(split)
     order = _permutation(MOTIONS, seed, stream, MOTIONS)  # which motions get one more where 9 does not divide the size
     turn, motions = np.arange(size) // MOTIONS, order[np.arange(size) % MOTIONS]
@@ -222,7 +224,7 @@ def _pairs(split: str, size: int, seed: int, *, whole: bool) -> Integers:
 
 
 def _permutation(size: int, *seed: int) -> Integers:
-    # numpy keeps the raw words of a bit generator for ever, but not what Generator.permutation makes of them.
+    # numpy guarantees the raw words of a bit generator, but not what Generator.permutation makes of them.
     words = np.random.Philox(np.random.SeedSequence(seed)).random_raw(size)
     return np.argsort(words, kind="stable").astype(np.int64)
 
@@ -242,7 +244,7 @@ def _check_numbers(characters: Integers, motions: Integers) -> None:
 
 @cache
 def _shares(hat: int, motion: int) -> NDArray[np.uint8]:
-    """Return (materials, T, H, W) shares of a motion, the direction left mirrored from right."""
+    """Return shares (materials, T, H, W) of a motion, the direction left mirrored from right."""
     action, direction = divmod(motion, len(DIRECTIONS))
     if DIRECTIONS[direction] == "left":
         return _shares(hat, motion + 1)[..., ::-1]
@@ -251,7 +253,7 @@ def _shares(hat: int, motion: int) -> NDArray[np.uint8]:
 
 @cache
 def _drawing(hat: int, motion: int) -> tuple[NDArray[np.uint16], Integers]:
-    """Return a motion as some 500 distinct mixtures (materials, K) and which of them each pixel (T * H * W,) shows."""
+    """Return a motion as some 500 distinct mixtures (materials, K) and the mixture of each pixel, (T * H * W,)."""
     flat = _shares(hat, motion).reshape(len(Material), -1)
     # A share is 0..16, so the shares of 15 materials are the digits of one number that fits into 64 bits.
     key = np.power(SHARES + 1, np.arange(len(Material)), dtype=np.int64) @ flat.astype(np.int64)
@@ -261,7 +263,7 @@ def _drawing(hat: int, motion: int) -> tuple[NDArray[np.uint16], Integers]:
 
 @lru_cache(maxsize=1)
 def _palettes() -> NDArray[np.uint16]:
-    """Return (characters, C, materials) colours."""
+    """Return colours (characters, C, materials)."""
     skin, hat, shirt, trousers = np.unravel_index(np.arange(CHARACTERS), STATIC)
     colours = np.zeros((CHARACTERS, len(Material), 3))
     for material, colour in COMMON.items():

@@ -1,13 +1,13 @@
-"""Magnitude spectrograms of speech as the paper's audio experiment takes them (appendix A.1): 10 ms a frame, 201 bins.
+"""Magnitude spectrograms of speech as in the paper's audio experiment (appendix A.1): 10 ms a frame, 201 bins.
 
 Frame t stands for the samples 160 t to 160 t + 159 of the recording. It is the spectrum of the 320 samples 160 t - 80
-to 160 t + 239, which have these in their middle, under a periodic Hann window; samples before the first and after the
+to 160 t + 239, with these in their middle, under a periodic Hann window; samples before the first and after the
 last count as zero. The windows of neighbouring frames add up to one at every sample. The spectrum is that of a discrete
-Fourier transform of 400 points: bin k lies at 40 k Hz, from 0 to 8 kHz. Its magnitude is taken as it is: neither
-squared, nor logarithmic, nor normalised; `decibels` gives the logarithmic scale that hearing goes by.
+Fourier transform of 400 points: bin k is at 40 k Hz, from 0 to 8 kHz. Its magnitude is used directly: neither
+squared, nor logarithmic, nor normalised; `decibels` gives a logarithmic scale, as in hearing.
 
-A piece is 20 frames, which stand for 3,200 samples (200 ms). Pieces follow one another without a gap; the last is
-filled up with zeros, so that every sample of the recording is in one.
+A piece is 20 frames, which represent 3,200 samples (200 ms). Pieces follow one another without a gap; the last is
+padded with zeros, so that every sample of the recording is in one.
 """
 
 import numpy as np
@@ -18,24 +18,24 @@ from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 
 RATE = 16_000
-"""Samples a second."""
+"""Sampling rate in samples a second."""
 HOP, WINDOW, POINTS = 160, 320, 400
-"""Samples from frame to frame, samples in a frame, points of the transform."""
+"""Number of samples from frame to frame, of samples in a frame, and of points of the transform."""
 BINS = POINTS // 2 + 1
 STEPS = 20
-"""Frames in a piece (T)."""
+"""Number T of frames in a piece."""
 PIECE = HOP * STEPS
-"""Samples in a piece."""
+"""Number of samples in a piece."""
 FRAME_RATE = RATE / HOP
-"""Frames a second."""
+"""Number of frames a second."""
 UNITS: dict[str, str] = {"magnitude": "magnitude", "decibel": "dB"}
-"""Of a bin, by scale: a full-scale sine has the magnitude 80, or 38 dB."""
+"""Unit of a bin, by scale: a full-scale sine has the magnitude 80, or 38 dB."""
 FLOOR = 1e-3
-"""Magnitude of the least level told apart, -60 dB: quieter bins are rounding noise of 16 bit recordings."""
+"""Smallest magnitude of a level, -60 dB: quieter bins are rounding noise of 16 bit recordings."""
 FRAMING = {"bin_spacing": f"{RATE // POINTS} Hz", "sample_rate": f"{RATE} Hz", "window": f"Hann, {WINDOW} samples"}
-"""What a file says of its spectra besides their unit and rate."""
+"""Attributes of a file of spectra besides their unit and rate."""
 BLOCK = 2_000
-"""Frames transformed at a time, so that a long recording needs little more memory than its spectrogram."""
+"""Number of frames transformed at a time, so that a long recording needs little more memory than its spectrogram."""
 
 
 def element(scale: str) -> Element:
@@ -55,10 +55,10 @@ def decibels(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def pieces(samples: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the pieces of a recording, (P, 20, 201) magnitudes, with P = n / 3,200 rounded up.
+    """Return the pieces of a recording, magnitudes (P, 20, 201), with P = n / 3,200 rounded up.
 
     Args:
-        samples: (n,) with n >= 1, at 16 kHz, full scale is 1.
+        samples: (n,) with n >= 1, at 16 kHz, full scale 1.
     """
     count = -(-len(samples) // PIECE)
     before = (WINDOW - HOP) // 2

@@ -1,4 +1,4 @@
-"""Any folder of speech, a folder a speaker, as pieces of 20 spectrum frames: TIMIT's protocol on data that is free."""
+"""Any collection of speech, one folder a speaker, as pieces of 20 spectrum frames: TIMIT's protocol on free data."""
 
 import re
 from pathlib import Path
@@ -28,24 +28,24 @@ def make(
 ) -> Path:
     r"""Cut all recordings of a folder into pieces of 200 ms and write their spectra as a sequence file, (N, 20, 201).
 
-    Recordings lie at any depth in the folder of their speaker; files beside the speakers are passed over. Rates other
+    Recordings may be at any depth in the folder of their speaker; files beside the speakers are ignored. Rates other
     than 16 kHz are resampled, channels averaged. Factors are `speaker` and `recording` (path without its ending), and
-    `content` where asked for. Nobody is in two splits.
+    `content` on request. No speaker is in two splits.
 
     Args:
         source: the folder of speakers.
         path: the file to write.
-        content: a regular expression whose one group finds in a recording's name what is said, such as `-(\d+)-`.
-        seed: of the permutation that deals the speakers out.
+        content: regular expression whose one group finds the spoken content in a recording's name, such as `-(\d+)-`.
+        seed: seed of the permutation that deals the speakers out.
         test_fraction: share of the speakers in `test`.
         val_fraction: share of the speakers in `val`.
-        scale: `magnitude`, as the paper's protocol has it, or `decibel`, which hearing goes by.
+        scale: `magnitude`, as in the paper's protocol, or `decibel`, a logarithmic scale.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
-        ConfigError: an unknown scale, a `content` that is no such expression, or fractions that leave none to train on.
+        ConfigError: an unknown scale, a `content` of another form, or fractions that leave none to train on.
         MissingFileError: no folder, no speaker in it, or a speaker without a recording.
         FileFormatError: a recording that cannot be read to its end.
         DataError: fewer than three speakers, names that clash or do not have the content, or nothing but silence.

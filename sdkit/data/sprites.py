@@ -28,7 +28,7 @@ VALUES = 6
 CHARACTERS = VALUES**4
 TRAIN_CHARACTERS = 1000
 LAYERS = ("body", "bottomwear", "topwear", "hair")
-"""Drawn in this order, and shoes/1 above them; character = body * 216 + bottomwear * 36 + topwear * 6 + hair."""
+"""Layers in drawing order, with shoes/1 above them; character = body * 216 + bottomwear * 36 + topwear * 6 + hair."""
 SHOES = "shoes/1.png"
 
 # Cell number = row * 13 + column, for the left direction; front lies one row below and right two rows below.
@@ -63,7 +63,7 @@ def make(
     The file holds the 9,000 training sequences, then the 2,664 test sequences, each part in the original's order.
 
     Raises:
-        MissingFileError: the folder, the zip or one of its sheets is not there.
+        MissingFileError: the folder, the zip or one of its sheets is missing.
         FileFormatError: a sheet is not an image of 832x1344 pixels.
         OutputExistsError: `path` exists and `force` is off.
     """
@@ -89,7 +89,7 @@ def order() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sequences of the training and test part, in order, as numbers 9 * character + motion.
 
     The original shuffles the characters with the legacy generator seeded 423 and takes the first 1,000 for training,
-    then lays the nine motions end to end and shuffles each part with the legacy generator seeded 0.
+    then concatenates the nine motions of each and shuffles each part with the legacy generator seeded 0.
     """
     characters = np.random.RandomState(423).permutation(CHARACTERS)
     shuffle = np.random.RandomState(0)
@@ -101,7 +101,7 @@ def order() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def labels(characters: NDArray[np.int64], motions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (B, 5) labels: skin, pant, top, hair, motion."""
+    """Return labels (B, 5): skin, pant, top, hair, motion."""
     digits = [characters // VALUES**power % VALUES for power in (3, 2, 1, 0)]
     return np.stack([*digits, motions], axis=1)
 
@@ -160,7 +160,7 @@ class _Folder:
 
 
 class _Zip:
-    """Sheets in a zip, at its top or inside one folder."""
+    """Sheets in a zip, at its top level or inside one folder."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self.archive = path, archive

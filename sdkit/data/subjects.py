@@ -1,4 +1,4 @@
-"""The people of a data set: a folder each, and each on one side of the split only."""
+"""Subjects of a data set: one folder each, and each in one split only."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,18 +8,18 @@ import numpy as np
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
 
 LEAST = 3
-"""One for each split."""
+"""Least number of subjects, one for each split."""
 
 
 def folders(root: str | Path, expected: str) -> list[Path]:
     """Return the folders in `root` in the order of their names; hidden ones do not count.
 
     Args:
-        root: the folder to look into.
-        expected: what should be in it, for the message.
+        root: folder to search.
+        expected: expected contents, for the message.
 
     Raises:
-        MissingFileError: `root` is no folder, or there is none in it.
+        MissingFileError: `root` is not a folder, or there is none in it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -35,7 +35,7 @@ def deal(names: Iterable[str], *, seed: int, test_fraction: float, val_fraction:
     """Return the split of each name: `train`, `val` or `test`.
 
     The sorted names are permuted by a generator of this seed; test takes its share from the front, val the next, train
-    the rest. Shares are rounded to whole names, and every split gets one at least.
+    the rest. Shares are rounded to whole names, and every split gets at least one.
 
     Raises:
         ConfigError: fractions that are not positive or leave nothing for training.

@@ -1,4 +1,4 @@
-"""What makers from tables share: cells that are checked one by one, whole months of hours, the seeded shuffle."""
+"""Shared parts of makers from tables: cells that are checked one by one, whole months of hours, the seeded shuffle."""
 
 import csv
 import io
@@ -15,29 +15,29 @@ from sdkit.runtime.errors import FileFormatError
 Hours = NDArray[np.datetime64]
 DAY = 24
 DAYS = 28
-"""Days of a sequence that is cut from a month: every month has them."""
+"""Number of days of a sequence that is cut from a month: every month has them."""
 SEED = 1234
-"""Of the shuffle that parts training from validation in every protocol of hourly tables."""
+"""Seed of the shuffle that separates training from validation in every protocol of hourly tables."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A comma-separated text under a header line, its cells still texts."""
+    """A comma-separated text with a header line, its cells still texts."""
 
     name: str
-    """What messages call it: its path, or its archive and its name in it."""
+    """Name in messages: its path, or its archive and its name in it."""
     lines: Sequence[int]
-    """Line of each row in the text."""
+    """Number of the line of each row in the text."""
     cells: Mapping[str, Sequence[str]]
-    """Cells of the columns that were asked for."""
+    """Cells of the requested columns."""
 
     def column(self, name: str, parse: Callable[[str], float], expected: str) -> NDArray[np.float64]:
         """Return a column as numbers, (R,).
 
         Args:
-            name: the column.
-            parse: turns a cell into a number or raises ValueError.
-            expected: what the message says a cell should be.
+            name: name of the column.
+            parse: function that converts a cell to a number or raises ValueError.
+            expected: description of a valid cell, for the message.
 
         Raises:
             FileFormatError: a cell that `parse` refuses, named by line and column.
@@ -61,7 +61,7 @@ class Table:
 
 
 def read_table(data: bytes, name: str, columns: Sequence[str]) -> Table:
-    """Return some columns of a comma-separated text; blank lines are passed over.
+    """Return some columns of a comma-separated text; blank lines are skipped.
 
     Raises:
         FileFormatError: not text, no row, a column that is missing, or a row with more or fewer cells than the header.
@@ -97,11 +97,11 @@ def full_months(table: Table, hours: Hours) -> dict[np.datetime64, slice]:
     """Return the rows of the first 28 days of each month that has them all, by month.
 
     Args:
-        table: names the file and the lines in messages.
-        hours: (R,) hour of each row.
+        table: table with the name and the lines for messages.
+        hours: hour (R,) of each row.
 
     Raises:
-        FileFormatError: an hour does not follow the one before it.
+        FileFormatError: an hour that does not follow the one before it.
     """
     gaps = np.flatnonzero(np.diff(hours) != np.timedelta64(1, "h"))
     if len(gaps):

@@ -1,7 +1,7 @@
 """TIMIT (LDC93S1) as pieces of 20 spectrum frames, for the paper's speaker verification (appendix B.1).
 
 Training speakers are those of TRAIN, test speakers the 24 of the core test set, validation speakers the others of TEST.
-The two sentences that everybody reads, SA1 and SA2, are left out.
+The two sentences that all speakers read, SA1 and SA2, are left out.
 """
 
 import re
@@ -30,9 +30,9 @@ SHARED = ("SA1", "SA2")
 SEXES = {"F": "female", "M": "male"}
 SPEAKER = re.compile(r"[FM][A-Z]{3}\d")
 DEPTH = 3
-"""Levels of folders looked into for TRAIN and TEST."""
+"""Number of folder levels that are searched for TRAIN and TEST."""
 WHOLE = 630
-"""Speakers of the corpus."""
+"""Number of speakers of the corpus."""
 
 
 def make(
@@ -52,15 +52,15 @@ def make(
     Args:
         source: the folder that holds TRAIN and TEST, or one around it.
         path: the file to write.
-        scale: `magnitude`, as the paper's protocol has it, or `decibel`, which hearing goes by.
+        scale: `magnitude`, as in the paper's protocol, or `decibel`, a logarithmic scale.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
 
     Raises:
         ConfigError: an unknown scale.
-        MissingFileError: no TRAIN or TEST, a core test speaker that is not there, or a speaker without a recording.
-        FileFormatError: a folder that is not named as a speaker, or a recording that cannot be read to its end.
+        MissingFileError: no TRAIN or TEST, a missing core test speaker, or a speaker without a recording.
+        FileFormatError: a folder that is not named like a speaker, or a recording that cannot be read to its end.
         DataError: a speaker twice, or nothing but silence.
         OutputExistsError: `path` exists and `force` is off.
         MissingExtraError: the extra `audio` is not installed.
@@ -127,7 +127,7 @@ def _speakers(part: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _files(speaker: Path) -> dict[str, Path]:
-    """Return recordings by sentence; some copies hold it twice, as SX37.WAV and, converted, SX37.WAV.wav."""
+    """Return recordings by sentence; some copies hold one twice, as SX37.WAV and, converted, SX37.WAV.wav."""
     found: dict[str, Path] = {}
     for file in sorted(speaker.iterdir()):
         sentence = file.name.split(".")[0].upper()

@@ -1,7 +1,7 @@
-"""Networks of elements: one file a kind, named after it, which every method is built over.
+"""Networks of elements: one file a kind, named after it, over which every method is built.
 
-A file `<kind>.py` holds two classes, both built from a `Network` alone, and what the kind's networks are unless told
-otherwise:
+A file `<kind>.py` holds two classes, both built from a `Network` alone, and the default widths of the kind's
+networks:
 
 `Encoder(ElementEncoder)`
     `features`: G; `forward(x)`: (B, T, *element) in data units -> (B, T, G), element by element, never across steps.

@@ -1,4 +1,4 @@
-"""Gaussian likelihood with a learnt standard deviation, which decoders of features share."""
+"""Gaussian likelihood with a learned standard deviation, shared by decoders of features."""
 
 import math
 
@@ -14,10 +14,10 @@ def in_units(standard: Standard, mean: Tensor, std: Tensor) -> tuple[Tensor, Ten
 
 
 def nats(standard: Standard, mean: Tensor, std: Tensor, x: Tensor) -> Tensor:
-    """Return the negative log-likelihood of each standardised value, (..., F) as x; 0 where it was not observed.
+    """Return the negative log-likelihood of each standardised value, shape (..., F) of x; 0 where it was not observed.
 
     Args:
-        standard: of the features.
+        standard: standardisation of the features.
         mean, std: (..., F) standardised.
         x: (..., F) in data units, NaN where not observed.
     """

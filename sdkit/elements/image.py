@@ -1,6 +1,6 @@
-"""Images: the convolutional encoder and decoder of appendix A.4, with the decoder's strides as they must be.
+"""Images: the convolutional encoder and decoder of appendix A.4, with strides that reach the image size.
 
-Read literally, the appendix's decoder grows 1 -> 4 -> 7 -> 10 -> 13 -> 16 pixels. Ours opens with the same first layer
+Read literally, the appendix's decoder grows 1 -> 4 -> 7 -> 10 -> 13 -> 16 pixels. Ours begins with the same first layer
 and then doubles at each: 1 -> 4 -> 8 -> 16 -> 32 -> 64, with the appendix's channels. Its last layer has no batch norm,
 since a normalised sigmoid could not hold a constant background.
 """

@@ -1,4 +1,4 @@
-"""Linear layers with leaky ReLU, step by step: what elements of one axis of features are encoded with."""
+"""Linear layers with leaky ReLU, step by step: the encoder of elements with one axis of features."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What networks of elements are built from, and what methods ask of them."""
+"""What networks of elements are built from, and the interface that methods expect of them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ from sdkit.runtime.element import Element
 
 @dataclass(frozen=True)
 class Network:
-    """Everything that decides an encoder and a decoder."""
+    """Everything that determines an encoder and a decoder."""
 
     element: Element
     code_size: int
-    """Width of what the decoder is given for a step, usually S + D."""
+    """Width of the decoder's input for a step, usually S + D."""
     encoder_widths: tuple[int, ...] = ()
     decoder_widths: tuple[int, ...] = ()
     pixel_scale: float = 255.0
@@ -25,7 +25,7 @@ class Network:
     """Standard deviation of each feature (F,) over the training data; 1 when empty."""
 
     def with_defaults(self, encoder_widths: tuple[int, ...], decoder_widths: tuple[int, ...]) -> "Network":
-        """Return the same with widths where there are none."""
+        """Return a copy with these widths where it has none."""
         return replace(
             self,
             encoder_widths=self.encoder_widths or encoder_widths,
@@ -34,10 +34,10 @@ class Network:
 
 
 class ElementEncoder(nn.Module, ABC):
-    """Maps elements to features, each by itself."""
+    """Encoder of elements to features, each element by itself."""
 
     features: int
-    """G."""
+    """Number G of features of an element."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ class ElementEncoder(nn.Module, ABC):
 
 
 class ElementDecoder(nn.Module, ABC):
-    """Maps codes to elements, each by itself, and knows their likelihood."""
+    """Decoder of codes to elements, each by itself, with their likelihood."""
 
     outputs: tuple[str, ...]
-    """Names of what `in_units` returns: `x`, and perhaps `x_std`."""
+    """Names of the tensors that `in_units` returns: `x`, and perhaps `x_std`."""
 
     @abstractmethod
     def forward(self, codes: Tensor) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
 """Windows of a multivariate series: the encoder and decoder of appendix A.4, and a pooling over the window.
 
 The appendix encodes time step by time step, while an element, which has one dynamic code, is a window of W steps. A GRU
-pools the window's encoded steps to one feature vector; its state never leaves the window, so that an element's features
+pools the window's encoded steps to one feature vector; its state never leaves the window, so an element's features
 depend on that element alone. The decoder's LSTM is unrolled over the W steps on zeros, so that decoding is repeatable.
 """
 
@@ -20,7 +20,7 @@ ENCODER_WIDTHS, DECODER_WIDTHS = (32, 64, 32), (32, 64, 32)
 CODE_SIZES = (8, 16, 32)
 """Widths of codes in a search (appendix A.3)."""
 LARGEST_STD = 0.5
-"""Of the likelihood, in standardised units: a sigmoid times this."""
+"""Largest standard deviation of the likelihood, in standardised units: a sigmoid is multiplied by it."""
 
 
 class Encoder(ElementEncoder):

@@ -1,6 +1,6 @@
-"""Spectrum frames: linear layers frame by frame, as the paper's claim of a single-element static code asks.
+"""Spectrum frames: linear layers frame by frame, as a static code from a single element requires.
 
-The published code encodes audio with a recurrent network over the whole piece, so that its first features have seen
+The published code encodes audio with a recurrent network over the whole piece, so its first features have seen
 every frame; ours see one.
 """
 
@@ -12,7 +12,7 @@ from sdkit.elements.network import ElementDecoder, Network
 from sdkit.elements.standard import Standard, observed
 
 ENCODER_WIDTHS, DECODER_WIDTHS = (256, 256), (256, 256)
-"""Widths of the layers: ours; the paper gives none for spectra."""
+"""Widths of the layers, chosen here; the paper gives none for spectra."""
 CODE_SIZES = (64, 128, 256)
 """Widths of codes in a search (appendix A.3)."""
 

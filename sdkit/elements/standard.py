@@ -11,7 +11,7 @@ class Standard(nn.Module):
     """The data's mean and standard deviation of each feature, over the observed training values.
 
     Raises:
-        ConfigError: another number of them than of features.
+        ConfigError: the number of means or deviations is not that of the features.
     """
 
     def __init__(self, network: Network) -> None:
@@ -23,7 +23,7 @@ class Standard(nn.Module):
                 raise ConfigError(f"{name} has {count} values for {features} features")
         self.mean: Tensor
         self.std: Tensor
-        # Part of the facts about the data, so not of the weights.
+        # Determined by the facts about the data, so not part of the weights.
         self.register_buffer("mean", torch.tensor(network.feature_mean or (0.0,) * features), persistent=False)
         self.register_buffer("std", torch.tensor(network.feature_std or (1.0,) * features), persistent=False)
 
@@ -38,5 +38,5 @@ class Standard(nn.Module):
 
 
 def observed(x: Tensor) -> Tensor:
-    """Return which values were observed, as bool; all of them where the dtype knows no NaN."""
+    """Return which values were observed, as bool; all of them where the dtype has no NaN."""
     return ~torch.isnan(x) if x.is_floating_point() else torch.ones_like(x, dtype=torch.bool)

@@ -1,11 +1,11 @@
 """Vectors of features, such as poses, sensors or embeddings: linear layers, step by step, and a Gaussian likelihood.
 
-The likelihood has a learnt standard deviation, as that of series: features of one vector differ in how well they can be
-known from the codes (a joint that rests, a noisy sensor), a squared error weighs them all alike, and who works with
-robots or motion asks how sure a decoded value is; it leaves as `x_std`. Its bounds, in standard deviations of the
-feature over the training data, are ours: 2 at most, so that a decoder which knows nothing can say so (the data have 1;
-series have 0.5), and 0.01 at least, since features that are computed rather than measured, or rest for long, would
-otherwise reward a standard deviation of 0 without end.
+The likelihood has a learned standard deviation, as that of series: features of one vector differ in how precisely the
+codes determine them (a joint that rests, a noisy sensor), a squared error weighs them all alike, and users of robot or
+motion data need the uncertainty of a decoded value, which is the output `x_std`. Its bounds, in standard deviations of
+the feature over the training data, are chosen here: 2 at most, so that a decoder without information can state it (the
+data have 1; series have 0.5), and 0.01 at least, since features that are computed rather than measured, or rest for
+long, would otherwise reward ever smaller standard deviations.
 """
 
 import torch
@@ -17,11 +17,11 @@ from sdkit.elements.network import ElementDecoder, Network
 from sdkit.elements.standard import Standard
 
 ENCODER_WIDTHS, DECODER_WIDTHS = (128, 128), (128, 128)
-"""Widths of the layers: ours; between those of series (10 features) and of spectra (201 bins)."""
+"""Widths of the layers, chosen here between those of series (10 features) and of spectra (201 bins)."""
 CODE_SIZES = (16, 32, 64)
-"""Widths of codes in a search: ours, likewise."""
+"""Widths of codes in a search, chosen here between those of series and of spectra."""
 SMALLEST_STD, LARGEST_STD = 0.01, 2.0
-"""Of the likelihood, in standardised units."""
+"""Bounds of the standard deviation of the likelihood, in standardised units."""
 
 Encoder = LinearEncoder
 

@@ -1,1 +1,1 @@
-"""Evaluation: what a split is worth, measured on codes and on decoded sequences."""
+"""Evaluation of a trained model on a split, by its codes and by decoded sequences."""

@@ -1,7 +1,7 @@
-"""What an evaluation is made of: protocols, each with its needs, its measurement and its lines on the screen.
+"""Parts of an evaluation: protocols, each with its needs, its measurement and its lines on the screen.
 
-A protocol is one class in the module of what it measures and one entry of `protocols.PROTOCOLS`. `evaluate`, the
-summary and the command line know none by name. A protocol whose needs a case does not meet is skipped, and
+A protocol is one class in the module of its subject and one entry of `protocols.PROTOCOLS`. `evaluate`, the
+summary and the command line know no protocol by name. One whose needs a case does not meet is skipped, and
 evaluation.json says why.
 """
 
@@ -21,14 +21,14 @@ from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
 
 REPEATS = 5
-"""Draws of codes that are sampled from the prior, unless told otherwise."""
+"""Default number of draws of codes from the prior."""
 JUDGES = RUNS / "judges"
 BOTH_CODES = "swap"
-"""The verb that a model has where it infers a static code and dynamic codes."""
+"""Verb that a model has if it infers a static code and dynamic codes."""
 DRAWN = ("generate", "resample_dynamic")
 """Verbs that draw as many steps from the prior as a sequence has."""
 UNDEFINED = "undefined"
-"""Text of a figure that came out as no number."""
+"""Text of a figure that is not a number."""
 
 T = TypeVar("T")
 
@@ -40,18 +40,18 @@ class Line(NamedTuple):
     figure: str
     value: str
     beside: str = ""
-    """Chance, a baseline, a bound: without it the figure says little."""
+    """Chance, a baseline or a bound, without which the figure says little."""
 
 
 @dataclass
 class Case:
-    """A model, a file with a test split, and how they are evaluated."""
+    """A model, a file with a test split, and the settings of their evaluation."""
 
     subject: Subject
     file: SequenceFile
     parts: Parts
     repeats: int = REPEATS
-    """Draws of codes that are sampled from the prior."""
+    """Number of draws of codes from the prior."""
     seed: int = 0
     """Seed of heads, draws and pairs."""
     device: str = "auto"
@@ -60,7 +60,7 @@ class Case:
     """Folder of judges."""
     reporter: Reporter = field(default_factory=Quiet)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Why something was not measured, by name."""
+    """Reasons for what was not measured, by name."""
     _made: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,7 +69,7 @@ class Case:
         return self.subject.verbs
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """Return what several protocols need, made by the first that asks for it."""
+        """Return a result that several protocols need, computed for the first that asks for it."""
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]  # type: ignore[no-any-return]
@@ -77,17 +77,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a protocol needs of a model and of a file."""
+    """Requirements of a protocol on a model and a file."""
 
     verbs: tuple[str, ...] = ()
-    """Names of `runtime.contract.VERBS`."""
+    """Verbs that the model must have, names of `runtime.contract.VERBS`."""
     model: bool = False
-    """Whether it takes the training model; a bundle holds graphs alone."""
+    """Whether the training model is needed; a bundle holds only graphs."""
     factors: int = 0
     """Least number of labelled factors."""
 
     def unmet(self, case: Case) -> str:
-        """Return why a case does not meet the needs, in one line; an empty text where it does."""
+        """Return the reason why a case does not meet the needs, in one line; an empty text where it does."""
         if self.model and case.subject.model is None:
             return "a bundle holds no objective; evaluate the run that it was exported from"
         if len(case.file.factors) < self.factors:
@@ -99,26 +99,26 @@ class EvaluationProtocol(ABC):
     """One measurement of a model on the test split of a file."""
 
     name: ClassVar[str]
-    """Name under which `skipped` says why it was not run."""
+    """Name in `skipped`, where the reason stands if it was not run."""
     section: ClassVar[str]
     """Section of evaluation.json that it fills."""
     part: ClassVar[str] = ""
-    """Key within the section, where several protocols fill one."""
+    """Key within the section, where several protocols share one."""
     needs: ClassVar[Needs] = Needs()
 
     def unmet(self, case: Case) -> str:
-        """Return why it cannot be run on a case, in one line; an empty text where it can."""
+        """Return the reason why it cannot run on a case, in one line; an empty text where it can."""
         return self.needs.unmet(case)
 
     @abstractmethod
     def run(self, case: Case) -> Any:
-        """Return what it measures: dataclasses, arrays and numbers, which `plain` converts for evaluation.json.
+        """Return the results: dataclasses, arrays and numbers, which `plain` converts for evaluation.json.
 
-        `case.skipped` says what is left out of it.
+        Reasons for parts that are left out go into `case.skipped`.
         """
 
     def lines(self, found: Any) -> Iterator[Line]:
-        """Yield the figures of its entry in evaluation.json, each beside what it should be compared with."""
+        """Yield the figures of its entry in evaluation.json, each with a figure to compare it with."""
         yield from ()
 
     def put(self, results: dict[str, Any], found: Any) -> None:
@@ -135,7 +135,7 @@ class EvaluationProtocol(ABC):
 
 
 def refusal(abilities: Abilities, verbs: Iterable[str], steps: int) -> str:
-    """Return why a model has not one of these verbs for sequences of so many steps; an empty text where it has all."""
+    """Return why a model lacks one of these verbs for sequences of this many steps; an empty text where it has all."""
     try:
         for verb in verbs:
             abilities.require(verb)

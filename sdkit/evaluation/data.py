@@ -1,4 +1,4 @@
-"""What evaluation reads of a sequence file: its three parts, labels and targets."""
+"""What evaluation reads from a sequence file: its three parts, labels and targets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def split_rows(file: SequenceFile, split: str | None) -> Indices:
 
     Raises:
         ConfigError: the file has no such split.
-        DataError: it is empty.
+        DataError: the split is empty.
     """
     index = file.select(split)
     if len(index) == 0:

@@ -1,6 +1,6 @@
-"""`evaluate`: everything that a method and a data set's labels allow, on a trained run or on an exported bundle.
+"""`evaluate`: all measurements that a method and a data set's labels allow, on a trained run or on a bundle.
 
-What runs on codes and decoded sequences alone runs on either, through the same verbs, so that figures of a model and of
+Measurements on codes and decoded sequences run on either, through the same verbs, so that figures of a model and of
 its graphs can be compared (metric parity).
 """
 
@@ -34,24 +34,24 @@ def evaluate(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run or a bundle, write evaluation.json and figures, and return what evaluation.json holds.
+    """Evaluate a run or a bundle, write evaluation.json and figures, and return the content of evaluation.json.
 
     Args:
         source: a run (its best weights in PyTorch) or a bundle (its graphs); the newest run when None.
         data: a sequence file with a test split; the run's training data when None.
         output: folder for the results; `evaluation` in the run's folder when None.
-        backend: of a bundle: `onnx` or `torchscript`.
-        device: where a bundle's graphs and the judge run.
-        repeats: draws of codes that are sampled from the prior.
-        seed: of heads, draws and pairs.
+        backend: engine of a bundle: `onnx` or `torchscript`.
+        device: device on which a bundle's graphs and the judge run.
+        repeats: number of draws of codes from the prior.
+        seed: seed of heads, draws and pairs.
         figures: draw pictures as well.
         force: replace earlier results.
-        reporter: shows how it goes.
+        reporter: receives the progress.
 
     Raises:
-        ConfigError, DataError, FileFormatError: data without a test split, or not of the model's element.
-        MissingFileError: no run or bundle, or data that are gone.
-        OutputExistsError: earlier results, and `force` is off.
+        ConfigError, DataError, FileFormatError: data without a test split, or whose elements are not the model's.
+        MissingFileError: no run or bundle, or data that are missing.
+        OutputExistsError: earlier results exist, and `force` is off.
 
     >>> found = sdkit.evaluate("runs/puppets", data="puppets.h5", repeats=1, figures=False)
     >>> found["codes"]["static_size"], sorted(found["skipped"])
@@ -94,7 +94,7 @@ def measure(
     Every protocol whose needs are met fills a section, or a part of one; `skipped` says why others are missing.
 
     Raises:
-        ConfigError, DataError: data without a test split, or not of the model's element.
+        ConfigError, DataError: data without a test split, or whose elements are not the model's.
     """
     file.require(subject.verbs.element)
     parts = parts_of(file, val_fraction=subject.val_fraction, seed=subject.seed)

@@ -1,4 +1,4 @@
-"""The objective's terms on a split: what a model reaches on sequences that it has not seen, and what its codes cost."""
+"""Terms of the objective on a split: the likelihood of unseen sequences, and the cost of the codes."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,37 +24,37 @@ class Likelihood:
 
     sequences: int
     values: float
-    """Observed values of a sequence."""
+    """Number of observed values of a sequence."""
     nll: float | None
     """Sum of the terms of kind `likelihood`; up to a constant for images and spectra. None where there is no such
     term."""
     static_divergence: float | None
     """Sum of the terms of kind `divergence` of the static code. None where there is no such term."""
     dynamic_divergence: float | None
-    """The same of the dynamic codes, summed over steps. A collapsed code has a divergence near 0, which its means
-    hide."""
+    """Sum of the terms of kind `divergence` of the dynamic codes, summed over steps. A collapsed code has a divergence
+    near 0, which its means hide. None where there is no such term."""
     terms: Mapping[str, float]
     """All terms of the method, by name."""
 
     @property
     def nll_value(self) -> float | None:
-        """Negative log-likelihood of an observed value."""
+        """Negative log-likelihood for each observed value."""
         return None if self.nll is None else self.nll / self.values
 
 
 def likelihood(
     model: Method, file: SequenceFile, index: Indices, *, seed: int = 0, reporter: Reporter | None = None
 ) -> Likelihood:
-    """Return the terms of the objective on some sequences; the model's mode and the random state stay as they are.
+    """Return the terms of the objective on some sequences; the model's mode and the random state are restored.
 
-    An adversarial method is asked for the terms of its first phase.
+    For an adversarial method these are the terms of its first phase.
 
     Args:
-        model: in PyTorch.
-        file: where the sequences are.
-        index: (N,) which; their positions in it are the rows that the method is given.
-        seed: of the samples of the codes.
-        reporter: shows how it goes.
+        model: model in PyTorch.
+        file: sequence file.
+        index: indices (N,) of the sequences; positions in it are the rows that the method receives.
+        seed: seed of the samples of the codes.
+        reporter: receives the progress.
     """
     training, sums = model.training, Counter[str]()
     values, position = 0, {row: i for i, row in enumerate(index.tolist())}
@@ -87,7 +87,7 @@ def likelihood(
 
 
 class LikelihoodProtocol(EvaluationProtocol):
-    """The objective's terms; of runs alone, since a bundle holds no objective."""
+    """Terms of the objective; for runs only, since a bundle holds no objective."""
 
     name = section = "likelihood"
     needs = Needs(model=True)
@@ -100,7 +100,7 @@ class LikelihoodProtocol(EvaluationProtocol):
         return super().unmet(case)
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Return the terms on the test split; without those that the method has not."""
+        """Return the terms on the test split; those that the method does not have are left out."""
         assert case.subject.model is not None
         found = likelihood(case.subject.model, case.file, case.parts.test, seed=case.seed, reporter=case.reporter)
         return {name: value for name, value in vars(found).items() if value is not None}

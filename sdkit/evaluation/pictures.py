@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 POINTS = 600
-"""Sequences on a map at most; t-SNE takes time that grows with the square of them."""
+"""Largest number of sequences on a map; the time of t-SNE grows with its square."""
 DAYS = 1500
 PAIRS, ROWS = 4, 6
 MOST_VALUES = 50
-"""A factor of more values, such as the recording, is not drawn."""
+"""Largest number of values of a factor that is drawn; the recording, for instance, has more."""
 
 Picture = tuple[str, "Figure | Image | list[Image]"]
 
@@ -46,11 +46,11 @@ def draw(
 
     Args:
         verbs: the model.
-        file: with a test split.
-        results: of `measure`, for the confusion matrices.
-        folder: that is there.
-        seed: of choices, maps and draws.
-        reporter: is told how it goes.
+        file: sequence file with a test split.
+        results: results of `measure`, for the confusion matrices.
+        folder: existing folder to write to.
+        seed: seed of choices, maps and draws.
+        reporter: receives progress and notes.
     """
     names = []
     with stage(reporter, "drawing figures", 1) as told:
@@ -133,7 +133,7 @@ def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: 
 def _days(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str) -> "Figure":
     """Return the map of the static code read at every window, coloured by season, sized by rain (paper fig. 5).
 
-    The static code depends on the anchor alone, so a day that stands twice gives its code whichever step the anchor is.
+    For `dbse` the static code depends on the anchor alone, so a day that stands twice gives its code for any anchor.
     """
     targets, season = targets_of(file), label_column(file, "season")
     codes, rain, labels = [], [], []
@@ -158,7 +158,7 @@ def _days(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: str
 
 
 def _means(codes: Codes, lengths: Indices | None) -> tuple[Array, str]:
-    """Return the mean of the dynamic codes over valid steps, and what to call it."""
+    """Return the mean of the dynamic codes over valid steps, and its name in a caption."""
     count, steps = codes.dynamic.shape[:2]
     valid = np.ones((count, steps), bool) if lengths is None else np.arange(steps) < lengths[:, None]
     total = np.where(valid[..., None], codes.dynamic, 0).sum(1)
@@ -166,7 +166,7 @@ def _means(codes: Codes, lengths: Indices | None) -> tuple[Array, str]:
 
 
 def _alike(file: SequenceFile, index: Indices, most: int) -> Array:
-    """Return at most `most` sequences of the commonest length (B, T, *element)."""
+    """Return at most `most` sequences of the most frequent length (B, T, *element)."""
     lengths = file.lengths()
     if lengths is not None:
         values, counts = np.unique(lengths[index], return_counts=True)
@@ -175,7 +175,7 @@ def _alike(file: SequenceFile, index: Indices, most: int) -> Array:
 
 
 def _plain(name: str) -> str:
-    """Return a factor's name as a part of a file's name: a file may call its factors what it likes."""
+    """Return a factor's name in a form for file names, since a file may give its factors any name."""
     return re.sub(r"[^\w.-]+", "-", name)
 
 

@@ -1,4 +1,4 @@
-"""Results as what JSON holds."""
+"""Conversion of results to values that JSON holds."""
 
 import dataclasses
 import math
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 LARGE = 4096
-"""Arrays of more values than this are left out of evaluation.json: they are predictions, not results."""
+"""Largest number of values of an array in evaluation.json; larger ones are predictions, not results."""
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses, named tuples, arrays and paths as what JSON holds.
+    """Return dataclasses, named tuples, arrays and paths as values that JSON holds.
 
-    What JSON has no word for becomes None: NaN and infinity, and arrays of more than `LARGE` values.
+    Values that JSON cannot hold become None: NaN and infinity, and also arrays of more than `LARGE` values.
 
     >>> plain({"score": np.float32(0.5), "gap": float("nan")})
     {'score': 0.5, 'gap': None}

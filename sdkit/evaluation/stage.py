@@ -1,4 +1,4 @@
-"""A stage of long work, which ends for the reporter however it ends."""
+"""A stage of long work, which ends for the reporter on success and on failure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sdkit.runtime.progress import Quiet, Reporter
 
 @contextmanager
 def stage(reporter: Reporter | None, what: str, total: int) -> Iterator[Reporter]:
-    """Yield a reporter within a stage of `total` units of work, which it ends whether it goes well or not."""
+    """Yield a reporter within a stage of `total` units of work, which ends on success and on failure."""
     reporter = reporter or Quiet()
     reporter.start(what, total)
     try:

@@ -1,4 +1,4 @@
-"""What is evaluated: a trained run, or the graphs of a bundle."""
+"""The subject of an evaluation: a trained run, or the graphs of a bundle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated."""
+    """A run or a bundle under evaluation."""
 
     path: Path
     verbs: Verbs
     model: "Method | None"
     """The training model; None for a bundle."""
     backend: str
-    """`torch`, `onnx` or `torchscript`."""
+    """Engine that runs it: `torch`, `onnx` or `torchscript`."""
     weights: str
     """SHA-256 of the weights."""
     val_fraction: float
     seed: int
-    """Seed of the training: it decides which sequences were held out where the file has no validation split."""
+    """Seed of the training, which determines the held-out sequences where the file has no validation split."""
     data: str
-    """Path of the training data, where known."""
+    """Path of the training data, if known."""
 
     @property
     def output(self) -> Path:
-        """Folder that results go to unless another is given."""
+        """Default folder of the results."""
         run = self.path if self.model is not None else self.path.resolve().parent
         return run / ("evaluation" if self.model is not None else f"evaluation-{self.backend}")
 
 
 def open_subject(source: str | Path | None, *, backend: GraphFormat = "onnx", device: str = "auto") -> Subject:
-    """Return a run or bundle, ready to run.
+    """Return a run or bundle, ready to use.
 
     Raises:
         MissingFileError: neither a run nor a bundle.

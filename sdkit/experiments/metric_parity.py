@@ -1,4 +1,4 @@
-"""Metric parity: whether an evaluation finds the same of graphs of a lower precision as of the float32 model."""
+"""Metric parity: whether an evaluation gives the same figures for lower-precision graphs as for the float32 model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,19 +29,19 @@ def metrics_of(
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Callable[[Verbs, Verbs], dict[str, Metric]]:
-    """Return what `export_bundle` takes as `metrics`, after checking that a run's data have labels to judge by.
+    """Return the argument `metrics` of `export_bundle`, after checking that a run's data have labels for an evaluation.
 
     Args:
-        run: whose training data are taken; the newest when None.
-        data: another labelled file with a test split.
+        run: run whose training data are taken; the newest when None.
+        data: another labelled file with a test split; the run's training data when None.
         judges: folder of judges; one is trained where none fits.
-        repeats: draws of codes that are sampled.
-        seed: of draws and heads.
-        device: where the judge runs.
-        reporter: shows how it goes.
+        repeats: number of draws of the sampled codes.
+        seed: seed of draws and heads.
+        device: device on which the judge runs.
+        reporter: receives the progress.
 
     Raises:
-        MissingFileError: no run, or data that are gone.
+        MissingFileError: no run, or data that are missing.
         ConfigError: data without labels or targets that an evaluation could use.
     """
     config = find_run(run).config
@@ -88,7 +88,7 @@ def _figures(
     device: str,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Return the figures of the test split: accuracies of the judge on what is kept, and those of every task."""
+    """Return the figures of the test split: accuracies of the judge on kept factors, and those of every task."""
     found: dict[str, float] = {}
     if _judged(file):
         judge = find_judge(file, folder=judges, device=device, reporter=reporter)

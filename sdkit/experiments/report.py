@@ -9,12 +9,12 @@ KINDS = {"baseline": "without a model", "control": "controls", "model": "models"
 
 
 def as_json(result: TableResult) -> str:
-    """Return everything: figures of every seed, intervals, settings, runs."""
+    """Return a table with everything: figures of every seed, intervals, settings, runs."""
     return json.dumps(plain(result), indent=1, allow_nan=False) + "\n"
 
 
 def as_markdown(result: TableResult) -> str:
-    """Return the table with its command, what the paper prints, intervals, notes and settings."""
+    """Return the table with its command, the paper's figures, intervals, notes and settings."""
     lines = [f"# {result.title}", "", f"`{command(result)}`", ""]
     for part in result.parts:
         lines += _part(part, result)
@@ -23,7 +23,7 @@ def as_markdown(result: TableResult) -> str:
 
 
 def command(result: TableResult) -> str:
-    """Return the command that makes the table again."""
+    """Return the command that reproduces the table."""
     options = {"epochs": result.epochs, "rows": ",".join(result.chosen), "only": result.only}
     given = [f"--{name} {value}" for name, value in options.items() if value]
     return " ".join([f"sdkit reproduce {result.name} --seeds {len(result.seeds)}", *given])
@@ -65,7 +65,7 @@ def _intervals(part: PartResult) -> list[str]:
 
 
 def _settings(row: RowResult) -> str:
-    """Return the line of a model's settings: those that are not at the default of its method's variant."""
+    """Return the line of a model's settings: those that differ from the defaults of its method's variant."""
     variant = f", variant {row.settings['variant']}" if row.settings["variant"] else ""
     changed = "".join(f", {name} {value}" for name, value in row.settings["changed"].items())
     about = f"method {row.settings['method']}{variant}, epochs {row.settings['epochs']}{changed}"

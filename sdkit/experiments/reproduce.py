@@ -1,7 +1,7 @@
-"""`reproduce`: a table of the paper, made with one call, beside baselines, controls and what the paper prints.
+"""`reproduce`: a table of the paper, made with one call, with baselines, controls and the paper's figures.
 
-Every row is trained once a seed, representation and heads alike; figures are means and standard deviations over seeds.
-Runs and all figures are kept, so that a table that was cut off goes on where it stood.
+Every row is trained once for each seed, representation and heads alike; figures are means and standard deviations over
+seeds. Runs and all figures are kept, so that an interrupted table continues where it stopped.
 """
 
 import json
@@ -40,10 +40,10 @@ from sdkit.training.run import Run, RunConfig
 RESULTS = RUNS / "reproduce"
 DATA = RUNS / "data"
 COSTS = {"static_divergence": "KL_s", "dynamic_divergence": "KL_d", "nll_value": "NLL a value"}
-"""Figures of the model itself that stand in every table, since a collapsed code hides behind its means; a method has
-those that its terms give."""
+"""Figures of the model itself that stand in every table, since means hide a collapsed code; a method has those that its
+terms give."""
 KEPT_VERSION = 2
-"""Version of the figures that are kept; those of another are measured again."""
+"""Version of the stored figures; those of another version are measured again."""
 
 
 def reproduce(
@@ -57,22 +57,22 @@ def reproduce(
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> TableResult:
-    """Make a table of the paper and return it; runs/reproduce/NAME.json and NAME.md hold it too.
+    """Reproduce a table of the paper and return it; it is also written to runs/reproduce/NAME.json and NAME.md.
 
     Args:
-        name: of the table, such as `table3-icu`.
-        sources: by data set, what its maker takes (folder, archive) or a sequence file that was made before. Where
-            runs/data/DATA.h5 exists it is taken.
-        seeds: how many, counted from 0.
-        epochs: of every row; the preset's when None.
+        name: name of the table, such as `table3-icu`.
+        sources: by data set, the source that its maker takes (folder, archive) or a sequence file made before. Where
+            runs/data/DATA.h5 exists, it is taken.
+        seeds: number of seeds, counted from 0.
+        epochs: number of epochs of every row; the preset's when None.
         rows: names of models to run (`ROWS`); the table's own when None.
         only: one of the table's data sets.
-        device: as in `train`.
-        reporter: shows how it goes.
+        device: device, as in `train`.
+        reporter: receives the progress.
 
     Raises:
         ConfigError: an unknown table, row or data set, or fewer than one seed.
-        MissingFileError: no data set of the table is there or can be made.
+        MissingFileError: no data set of the table exists or can be made.
 
     >>> sdkit.reproduce("table3-icu", sources={"physionet": "no-such.h5"})
     Traceback (most recent call last):
@@ -99,7 +99,7 @@ def reproduce(
         for finished in maker.rows(chosen, result.seeds):
             done.rows.append(finished)
             done.columns = _columns(part.task, done.rows)
-            _write(result)  # after every row, so that what is there can be looked at
+            _write(result)  # after every row, so that finished rows can be read
     return result
 
 
@@ -140,7 +140,7 @@ class _Maker:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Sequences of each part."""
+        """Numbers of sequences of each part."""
         return {name: len(index) for name, index in self.parts._asdict().items()}
 
     def rows(self, chosen: list[Row], seeds: list[int]) -> Iterator[RowResult]:
@@ -160,7 +160,7 @@ class _Maker:
         return list(found.values())
 
     def _untrained(self, row: Row, seeds: list[int]) -> RowResult:
-        """Return the first row's model with the weights that training starts from."""
+        """Return the first row's model with the initial weights of its training."""
         result = RowResult(f"{row.title}, untrained", "control")
         for seed in seeds:
             run = self._run(row, seed)
@@ -185,7 +185,7 @@ class _Maker:
         return result
 
     def _settings(self, row: Row, config: RunConfig) -> dict[str, Any]:
-        """Return a row's settings, whole and as they differ from the defaults of its method's variant."""
+        """Return a row's settings, all of them and those that differ from the defaults of its method's variant."""
         usual = plan(self.file.element, method=row.method, variant=row.variant)
         train = msgspec.to_builtins(config.train)
         now, defaults = {**config.settings, **train}, msgspec.to_builtins([usual.settings, usual.train])
@@ -212,7 +212,7 @@ class _Maker:
         )
 
     def _kept(self, path: Path, seed: int, weights: str, measure: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return what was measured before with the same weights, data, task and seed, or else measure and keep it."""
+        """Return figures measured before with the same weights, data, task and seed, or else measure and store them."""
         key = {
             "sdkit": __version__,
             "figures": KEPT_VERSION,
@@ -233,7 +233,7 @@ class _Maker:
         return found
 
     def _measure(self, load: Callable[[], Method], seed: int) -> dict[str, Any]:
-        """Return the figures of a model, and how far the test split could have moved the main ones."""
+        """Return the figures of a model, with bootstrap intervals of the main ones over the test split."""
         model = load()
         found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
         costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
@@ -244,7 +244,7 @@ class _Maker:
         return {"seed": seed, "device": self.device, "reporter": self.reporter}
 
     def _untrained_model(self, config: RunConfig) -> Method:
-        """Return the model that a run's training starts from, completed as after a training."""
+        """Return the model with the initial weights of a run's training, completed as after a training."""
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
             model = config.plan.build(config.facts).eval()
@@ -262,7 +262,7 @@ class _Maker:
 def _files(
     parts: Sequence[Part], sources: Mapping[str, str | Path], reporter: Reporter
 ) -> tuple[dict[str, SequenceFile], dict[str, str]]:
-    """Return the sequence files there are or can be made, by data set, and why others are missing."""
+    """Return the sequence files that exist or can be made, by data set, and reasons why others are missing."""
     files: dict[str, SequenceFile] = {}
     skipped: dict[str, str] = {}
     for data in dict.fromkeys(part.data for part in parts):
@@ -298,10 +298,10 @@ def _write(result: TableResult) -> None:
 
 
 def sources_of(name: str, given: Sequence[str]) -> dict[str, str]:
-    """Return paths by data set, of texts DATA=PATH, or PATH alone where the table has one data set.
+    """Return paths by data set, from texts DATA=PATH, or PATH alone where the table has one data set.
 
     Raises:
-        ConfigError: an unknown table, or a path that could be of several data sets.
+        ConfigError: an unknown table, or a path that could belong to several data sets.
     """
     if name not in TABLES:
         raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")

@@ -1,4 +1,4 @@
-"""A finished table: its rows, its parts and where it was written."""
+"""A finished table: its rows, its parts and the files it was written to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ class RowResult:
 
     title: str
     kind: str
-    """`model`, `control` or `baseline`."""
+    """Kind of the row: `model`, `control` or `baseline`."""
     values: dict[str, list[float]] = field(default_factory=dict)
-    """One value a seed, by figure."""
+    """Values by figure, one for each seed."""
     intervals: dict[str, Any] = field(default_factory=dict)
-    """Bootstrap over the test split, of the first seed."""
+    """Bootstrap intervals over the test split, for the first seed."""
     runs: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """Method, variant, epochs and all settings of a model, and under `changed` those that are not at their default."""
     minutes: float = 0.0
     """Minutes of training, all seeds together."""
     printed: Mapping[str, str] = field(default_factory=dict)
-    """What the paper prints."""
+    """Figures that the paper prints."""
 
     def add(self, figures: Figures) -> None:
         """Append the figures of one seed."""
@@ -35,7 +35,7 @@ class RowResult:
             self.values.setdefault(name, []).append(value)
 
     def cell(self, name: str) -> str:
-        """Return mean ± standard deviation over seeds, or what there is."""
+        """Return mean ± standard deviation over seeds, as far as there are values."""
         values = self.values.get(name, [])
         if not values:
             return ""
@@ -63,13 +63,13 @@ class TableResult:
     title: str
     seeds: list[int]
     epochs: int | None
-    """Number of epochs asked for; None for the presets' own."""
+    """Number of epochs requested; None for the presets' own."""
     chosen: list[str]
-    """Rows asked for; none for the table's own."""
+    """Names of the requested rows; empty for the table's own."""
     only: str | None
-    """The data set asked for; None for all."""
+    """Name of the requested data set; None for all."""
     parts: list[PartResult]
     skipped: dict[str, str]
-    """Why data sets are left out."""
+    """Reasons why data sets are left out."""
     json_path: Path
     markdown_path: Path

@@ -1,4 +1,4 @@
-"""Runs of an experiment: trained once, resumed where cut off, shared by every table that needs them."""
+"""Runs of an experiment: trained once, resumed where interrupted, shared by every table that needs them."""
 
 import hashlib
 from pathlib import Path
@@ -37,13 +37,13 @@ def ensure_run(
         file: training data.
         row: name of the row, such as `no-sub`.
         method: name of the method.
-        variant: one of the method's; empty for its own choice.
-        overrides: settings changed, with `seed` and perhaps `epochs`.
-        device: as in `train`.
-        reporter: shows how it goes.
+        variant: variant of the method; empty for its own choice.
+        overrides: changed settings, with `seed` and perhaps `epochs`.
+        device: device, as in `train`.
+        reporter: receives the progress.
 
     Raises:
-        ConfigError: the folder holds more epochs than are asked for, no complete epoch, or a run of other data.
+        ConfigError: the folder holds more epochs than requested, no complete epoch, or a run of other data.
     """
     preset = default_preset(file)
     found = plan(file.element, method=method, preset_name=preset, variant=variant, overrides=overrides)
@@ -69,7 +69,7 @@ def ensure_run(
 
 
 def changed(config: msgspec.Struct) -> dict[str, Any]:
-    """Return the fields of a config that are not at their default, so that a field to come changes no name."""
+    """Return the fields of a config that are not at their default, so that later fields change no name."""
     plain = msgspec.to_builtins(config)
     defaults = {field.name: field.default for field in msgspec.structs.fields(config)}
     return {name: plain[name] for name, value in defaults.items() if getattr(config, name) != value}

@@ -1,4 +1,4 @@
-"""The paper's tables: which data, which rows, which task, and what the paper prints."""
+"""The paper's tables: data, rows, task, and the figures that the paper prints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sdkit.evaluation.judge.scores import JudgeTask
 
 PAPER_MODEL = "paper"
 Printed = Mapping[str, str]
-"""What the paper prints, by figure."""
+"""Figures that the paper prints, by name."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Row:
     """A model of a table: a method's variant with some settings changed."""
 
     name: str
-    """Word for folder names and the command line."""
+    """Name in folders and on the command line."""
     title: str
     variant: str = PAPER_MODEL
     """Variant of the method; empty for the method's own choice."""
@@ -35,7 +35,7 @@ class Part:
     """Name of the data set."""
     task: TableTask
     rows: tuple[str, ...]
-    """Names of `ROWS`."""
+    """Rows of the part, names of `ROWS`."""
     printed: Mapping[str, Printed] = field(default_factory=dict)
     """Printed figures by row."""
     notes: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ ABLATION = ("paper", "no-loss", "no-sub", "no-both")
 ANCHORS = ("paper", "x-middle", "x-last")
 
 MADE_WITH: dict[str, tuple[str, dict[str, Any]]] = {"speech-db": ("speech", {"scale": "decibel"})}
-"""Maker and its options, where a data set is not what the maker of its name makes unasked."""
+"""Maker and its options, where a data set is not the default result of the maker of its name."""
 
 MORTALITY = Task("mortality", "detect", "mortality")
 ICU = Task("icu_type", "classify", "icu_type", hidden=4)
@@ -126,7 +126,7 @@ def _month(rows: tuple[str, ...], printed: Mapping[str, str]) -> Part:
     return Part("air-quality", MONTH, rows, cells, (_TWELVE, _WEATHER))
 
 
-# What the paper prints for its own model, which stands in several tables.
+# Figures that the paper prints for its own model, which stands in several tables.
 _PRINTED_MORTALITY = ("0.447 ± 0.02", "0.849 ± 0.01")
 _PRINTED_OIL = "11.39 ± 0.34"
 _PRINTED_ICU = "0.554 ± 0.002"

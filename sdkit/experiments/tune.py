@@ -1,7 +1,7 @@
-"""`tune`: search a method's settings and the learning rate on the validation split, with Optuna.
+"""`tune`: searches a method's settings and the learning rate on the validation split, with Optuna.
 
-The space is what the method names (for the paper's model that of appendix A.3). What trials are compared by is chosen
-from `OBJECTIVES`.
+The method defines the space (for dbse that of appendix A.3). Trials are compared by one of
+`OBJECTIVES`.
 """
 
 import os
@@ -37,31 +37,31 @@ def tune(
     reporter: Reporter | None = None,
     **overrides: Any,
 ) -> Study:
-    """Search the settings of a data set on its validation split, or continue a search, and return what was found.
+    """Search the settings of a data set on its validation split, or continue a search, and return the study.
 
     The first trial takes the settings that `train` would take, if they lie in the space. Each trial trains into a run
-    folder of its own, which is removed. A continued study draws what an unbroken one would have drawn. Beside the study
-    lie a picture of the trials (.png) and the best settings (.toml).
+    folder of its own, which is removed. A continued study draws what an uninterrupted one would have drawn. Beside the
+    study are a picture of the trials (.png) and the best settings (.toml).
 
     Args:
-        data: a sequence file.
-        trials: so many in all, those that an existing study has among them; interrupted ones do not count.
-        epochs: of each trial; the settings' own when None.
+        data: sequence file.
+        trials: number of trials in all, those of an existing study included; interrupted ones do not count.
+        epochs: number of epochs of a trial; that of the settings when None.
         objective: one of `OBJECTIVES`.
-        study: the study file, continued if it exists; runs/tune/NAME.db by default.
+        study: path of the study file, continued if it exists; runs/tune/NAME.db by default.
         timeout: minutes after which no further trial begins.
         method: name of the method, `dbse` by default.
-        preset: settings to start from, as for `train`.
-        variant: one of the method's; by default that of `train`.
+        preset: preset to start from, as for `train`.
+        variant: variant of the method; by default that of `train`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        reporter: shows how it goes.
+        reporter: receives the progress.
         **overrides: any setting of the method or of training, which is then not searched.
 
     Raises:
-        ConfigError: an argument or setting that cannot be, no validation split, nothing to search, or settings that are
+        ConfigError: an argument or setting out of range, no validation split, nothing to search, or settings that are
             not those of the study.
         DataError, FileFormatError, MissingFileError: data or a study that cannot be used.
-        DeviceError: a device that is not there.
+        DeviceError: a device that is not available.
         MissingExtraError: Optuna is not installed.
         OutputExistsError: a new study's picture or settings would replace a file.
         KeyboardInterrupt: Ctrl-C before any trial of the study ended; later it ends the search, with `interrupted` set.

@@ -1,4 +1,4 @@
-"""What a file says of the axes of its figures: how long a step lasts, and how far apart the bins of a spectrum lie."""
+"""Scales of the axes of figures, from the attributes of a file: the duration of a step, the distance of two bins."""
 
 import re
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+?)s?")
 
 
 class Scales(NamedTuple):
-    """Scales of the axes; what is unknown is None and drawn by number."""
+    """Scales of the axes; an unknown one is None, and its axis is numbered."""
 
     seconds: float | None = None
-    """Of a step: one of the W steps of a window, else an element."""
+    """Seconds of a step: one of the W steps of a window, else an element."""
     hertz: float | None = None
-    """From bin to bin of a spectrum."""
+    """Distance of two bins of a spectrum in hertz."""
 
 
 UNKNOWN = Scales()
@@ -29,7 +29,7 @@ def read_scales(attributes: Mapping[str, Any], element: Element) -> Scales:
     """Return the scales that the attributes of a file give: `rate` (elements a second), else `step`, a text such
     as `1 hour`; `bin_spacing`, such as `40 Hz`.
 
-    A text that is no amount of a known unit gives nothing.
+    A text that is not an amount of a known unit gives nothing.
     """
     rate, steps = attributes.get("rate"), element.steps
     if isinstance(rate, int | float | np.number) and rate > 0:
@@ -43,9 +43,9 @@ def time_axis(count: int, seconds: float | None, what: str) -> tuple[float, str]
     """Return the length of a step on an axis of time, and the label of the axis.
 
     Args:
-        count: steps on the axis; its unit is the largest of which these last three or more.
-        seconds: of a step, if known.
-        what: what a step is called where its seconds are unknown.
+        count: number of steps on the axis; its unit is the largest of which these last three or more.
+        seconds: seconds of a step, if known.
+        what: name of a step where its seconds are unknown.
     """
     if seconds is None:
         return 1.0, what

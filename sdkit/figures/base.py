@@ -1,4 +1,4 @@
-"""What is asked of the figures of a kind of element: its file holds them as the object `FIGURES`."""
+"""The interface of the figures of a kind of element: its file holds them as the object `FIGURES`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Picture: TypeAlias = Union["Image", "Figure"]
-"""What `style.save` writes."""
+"""Picture that `style.save` writes."""
 
 SWAP_NAMES = ("a", "b", "static of a,\ndynamic of b", "static of b,\ndynamic of a")
-"""The four sequences of a swapped pair."""
+"""Names of the four sequences of a swapped pair."""
 
 
 class Look(NamedTuple):
-    """How sequences are drawn."""
+    """Settings of how sequences are drawn."""
 
     element: Element
-    """That of all sequences."""
+    """Element of all sequences."""
     scales: Scales = UNKNOWN
-    """Of the axes, where these are known and drawn."""
+    """Scales of the axes, where these are known and drawn."""
     scale: int = 1
-    """Pixels of the picture a pixel of the data; pictures of pixels only."""
+    """Pixels of the picture for each pixel of the data; for pictures of pixels only."""
     note: str = ""
-    """Words for the end of the caption: data set, split, model."""
+    """Text for the end of the caption: data set, split, model."""
 
 
 class Figures(ABC):
     """Figures of sequences of a kind of element; values are in data units, and T may differ."""
 
     animated: ClassVar[bool] = False
-    """Whether there are animations."""
+    """Whether the kind has animations."""
 
     @abstractmethod
     def rows(self, rows: Sequence[tuple[str, Array]], look: Look) -> Picture:
@@ -54,13 +54,13 @@ class Figures(ABC):
         """Return a captioned picture of swapped pairs, each (T, *element): both sequences, then both mixtures."""
 
     def reconstruction(self, x: Array, decoded: Array, std: Array | None, look: Look) -> Picture:
-        """Return a captioned picture of sequences beside what was decoded of their codes.
+        """Return a captioned picture of sequences beside their decoded reconstructions.
 
         Args:
             x: (P, T, *element), NaN where not observed.
             decoded: (P, T, *element) means.
             std: (P, T, *element) decoded standard deviations; None where the decoder gives none.
-            look: of the picture.
+            look: settings of the picture.
         """
         pairs = zip(x, decoded, strict=True)
         return self.rows([row for pair in pairs for row in zip(("data", "decoded"), pair, strict=True)], look)
@@ -69,6 +69,6 @@ class Figures(ABC):
         """Return the frames of an animation in which all sequences (P, T, *element) play at once.
 
         Raises:
-            DataError: there are no animations of this kind.
+            DataError: this kind has no animations.
         """
         raise DataError(f"animations are drawn of images, not of {look.element.describe()}; end the picture in .png")

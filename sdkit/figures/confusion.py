@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 0.55
-"""Inches of a cell."""
+"""Inches of a side of a cell."""
 MOST_WITH_NUMBERS = 30
-"""With more classes the cells hold no numbers, which nobody could read."""
+"""Largest number of classes whose cells hold numbers; with more they would be illegible."""
 
 
 def confusion_counts(truth: Array, predicted: Array, classes: int) -> Array:
-    """Return how often each class was taken for each: (K, K), rows the truth, from labels (N,) and predictions (N,)."""
+    """Return counts (K, K) of predictions by class, rows the truth, from labels (N,) and predictions (N,)."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (truth, predicted), 1)
     return counts
@@ -29,10 +29,10 @@ def confusion_figure(counts: Array, names: Sequence[str], *, factor: str = "clas
     """Return a figure of a confusion matrix: rows are the truth, cells percent of their row.
 
     Args:
-        counts: (K, K), rows the truth, columns what was predicted.
-        names: of the K classes.
-        factor: what the classes are, such as `motion`.
-        note: words for the end of the caption: data set, split, judge, model.
+        counts: (K, K), rows the truth, columns the predictions.
+        names: names of the K classes.
+        factor: name of the classes, such as `motion`.
+        note: text for the end of the caption: data set, split, judge, model.
 
     Raises:
         DataError: counts that are not (K, K) for K names.

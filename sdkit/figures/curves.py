@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class Term(Protocol):
-    """What the figure must know of a term of the objective."""
+    """The properties of a term of the objective that the figure needs."""
 
     @property
     def name(self) -> str:
-        """Its key in a record."""
+        """Key of the term in a record."""
 
     @property
     def title(self) -> str:
-        """What the legend calls it."""
+        """Title of the term in the legend."""
 
     @property
     def kind(self) -> str:
-        """`likelihood`, `divergence`, or another, which is not drawn."""
+        """Kind of the term: `likelihood`, `divergence`, or another, which is not drawn."""
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
@@ -34,7 +34,7 @@ def draw_curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term], path: 
 
     Args:
         metrics: records of metrics.jsonl.
-        terms: of the method's objective.
+        terms: terms of the method's objective.
         path: the picture to write; an existing one is replaced.
     """
     save(curves(metrics, terms), path)
@@ -68,7 +68,7 @@ def curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term]) -> "Figure"
             axes.legend(fontsize=SMALL_SIZE)
         tidy(axes)
     drawn = [value for line in likelihood.lines for value in np.asarray(line.get_ydata(), np.float64)]
-    if not any(value <= 0 for value in drawn):  # that of a density, as of series, may be negative
+    if not any(value <= 0 for value in drawn):  # the NLL of a density, as of series, may be negative
         likelihood.set_yscale("log")
     return caption(
         figure,

@@ -1,4 +1,4 @@
-"""One way to draw sequences, whatever their elements: the figures of a kind are in the file of its name."""
+"""Drawing sequences of any kind: the figures of a kind are in the file of its name."""
 
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -36,7 +36,7 @@ def check_drawable(element: Element, *, scale: int = 1) -> None:
     Raises:
         DataError: images of other than one or three channels.
         MissingExtraError: a figure without matplotlib.
-        ConfigError: a scale for what is not drawn pixel by pixel.
+        ConfigError: a scale for figures that are not drawn pixel by pixel.
     """
     if not element.traits.pictorial:
         need("train", "matplotlib", what=f"a picture of elements of kind {element.kind}")
@@ -63,10 +63,10 @@ def draw_rows(
 
     Args:
         rows: name and sequence (T, *element) of each, in data units; T may differ.
-        element: of all.
-        scales: of the axes, if known.
-        scale: pixels of the picture a pixel of the data; images only.
-        note: words for the end of the caption: data set, split, model.
+        element: element of all sequences.
+        scales: scales of the axes, if known.
+        scale: pixels of the picture for each pixel of the data; images only.
+        note: text for the end of the caption: data set, split, model.
 
     Raises:
         DataError, MissingExtraError, ConfigError: as `check_drawable`.
@@ -91,7 +91,7 @@ def draw_swap(
     Args:
         a, b: the pairs, each (T, *element) in data units; T may differ.
         static_a_dynamic_b, static_b_dynamic_a: the mixtures, each (T, *element).
-        element, scales, scale, note: as of `draw_rows`.
+        element, scales, scale, note: as for `draw_rows`.
 
     Raises:
         DataError, MissingExtraError, ConfigError: as `check_drawable`.
@@ -110,13 +110,13 @@ def draw_reconstruction(
     scales: Scales = UNKNOWN,
     note: str = "",
 ) -> Picture:
-    """Return a captioned picture of sequences beside what was decoded of their codes.
+    """Return a captioned picture of sequences beside their decoded reconstructions.
 
     Args:
         x: (P, T, *element) in data units, NaN where not observed.
         decoded: (P, T, *element) means, in data units.
         std: (P, T, *element) decoded standard deviations; None where the decoder gives none.
-        element, scales, note: as of `draw_rows`.
+        element, scales, note: as for `draw_rows`.
 
     Raises:
         DataError, MissingExtraError: as `check_drawable`.

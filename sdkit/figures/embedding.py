@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 PERPLEXITY = 30.0
 FEWEST = 4
-"""Points that a map needs."""
+"""Least number of points of a map."""
 DOT_AREA, SMALLEST_AREA, LARGEST_AREA = 22.0, 6.0, 160.0
-"""Areas of dots, in square points: where all are alike, and of the smallest and largest value."""
+"""Areas of dots in square points: where all are equal, of the smallest and of the largest value."""
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 def tsne(points: Array, seed: int = 0) -> Floats:
     """Return a two-dimensional t-SNE map (N, 2) of points (N, K).
 
-    The perplexity is 30, or a third of the other points where these are fewer than 90.
+    The perplexity is 30, or a third of the other points where there are fewer than 90 of them.
 
     Raises:
         DataError: fewer than 4 points, other axes, or values that are not finite.
@@ -51,7 +51,7 @@ def tsne(points: Array, seed: int = 0) -> Floats:
 
     if points.ndim != 2 or len(points) < FEWEST or not np.isfinite(points).all():
         raise DataError(f"a t-SNE map needs finite points (N, K) with N >= {FEWEST}, not an array {points.shape}")
-    # A map that starts from principal components repeats best; codes that do not vary have none.
+    # A map that starts from principal components is the most reproducible; codes that do not vary have none.
     start = "pca" if min(points.shape) > 1 and float(points.std(0).max()) > 0 else "random"
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     embedding = TSNE(2, perplexity=perplexity, init=start, random_state=seed, learning_rate="auto")
@@ -62,14 +62,14 @@ def static_against_dynamic(static: Array, dynamic: Array, *, seed: int = 0, note
     """Return the joint map of static and dynamic codes (paper figs. 2 left and 6).
 
     As in section 5.2, the dynamic codes of a sequence are joined to one vector. It is wider than the static code, and a
-    joint map needs one width: the narrower codes are filled up with zeros. Clouds that differ in the number of filled
-    places lie apart for that reason too, so that the map alone proves no disentanglement; the caption says so.
+    joint map needs one width, so the narrower codes are padded with zeros. Clouds that differ in the number of padded
+    places are apart for that reason too, so the map alone proves no disentanglement; the caption says so.
 
     Args:
         static: (N, S).
         dynamic: (N, T, D).
-        seed: of the map.
-        note: words for the end of the caption: data set, split, model.
+        seed: seed of the map.
+        note: text for the end of the caption: data set, split, model.
 
     Raises:
         DataError: different N, or as `tsne`.
@@ -116,21 +116,21 @@ def by_label(
 ) -> "Figure":
     """Return the map of codes, coloured by label (paper figs. 2 right and 5).
 
-    Up to 12 labels that occur have a colour and marker each and stand in the legend; more are coloured by their number.
+    Up to 12 occurring labels have a colour and marker each and are in the legend; more are coloured by their number.
 
     Args:
         codes: (N, S).
         labels: (N,) indices into `names`.
-        names: of the labels.
-        sizes: (N,) values from 0 up that the area of the dots grows with, such as rain.
-        factor: what the labels are, such as `season`.
-        size_name: what the sizes are, with their unit, such as `rain (mm)`.
-        what: the codes are called in the caption.
-        seed: of the map.
-        note: words for the end of the caption: data set, split, model.
+        names: names of the labels.
+        sizes: (N,) values from 0 up that determine the area of the dots, such as rain.
+        factor: name of the labels, such as `season`.
+        size_name: name of the sizes, with their unit, such as `rain (mm)`.
+        what: name of the codes in the caption.
+        seed: seed of the map.
+        note: text for the end of the caption: data set, split, model.
 
     Raises:
-        DataError: labels without a name, sizes that are no numbers from 0 up, another N, or as `tsne`.
+        DataError: labels without a name, sizes that are not numbers from 0 up, another N, or as `tsne`.
     """
     labels = np.asarray(labels)
     check_labels(labels, len(codes), names)

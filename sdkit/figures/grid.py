@@ -20,7 +20,7 @@ MARGIN = 8
 FONT_SIZE = 15
 CAPTION_SIZE = 13
 NARROWEST = 420
-"""Pixels that a picture with a caption has at least, so that the caption has room."""
+"""Least width in pixels of a picture with a caption, so that the caption has room."""
 
 
 def strip(sequence: Array, element: Element) -> Pixels:
@@ -56,9 +56,9 @@ def swap_grid(
     Args:
         a, b: the pairs, each (T, C, H, W); T may differ.
         static_a_dynamic_b, static_b_dynamic_a: the mixtures, each (T, C, H, W).
-        element: of all four.
-        scale: pixels of the picture a pixel of the data.
-        caption: text below.
+        element: element of all four.
+        scale: pixels of the picture for each pixel of the data.
+        caption: text below the picture.
     """
     blocks = [
         [(name, strip(row, element)) for name, row in zip(SWAP_NAMES, rows, strict=True)]
@@ -115,7 +115,7 @@ def wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str
 
 
 def tiles(sequences: Array, element: Element, *, scale: int = 1, columns: int | None = None) -> "list[Image]":
-    """Return one picture a step, each showing all sequences (P, T, C, H, W) as tiles: the frames of an animation."""
+    """Return one picture for each step, with all sequences (P, T, C, H, W) as tiles: the frames of an animation."""
     from PIL import Image
 
     clips = [frames(sequence, element) for sequence in sequences]

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class ImageFigures(Figures):
-    """A row a sequence; time runs to the right."""
+    """Figures of images: one row for each sequence; time runs to the right."""
 
     animated = True
 
     def rows(self, rows: Sequence[tuple[str, Array]], look: Look) -> "Image":
-        """Return a picture of named sequences, each (T, C, H, W), one a row."""
+        """Return a picture of named sequences, each (T, C, H, W), one row each."""
         text = f"{len(rows)} {'sequence' if len(rows) == 1 else 'sequences'}, one a row; time runs to the right."
         return grid.rows_grid(rows, look.element, scale=look.scale, caption=f"{text} {look.note}")
 
@@ -29,7 +29,7 @@ class ImageFigures(Figures):
         static_b_dynamic_a: Iterable[Array],
         look: Look,
     ) -> "Image":
-        """Return a picture of swapped pairs, each (T, C, H, W), four rows a pair."""
+        """Return a picture of swapped pairs, each (T, C, H, W), four rows for each pair."""
         text = (
             "Swapped pairs, four rows a pair: both sequences, then each static code decoded with the other's dynamic "
             "codes."

@@ -1,7 +1,7 @@
-"""Figures of features as lines over steps, in the units of the data: what kinds of elements with features share.
+"""Figures of features as lines over steps, in the units of the data, for kinds of elements with features.
 
-A sequence is drawn as one line of T * W steps a feature, broken where values are missing; where an element spans
-several steps, faint lines part the elements.
+A sequence is drawn as one line of T * W steps for each feature, broken where values are missing; where an element
+spans several steps, faint lines separate the elements.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 MOST_FEATURES, MOST_SEQUENCES, MOST_PAIRS = 10, 6, 2
 MOST_SWAP_ROWS = 8
 MANY_STEPS = 120
-"""Above so many steps not every value has a dot of its own."""
+"""Number of steps above which not every value has its own dot."""
 GAPS = "Gaps: not observed."
 
 
 class Chosen(NamedTuple):
-    """Which features are drawn, and what a caption says of them."""
+    """The features that are drawn, and their description in a caption."""
 
     features: Sequence[int]
     text: str
@@ -50,12 +50,12 @@ class Lines(Figures):
     """Figures of a kind of element whose last axis is features."""
 
     codes: ClassVar[str]
-    """Sentence for the caption that says what has a dynamic code each."""
+    """Sentence for the caption that says what each dynamic code describes."""
     spread: ClassVar[bool] = False
     """Whether features evenly spread over all are drawn where there are too many, instead of the first ones."""
 
     def rows(self, rows: Sequence[tuple[str, Array]], look: Look) -> "Figure":
-        """Return a figure of sequences: a column a sequence, a row a feature, all of a row on one scale.
+        """Return a figure of sequences: one column for each sequence, one row for each feature, a row on one scale.
 
         At most MOST_SEQUENCES sequences and MOST_FEATURES features are drawn; the caption says so.
         """
@@ -78,7 +78,7 @@ class Lines(Figures):
         static_b_dynamic_a: Iterable[Array],
         look: Look,
     ) -> "Figure":
-        """Return a figure of swapped pairs: a column each for a, b and both mixtures, rows of features a pair.
+        """Return a figure of swapped pairs: columns for a, b and both mixtures, rows for the features of each pair.
 
         At most MOST_PAIRS pairs and MOST_SWAP_ROWS rows are drawn: of the features that are observed most often or,
         where features are spread, of some of all.
@@ -108,9 +108,9 @@ class Lines(Figures):
         )
 
     def reconstruction(self, x: Array, decoded: Array, std: Array | None, look: Look) -> "Figure":
-        """Return a figure of the first sequence and what was decoded of it, a panel a feature (paper fig. 13).
+        """Return a figure of the first sequence and its reconstruction, one panel for each feature (paper fig. 13).
 
-        Decoded standard deviations are drawn as a band of two to each side.
+        Decoded standard deviations are drawn as a band of two on each side.
         """
         chosen = self._choose(look.element, MOST_FEATURES)
         count = len(chosen.features)
@@ -157,9 +157,9 @@ def _panels(
     """Return a grid of panels.
 
     Args:
-        columns: name, and the coloured steps (T * W, F) of its blocks of rows, as many rows each.
+        columns: name, and the coloured steps (T * W, F) of its blocks of rows, with the same number of rows each.
         lines: label and feature of each row.
-        look: of the figure.
+        look: settings of the figure.
     """
     width = min(7.0, max(2.3, 10.0 / len(columns)))
     figure = new_figure(1.3 + width * len(columns), 0.6 + 0.95 * len(lines))
@@ -188,7 +188,7 @@ def _panels(
 def _reconstructed(
     axes: "Axes", feature: int, x: Array, mean: Array, std: Array | None, look: Look, *, labelled: bool
 ) -> None:
-    """Draw what was observed and what was decoded of a feature; steps are (T * W, F)."""
+    """Draw the observed and decoded values of a feature; steps are (T * W, F)."""
     time = _time_axis(axes, len(x), look, labelled=labelled)
     x, mean = x[:, feature], mean[:, feature]
     if std is not None:
@@ -202,7 +202,7 @@ def _reconstructed(
 
 
 def _time_axis(axes: "Axes", count: int, look: Look, *, labelled: bool) -> Array:
-    """Mark the borders of elements that span several steps; return the places of the steps."""
+    """Mark the borders of elements that span several steps; return the positions of the steps."""
     window = look.element.steps
     step, name = time_axis(count, look.scales.seconds, "step")
     axes.set_xlim(-0.5 * step, (count - 0.5) * step)
@@ -230,7 +230,7 @@ def _line(axes: "Axes", time: Array, values: Array, colour: str) -> None:
 
 
 def _alone(values: Array) -> Array:
-    """Return which values are observed between two that are not: a line does not show these."""
+    """Return which values are observed between two that are not, which a line does not show."""
     observed = np.pad(np.isfinite(values), 1)
     return np.asarray(observed[1:-1] & ~observed[:-2] & ~observed[2:])
 

@@ -21,14 +21,14 @@ ENDINGS = (".png", ".gif")
 
 
 class _Rows(NamedTuple):
-    """What is drawn of a file."""
+    """The sequences of a file that are drawn."""
 
     names: list[str]
     sequences: list[Array]
-    """Each (T, *element), cut to its own length."""
+    """Sequences, each (T, *element), cut to its own length."""
     element: Element
     rate: float | None
-    """Elements a second of an animation."""
+    """Number of elements a second in an animation."""
     scales: Scales
     note: str
 
@@ -46,21 +46,21 @@ def render(
 ) -> Path:
     """Draw sequences of a file: a captioned PNG, or a GIF in which all play at once.
 
-    A PNG has one image sequence a row, one series or sequence of vectors a column with a row a feature, or one spectrum
-    a panel.
+    A PNG has one row for each image sequence, one column for each series or sequence of vectors with a row for each
+    feature, or one panel for each spectrum.
 
     Args:
-        source: a sequence file, or what `swap` wrote.
-        target: the picture, ending .png or .gif; a GIF is drawn of images only.
+        source: sequence file, or swap file of `swap`.
+        target: path of the picture, ending in .png or .gif; a GIF is drawn of images only.
         split: `train`, `val`, `test`, or all.
-        count: how many sequences (or swapped pairs), fewer if there are no more.
-        first: skip so many.
-        scale: pixels of the picture a pixel of the data; images only.
+        count: number of sequences (or swapped pairs), fewer if there are no more.
+        first: number of sequences to skip.
+        scale: pixels of the picture for each pixel of the data; images only.
         rate: frames a second of a GIF; the file's own rate, else 8, when None.
         force: replace an existing picture.
 
     Raises:
-        ConfigError: another ending, a rate that no GIF has, a scale of no images, or nothing to draw.
+        ConfigError: another ending, a rate that no GIF has, a scale without images, or nothing to draw.
         DataError: images of other than one or three channels, or an animation of other elements.
         FileFormatError, MissingFileError: a file that holds no sequences.
         MissingExtraError: other elements than images without matplotlib.
@@ -92,9 +92,9 @@ def render_swap(
 
     Args:
         a, b: the sequence files that were swapped.
-        swapped: what `swap` wrote.
-        target: the PNG.
-        count: pairs, fewer if there are no more.
+        swapped: swap file of `swap`.
+        target: path of the PNG.
+        count: number of pairs, fewer if there are no more.
         force: replace an existing picture.
 
     >>> swapped = rt.swap_file("puppets.h5", "puppets.h5", "swap.h5", count=4)
@@ -160,7 +160,7 @@ def _mixtures(file: LazyFile, part: slice) -> tuple[list[Array], list[Array]]:
 
 
 def _swap_element(file: LazyFile) -> Element:
-    """Return the element of a swap file; one that does not say is judged by its axes."""
+    """Return the element of a swap file; without an attribute it follows from the axes."""
     data, attributes = file.dataset(SWAPPED[0], "(N, T, *element)"), file.handle.attrs
     presumed = kinds.by_axes(data.ndim)
     kind = attributes.get("element") or (presumed and presumed.name)
@@ -179,7 +179,7 @@ def _cut(x: Array, lengths: Indices | None, rows: slice | Indices) -> list[Array
 
 
 def _held(sequences: list[Array]) -> Array:
-    """Return sequences (P, T, *element) of one length, the shorter ones held at their last element."""
+    """Return sequences (P, T, *element) of one length, the shorter ones continued by their last element."""
     steps = np.arange(max(map(len, sequences)))
     return np.stack([x[np.minimum(steps, len(x) - 1)] for x in sequences])
 

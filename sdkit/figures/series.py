@@ -1,4 +1,4 @@
-"""Figures of series: windows are joined to one line a feature, and faint lines part them."""
+"""Figures of series: windows are joined to one line for each feature, and faint lines separate them."""
 
 from sdkit.figures.lines import Lines
 

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 MOST_SEQUENCES, MOST_PAIRS = 12, 4
 ACROSS = 4
 RANGE = 60.0
-"""Decibels from the darkest to the brightest colour; what is quieter is as dark as the darkest."""
+"""Decibels from the darkest to the brightest colour; quieter values are as dark as the darkest."""
 
 
 class SpectrumFigures(Figures):
-    """A panel a sequence, all on one scale."""
+    """Figures of spectra: one panel for each sequence, all on one scale."""
 
     def rows(self, rows: Sequence[tuple[str, Array]], look: Look) -> "Figure":
-        """Return a figure of named spectra, each (T, F), a panel a sequence; at most MOST_SEQUENCES."""
+        """Return a figure of named spectra, each (T, F), one panel for each sequence; at most MOST_SEQUENCES."""
         shown = list(rows)[:MOST_SEQUENCES]
         across = min(ACROSS, len(shown))
         down = -(-len(shown) // across)
@@ -59,7 +59,7 @@ class SpectrumFigures(Figures):
         static_b_dynamic_a: Iterable[Array],
         look: Look,
     ) -> "Figure":
-        """Return a figure of swapped pairs, each (T, F), a row a pair: a, b and both mixtures; at most MOST_PAIRS."""
+        """Return a figure of swapped pairs, each (T, F), a row for each: a, b and both mixtures; at most MOST_PAIRS."""
         pairs = list(zip(a, b, static_a_dynamic_b, static_b_dynamic_a, strict=True))
         shown = pairs[:MOST_PAIRS]
         cells = [list(zip(SWAP_NAMES if i == 0 else ("",) * 4, pair, strict=True)) for i, pair in enumerate(shown)]

@@ -1,6 +1,6 @@
-"""One look for every figure: colours that colour-blind readers tell apart, captions, and how files are saved.
+"""One style for every figure: colours that colour-blind readers can distinguish, captions, and how files are saved.
 
-Figures are matplotlib's `Figure`, made without pyplot, so that nothing is global and no window is ever asked for.
+Figures are matplotlib's `Figure`, made without pyplot, so that nothing is global and no window is opened.
 """
 
 import textwrap
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-# Okabe and Ito's colours. Their yellow is left out: it cannot be read on white.
+# Okabe and Ito's colours. Their yellow is left out: it is illegible on white.
 BLUE, VERMILION, GREEN, PURPLE, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, AMBER, SKY)
 MARKERS = ("o", "^")
 MOST_CLASSES = len(PALETTE) * len(MARKERS)
-"""More classes than this are coloured by number, along `ORDERED`."""
+"""Largest number of classes with marks; more are coloured by number, along `ORDERED`."""
 ORDERED = "viridis"
 INTENSITY, SHARE = "cividis", "Blues"
-"""Maps of levels and of percentages. All three of these maps grow steadily in lightness."""
+"""Colour maps of levels and of percentages. All three of these maps grow steadily in lightness."""
 PAPER, INK, FAINT = "#ffffff", "#282828", "#d9d9d9"
 
 DPI = 110
 TEXT_SIZE, SMALL_SIZE = 10.0, 8.0
 LINE = 1.45 * SMALL_SIZE / 72
-"""Inches of a line of the caption."""
+"""Height in inches of a line of the caption."""
 
 
 class Mark(NamedTuple):
-    """How a class is drawn."""
+    """Colour and marker of a class."""
 
     colour: str
     marker: str
@@ -49,7 +49,7 @@ def marks(count: int) -> list[Mark]:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure, in inches; its parts are laid out so that no text meets another.
+    """Return an empty figure, in inches; its parts are laid out so that no text overlaps another.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -76,7 +76,7 @@ def tidy(axes: "Axes") -> None:
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib shows as it is: `$` opens no formula."""
+    """Return text that matplotlib shows unchanged: `$` opens no formula."""
     return text.replace("$", r"\$")
 
 
@@ -114,12 +114,12 @@ def raster(figure: "Figure") -> "Image":
 def save(
     picture: "Figure | Image | Sequence[Image]", path: str | Path, *, rate: float = 8.0, force: bool = True
 ) -> Path:
-    """Write a figure or picture as a PNG, or several as a GIF that repeats; whole or not at all.
+    """Write a figure or picture as a PNG, or several as a GIF that repeats, completely or not at all.
 
     Args:
-        picture: one, or the frames of an animation.
-        path: ending .png for one, .gif for an animation.
-        rate: frames a second.
+        picture: a picture, or the frames of an animation.
+        path: path of the file, ending in .png for one picture, .gif for an animation.
+        rate: number of frames a second.
         force: replace an existing file.
 
     Raises:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PATHS = 40
-"""More cannot be told apart."""
+"""Largest number of paths in a figure; more are not distinguishable."""
 
 
 def trajectories(
@@ -36,10 +36,10 @@ def trajectories(
     Args:
         dynamic: (N, T, D) mean codes.
         labels: (N,) indices into `names`.
-        names: of the labels.
-        lengths: (N,) valid steps, where sequences differ.
-        factor: what the labels are, such as `motion`.
-        note: words for the end of the caption: data set, split, model.
+        names: names of the labels.
+        lengths: (N,) numbers of valid steps, where sequences differ.
+        factor: name of the labels, such as `motion`.
+        note: text for the end of the caption: data set, split, model.
 
     Raises:
         DataError: codes that are not (N, T, D) with D >= 2, values that are not finite, or labels without a name.

@@ -1,4 +1,4 @@
-"""The trials of a search: the objective over trials, and over every setting that was searched."""
+"""Figure of the trials of a search: the objective over trials, and over every searched setting."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ NOT_DRAWN = ("failed", "interrupted")
 
 
 class TrialPoint(Protocol):
-    """What is drawn of a trial."""
+    """The properties of a trial that the figure needs."""
 
     @property
     def number(self) -> int:
@@ -24,7 +24,7 @@ class TrialPoint(Protocol):
 
     @property
     def state(self) -> str:
-        """`complete`, `pruned`, or one that is not drawn."""
+        """State of the trial: `complete`, `pruned`, or another, which is not drawn."""
 
     @property
     def value(self) -> float | None:
@@ -32,7 +32,7 @@ class TrialPoint(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Values of the settings that were searched."""
+        """Values of the searched settings."""
 
 
 def draw_trials(
@@ -47,12 +47,12 @@ def draw_trials(
     """Draw the trials of a search into a PNG; an existing one is replaced.
 
     Args:
-        trials: in order, at least one of them complete.
-        path: the picture to write.
-        best: the trial to mark.
-        objective: its name and unit, for the axes.
-        logarithmic: settings with a logarithmic axis; all others have one position a value.
-        note: words for the end of the caption.
+        trials: trials in order, at least one of them complete.
+        path: path of the picture.
+        best: trial to mark.
+        objective: name and unit of the objective, for the axes.
+        logarithmic: names of settings with a logarithmic axis; all others have one position for each value.
+        note: text for the end of the caption.
     """
     save(trials_figure(trials, best=best, objective=objective, logarithmic=logarithmic, note=note), path)
 
@@ -143,7 +143,7 @@ def _over_setting(
 
 
 def _frame(values: Sequence[float]) -> tuple[float, float]:
-    """Return the limits of the axis of values: those of complete trials, and some room."""
+    """Return the limits of the axis of values: those of complete trials, and a margin."""
     low, high = min(values), max(values)
     if _wide(values):
         room = (high / low) ** 0.08

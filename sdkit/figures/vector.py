@@ -1,4 +1,4 @@
-"""Figures of vectors: a line over steps for each feature, or for some of all where there are many."""
+"""Figures of vectors: a line over steps for each feature, or for a selection where there are many."""
 
 from sdkit.figures.lines import Lines
 

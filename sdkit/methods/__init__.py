@@ -1,4 +1,4 @@
-"""Methods of sequential disentanglement, a module each; `find` returns one by its name, also one of another package."""
+"""Methods of sequential disentanglement, one module each; `find` returns one by name, also from other packages."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from sdkit.methods.base import Method
 
 DEFAULT = "dbse"
-"""The method that is trained when none is asked for."""
+"""Name of the method that is trained by default."""
 GROUP = "sdkit.methods"
 SHARED = ("base", "gaussian", "graphs", "listing", "parts")
-"""Modules of this folder that are no methods."""
+"""Modules of this folder that are not methods."""
 
 
 def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""What sdkit asks of a method: settings, terms of the objective, a loss, graphs, and the verbs that it has.
+"""The interface of a method: settings, terms of the objective, a loss, graphs, and the verbs that it has.
 
 A method is one module of this folder, which holds a subclass of `Method` under the name `METHOD`; a package that is
 installed beside sdkit registers one under the entry-point group `sdkit.methods`. Training, evaluation, tuning, export
@@ -26,55 +26,55 @@ Code = Literal["static", "dynamic"]
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of the training data: measured when training starts, kept in config.json."""
+    """Facts about the training data: measured when training starts, kept in config.json."""
 
     element: Element
     steps: int = 0
-    """T of the longest sequence."""
+    """Length T of the longest sequence."""
     count: int = 0
-    """N of the training split."""
+    """Number N of sequences of the training split."""
     feature_mean: tuple[float, ...] = ()
     """Mean of each feature (F,) over the observed training values, in data units; empty for images."""
     feature_std: tuple[float, ...] = ()
-    """Standard deviation of each feature (F,), likewise."""
+    """Standard deviation of each feature (F,) over the observed training values, in data units; empty for images."""
 
 
 class Batch(NamedTuple):
-    """What a loss is computed of."""
+    """Input of a loss."""
 
     x: Tensor
-    """(B, T, *element) in data units; NaN where a value was not observed."""
+    """Sequences (B, T, *element) in data units; NaN where a value was not observed."""
     rows: Tensor
-    """(B,) int64: positions of the sequences in the split, for methods that keep something of each."""
+    """Positions (B,) int64 of the sequences in the split, for methods that keep values for each sequence."""
 
 
 class Term(NamedTuple):
-    """A term of the objective, as curves, tables and searches know it."""
+    """A term of the objective, as curves, tables and searches use it."""
 
     name: str
     title: str
     kind: Literal["likelihood", "divergence", "other"]
-    """`likelihood` terms sum to the negative log-likelihood and `divergence` terms to what the codes cost, both in
+    """`likelihood` terms sum to the negative log-likelihood and `divergence` terms to the cost of the codes, both in
     nats a sequence and unweighted; together they are the negative evidence lower bound."""
     code: Code | None = None
-    """Of a divergence: the code that it is of."""
+    """Code of a divergence; None for other terms."""
 
 
 class Losses(NamedTuple):
-    """What a training step minimises, and what it consists of."""
+    """The loss that a training step minimises, and its terms."""
 
     loss: Tensor
-    """Scalar."""
+    """Loss to minimise, a scalar."""
     terms: dict[str, Tensor]
     """Unweighted scalars by name of the term."""
     static: Tensor | None = None
-    """Posterior means of the static code (B, S), which active units are counted in; None where there is none."""
+    """Posterior means of the static code (B, S), from which active units are counted; None where there is none."""
     dynamic: Tensor | None = None
-    """Posterior means of the dynamic codes (B, T', D), likewise."""
+    """Posterior means of the dynamic codes (B, T', D), used in the same way; None where there are none."""
 
 
 class Range(NamedTuple):
-    """Values from low to high, searched evenly in their logarithm."""
+    """Values from low to high, searched on a logarithmic scale."""
 
     low: float
     high: float
@@ -87,10 +87,10 @@ class Choice(NamedTuple):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides a model but the data; a method adds fields of its own."""
+    """Everything that determines a model except the data; a method adds fields of its own."""
 
     dynamic_size: int = 256
-    """D: width of the dynamic code of a step."""
+    """Width D of the dynamic code of a step."""
     encoder_widths: tuple[int, ...] = ()
     """Channels (images) or features (other kinds) of the encoder's layers; the kind's own when empty."""
     decoder_widths: tuple[int, ...] = ()
@@ -127,7 +127,7 @@ class SplitSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Settings of methods that have a static code."""
 
     static_size: int = 256
-    """S: width of the static code."""
+    """Width S of the static code."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,21 +135,21 @@ class SplitSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Method(nn.Module, ABC):
-    """A model of sequences that gives a static code s and dynamic codes d_1:T, or whichever of them it has.
+    """A model of sequences with a static code s and dynamic codes d_1:T, or with one of the two.
 
     Every method is built over the same element networks, so that methods are compared and not encoders.
 
     Args:
-        settings: of the class's own `Settings`.
-        facts: about the training data.
+        settings: settings, an instance of the class's own `Settings`.
+        facts: facts about the training data.
     """
 
     name: ClassVar[str]
-    """Word for the command line and the manifest."""
+    """Name on the command line and in the manifest."""
     title: ClassVar[str]
-    """A few words that say what it is."""
+    """Title: a few words that describe the method."""
     reference: ClassVar[str]
-    """Where it was published."""
+    """Publication of the method."""
     Settings: ClassVar[type[Settings]] = Settings
     terms: ClassVar[tuple[Term, ...]]
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
@@ -159,7 +159,7 @@ class Method(nn.Module, ABC):
     phases: ClassVar[tuple[str, ...]] = ("model",)
     """Names of the optimiser steps of each batch, in order; adversarial methods have several."""
     lower_when_collapsed: ClassVar[Mapping[Code, str]] = MappingProxyType({})
-    """What a user may change when a code says nothing, by code: the end of a warning, such as `lower beta`."""
+    """Advice for a collapsed code, by code: the end of a warning, such as `lower beta`."""
 
     def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def network(cls, settings: Any, facts: Facts) -> Network:
-        """Return what the element networks are built from; the decoder takes [s, d_t], or d_t where there is no s."""
+        """Return the settings of the element networks; the decoder takes [s, d_t], or d_t where there is no s."""
         return Network(
             facts.element,
             code_size=getattr(settings, "static_size", 0) + settings.dynamic_size,
@@ -183,7 +183,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
-        """Return the loss of a batch; it is forward, so that autocast and data parallelism wrap it."""
+        """Return the loss of a batch; called as forward, so that autocast and data parallelism wrap it."""
 
     @abstractmethod
     def graphs(self) -> dict[str, nn.Module]:
@@ -194,7 +194,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
-        """Return why the model has not a verb, by verb; a verb that is not named is one that it has."""
+        """Return the reasons for the verbs that the model does not have, by verb; it has all others."""
         return {"stream": "its method does not run element by element"}
 
     @property
@@ -203,10 +203,10 @@ class Method(nn.Module, ABC):
         return None
 
     def finish(self, batches: Iterable[Batch]) -> None:
-        """Complete a model whose training has ended: fit what no gradient does, on batches of the training split.
+        """Complete a model whose training has ended: fit what has no gradient, on batches of the training split.
 
-        What it finds goes into buffers of the model and so into its weights. It is called without gradients, in
-        evaluation mode; in the course of training with a few batches, so that pictures can be drawn, and at the end
+        Results go into buffers of the model and so into its weights. It is called without gradients, in
+        evaluation mode; during training with a few batches, so that pictures can be drawn, and at the end
         with all of them.
         """
 
@@ -221,12 +221,12 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def default_variant(cls, element: Element) -> str:
-        """Return the variant that is trained when none is asked for; empty where the method has none."""
+        """Return the variant that is trained by default; empty where the method has none."""
         return next(iter(cls.variants), "")
 
     @classmethod
     def variant_of(cls, settings: Any) -> str:
-        """Return the name of the variant with these settings; `custom` where none fits, empty where there are none."""
+        """Return the name of the variant with these settings; `custom` where none has them, empty without variants."""
         for name, switches in cls.variants.items():
             if all(getattr(settings, key) == value for key, value in switches.items()):
                 return name
@@ -250,7 +250,7 @@ class Method(nn.Module, ABC):
 
     @property
     def widths(self) -> Widths:
-        """The widths that a host needs."""
+        """Widths that a host needs."""
         step = self.graphs().get(STEP)
         return Widths(
             self.static_size,
@@ -262,17 +262,17 @@ class Method(nn.Module, ABC):
 
     @property
     def static_size(self) -> int:
-        """S; 1 where the method has no static code, which hosts then see as a constant 0."""
+        """Width S; 1 where the method has no static code, which hosts then see as a constant 0."""
         return int(getattr(self.settings, "static_size", 1))
 
     @property
     def context_size(self) -> int:
-        """C: width of the static graph's output `context`; 0 where it has none."""
+        """Width C of the static graph's output `context`; 0 where it has none."""
         return 0
 
     @property
     def abilities(self) -> Abilities:
-        """The verbs that the model has, and why it has not the others."""
+        """The verbs that the model has, and a reason for each of the others."""
         return Abilities(self.name, self.refusals(self.settings), self.max_steps)
 
     def decode(self, codes: Tensor) -> tuple[Tensor, ...]:

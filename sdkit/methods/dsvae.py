@@ -2,9 +2,9 @@
 
 s ~ N(0, I), d_t ~ N(mu(d_<t), sigma^2(d_<t)) by an LSTM, x_t ~ p(x_t | s, d_t). The variant `full` infers the dynamic
 codes from the sequence and the static code, `factorised` each from its own element. Differences from public ports: the
-prior is given the posterior's samples in training, as the objective asks; the heads are linear, without an activation
-that would hold the log-variance up; the element networks are those of every method here. The images' likelihood is the
-squared error (variance 1/2); with SSE/2 the same `beta` would weigh twice as much.
+prior is fed the posterior's samples in training, as the objective requires; the heads are linear, without an activation
+that would bound the log-variance below; the element networks are those of every method here. The images' likelihood is
+the squared error (variance 1/2); with SSE/2 the same `beta` would weigh twice as much.
 """
 
 from types import MappingProxyType
@@ -25,7 +25,7 @@ class DsvaeSettings(GaussianSettings, frozen=True, kw_only=True, forbid_unknown_
 
 
 class StaticPath(nn.Module):
-    """q(s | x_1:T): last forward and first backward output of a bidirectional LSTM over the features."""
+    """Posterior q(s | x_1:T): last forward and first backward output of a bidirectional LSTM over the features."""
 
     def __init__(self, features: int, width: int, size: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class StaticPath(nn.Module):
 
 
 class FullDynamicPath(nn.Module):
-    """q(d_t | x_1:T, s): a bidirectional LSTM over [g_t, s], then a forward RNN."""
+    """Posterior q(d_t | x_1:T, s): a bidirectional LSTM over [g_t, s], then a forward RNN."""
 
     def __init__(self, features: int, static: int, width: int, size: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class FullDynamicPath(nn.Module):
 
 
 class FactorisedDynamicPath(nn.Module):
-    """q(d_t | x_t): one hidden layer over the features of the element."""
+    """Posterior q(d_t | x_t): one hidden layer over the features of the element."""
 
     def __init__(self, features: int, width: int, size: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Dsvae(GaussianMethod):
         super().__init__(settings, facts)
 
     def paths(self, settings: DsvaeSettings, features: int) -> tuple[nn.Module, nn.Module]:
-        """Return the paths of the variant."""
+        """Return the static path and the dynamic path of the variant."""
         s, d, width = settings.static_size, settings.dynamic_size, settings.hidden_size
         static = StaticPath(features, width, s)
         if settings.factorised:
@@ -97,7 +97,7 @@ class Dsvae(GaussianMethod):
 
     @classmethod
     def refusals(cls, settings: DsvaeSettings) -> dict[str, str]:
-        """Return that it cannot run online."""
+        """Return the reason why it cannot run online."""
         return {"stream": "its static code is read from the whole sequence, which is not known before its last element"}
 
 

@@ -23,7 +23,7 @@ class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_
     beta: float = 1.0
     """Weight of both divergences, relative to the likelihood summed over a sequence."""
     hidden_size: int = 256
-    """H: width of the recurrent layers of the posteriors."""
+    """Width H of the recurrent layers of the posteriors."""
     prior_hidden_size: int = 256
     """Width of the stacked LSTM layers of the prior."""
     prior_layers: int = 2
@@ -36,18 +36,18 @@ class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves for terms that a subclass adds."""
+    """Results of a forward pass, for terms that a subclass adds."""
 
     features: Tensor
-    """(B, T, G) float32."""
+    """Features (B, T, G) float32."""
     static: Gaussian
-    """q(s | x), (B, S)."""
+    """Posterior q(s | x), (B, S)."""
     dynamic: Gaussian
-    """q(d_t | ...), (B, T, D)."""
+    """Posterior q(d_t | ...), (B, T, D)."""
     s: Tensor
-    """A sample of s, (B, S)."""
+    """Sample of the static code, (B, S)."""
     d: Tensor
-    """A sample of the dynamic codes, (B, T, D)."""
+    """Sample of the dynamic codes, (B, T, D)."""
 
 
 class GaussianMethod(Method):
@@ -59,7 +59,7 @@ class GaussianMethod(Method):
         Term("kl_d", "KL of the dynamic codes", "divergence", "dynamic"),
     )
     dynamic_inputs: ClassVar[tuple[str, ...]] = ("features",)
-    """What the dynamic path takes: the features, and perhaps the static code, `static`."""
+    """Inputs of the dynamic path: `features`, and perhaps `static`, the static code."""
 
     def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__(settings, facts)
@@ -70,17 +70,17 @@ class GaussianMethod(Method):
     def paths(self, settings: Any, features: int) -> tuple[nn.Module, nn.Module]:
         """Return the static path, (B, T, G) to mean and log-variance (B, S), and the dynamic path.
 
-        The dynamic path takes what `dynamic_inputs` names, and returns mean and log-variance (B, T, D).
+        The dynamic path takes the inputs that `dynamic_inputs` names, and returns mean and log-variance (B, T, D).
         """
 
     def extra(self, found: Pass, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what a subclass adds to the loss, weighted, and its terms by name."""
+        """Return the weighted addition of a subclass to the loss, and its terms by name."""
         return found.s.new_zeros(()), {}
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
         """Return SSE or NLL + beta (KL_s + KL_d), each summed over a sequence and averaged over the batch."""
         features = self.encode(batch.x)
-        # The recurrent part is cheap and sums over steps, so it runs in float32 whatever the convolutions run in.
+        # The recurrent part is cheap and sums over steps, so it runs in float32 in every precision.
         with torch.autocast(batch.x.device.type, enabled=False):
             found = self.posterior(features.float())
             prior = self.prior(found.d)

@@ -1,9 +1,9 @@
 """GP-VAE: dynamic codes whose prior is a Gaussian process over time, each dimension by itself; no static code.
 
-q(d | x) is a Gaussian with a bidiagonal precision factor, read from the features by a convolution over time. The prior
-draws by one matrix product with a stored Cholesky factor, up to `max_steps`. Differences from the release: element
-networks and likelihood are those of every method here, decoding is repeatable (the release feeds noise to its decoder),
-and samples of the posterior are correlated in time in every host (graph `dynamic_posterior`).
+q(d | x) is a Gaussian with a bidiagonal precision factor, computed from the features by a convolution over time.
+The prior draws by one matrix product with a stored Cholesky factor, up to `max_steps`. Differences from the release:
+element networks and likelihood are those of every method here, decoding is repeatable (the release feeds noise to its
+decoder), and samples of the posterior are correlated in time in every host (graph `dynamic_posterior`).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Settings of GP-VAE."""
 
     dynamic_size: int = 32
-    """D: number of Gaussian processes."""
+    """Number D of Gaussian processes, one for each dimension of the dynamic code."""
     hidden_size: int = 128
     """Width of the convolution over time and of the layer after it."""
     window: int = 3
@@ -44,7 +44,7 @@ class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
     variance: float = 1.0
     """Variance of the kernel."""
     max_steps: int = 0
-    """Largest T that the prior draws; that of the training data when 0."""
+    """Largest T that the prior draws; the length of the longest training sequence when 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +57,7 @@ class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class TimePath(nn.Module):
-    """q(d | x_1:T): a convolution over time, a layer, and three heads."""
+    """Posterior q(d | x_1:T): a convolution over time, a layer, and three heads."""
 
     def __init__(self, features: int, width: int, window: int, size: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Gpvae(Method):
     def __init__(self, settings: GpvaeSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.path = TimePath(self.features, settings.hidden_size, settings.window, settings.dynamic_size)
-        # Part of the settings, so not of the weights. A batch of longer sequences than were known of finds its own.
+        # Determined by the settings, so not part of the weights. A batch of longer sequences computes its own.
         self.factors: Tensor
         self.register_buffer("factors", self._factors(self.max_steps or 2), persistent=False)
 
@@ -99,7 +99,7 @@ class Gpvae(Method):
 
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
-        """Return what cannot be done without a static code, and that the convolution sees later steps."""
+        """Return the reasons: verbs that need a static code, and a convolution that sees later steps."""
         online = "its dynamic codes are read from neighbouring steps, of which some are later"
         return {"swap": NO_STATIC, "resample_static": NO_STATIC, "stream": online}
 
@@ -128,7 +128,7 @@ class Gpvae(Method):
         return Losses(nll + self.settings.beta * kl, {"nll": nll, "kl_gp": kl}, None, mean)
 
     def graphs(self) -> dict[str, nn.Module]:
-        """Return the graphs, and that of correlated samples of the posterior."""
+        """Return the graphs, including that of correlated samples of the posterior."""
         return {
             "encoder": EncoderGraph(self),
             "static": NoStaticGraph(),
@@ -144,7 +144,7 @@ class Gpvae(Method):
 
 
 class NoStaticGraph(nn.Module):
-    """features (B, T, G) -> static_mean (B, 1), static_std (B, 1), both 0: hosts have one shape for every method."""
+    """features (B, T, G) -> static_mean (B, 1), static_std (B, 1), both 0: every method has a static code for hosts."""
 
     inputs, outputs = ("features",), ("static_mean", "static_std")
 
@@ -155,7 +155,7 @@ class NoStaticGraph(nn.Module):
 
 
 class MarginalsGraph(nn.Module):
-    """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): each step by itself."""
+    """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): the marginals of each step."""
 
     inputs, outputs = ("features",), ("dynamic_mean", "dynamic_std")
     compiled = True

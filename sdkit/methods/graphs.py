@@ -1,6 +1,6 @@
-"""Graphs that methods share, and what runs a method's graphs while it is in training.
+"""Graphs that methods share, and the engine that runs a method's graphs during training.
 
-A graph holds no random operation and no hidden unit: noise is an input, data go in and come out in data units.
+A graph holds no random operation and no hidden unit: noise is an input, and data are in data units on both sides.
 """
 
 from collections.abc import Mapping
@@ -48,13 +48,13 @@ class DecoderGraph(nn.Module):
 class RecurrentPriorGraph(nn.Module):
     """noise (B, T, D) -> dynamic (B, T, D) and dynamic_mean (B, T, D).
 
-    The prior is fed with its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t. Kept to what TorchScript compiles,
+    The prior is fed its own samples, d_t = mu(d_<t) + sigma(d_<t) noise_t. Restricted to what TorchScript compiles,
     since a traced loop would keep the example's T.
     """
 
     inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
     compiled = True
-    """Exported by the compiler, not by tracing: its loop must stay a loop."""
+    """Whether it is exported by the compiler instead of tracing: its loop must remain a loop."""
 
     def __init__(self, prior: RecurrentPrior) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class TorchBackend:
 
 
 def ports(graph: nn.Module) -> Ports:
-    """Return the names of what a graph takes and returns."""
+    """Return the names of a graph's inputs and outputs."""
     return Ports(tuple(graph.inputs), tuple(graph.outputs))  # type: ignore[arg-type]
 
 

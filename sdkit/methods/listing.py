@@ -1,4 +1,4 @@
-"""What there is to say of every method, as plain values for a table or JSON."""
+"""Description of every method, as plain values for a table or JSON."""
 
 from typing import Any
 

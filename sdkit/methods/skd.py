@@ -1,15 +1,15 @@
 """SKD, the structured Koopman autoencoder: codes are coordinates of the modes of a linear operator in time.
 
 An encoder LSTM gives z_t of width k = S + D. An operator C with z_{t+1} = z_t C is fitted to each batch by least
-squares; modes whose eigenvalue is 1 stand still, and the loss asks S of them to be so and the others not to. After
+squares; modes whose eigenvalue is 1 are static, and the loss requires this of S of them and not of the others. After
 training one operator is fitted to the whole training split (`finish`), so that the codes of a sequence do not depend on
-its neighbours, and two real bases come from it: s is the mean over time of z_t R_s, d_t = z_t R_d. Both are
+its neighbours, and two real bases follow from it: s is the mean over time of z_t R_s, d_t = z_t R_d. Both are
 deterministic: their standard deviations are 0.
 
-Ours, since the paper has none: the priors, a Gaussian fitted to s and a linear Gaussian recursion
+Additions of ours, since the paper has no priors: a Gaussian fitted to s and a linear Gaussian recursion
 d_{t+1} = d_t A + b + e_t fitted to d. Other differences from the release: S counts eigenvalues, not conjugate pairs; a
-swap joins one s a sequence, not one a step; the reconstruction error is the likelihood of the shared element networks
-a value, which for images is the mean squared error.
+swap joins one s for each sequence, not one for each step; the reconstruction error is the likelihood of the shared
+element networks per value, which for images is the mean squared error.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,24 +27,24 @@ from sdkit.runtime.contract import STATIC_PRIOR
 from sdkit.runtime.element import Element
 
 JITTER = 1e-6
-"""Added to the diagonal of a covariance, relative to its mean, before its Cholesky factor is taken."""
+"""Addition to the diagonal of a covariance, relative to its mean, before its Cholesky factor is computed."""
 
 
 class SkdSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of SKD; the width of the operator is static_size + dynamic_size."""
 
     static_size: int = 8
-    """S: number of modes of the operator that are to stand still."""
+    """Number S of static modes of the operator, those whose eigenvalue is to be 1."""
     dynamic_size: int = 32
-    """D: number of all other modes."""
+    """Number D of all other modes."""
     hidden_size: int = 80
     """Width of the LSTM of the decoder."""
     dropout: float = 0.2
     """Share of the code's values that are dropped before decoding while training."""
     reconstruction_weight: float = 15.0
-    """Weight of the likelihood of a value."""
+    """Weight of the mean likelihood over values."""
     prediction_weight: float = 1.0
-    """Weight of the squared errors of what the operator predicts, in data and in codes."""
+    """Weight of the squared errors of the operator's predictions, in data and in codes."""
     eigenvalue_weight: float = 1.0
     """Weight of the two terms of the eigenvalues."""
     threshold: float = 0.5
@@ -74,9 +74,9 @@ class Skd(Method):
     training_defaults = MappingProxyType({"gradient_clip": 1.0})
 
     right: Tensor
-    """[R_s R_d] (k, k)."""
+    """Bases [R_s R_d] of the static and the dynamic modes, (k, k)."""
     left: Tensor
-    """Its inverse, L_s over L_d."""
+    """Inverse of `right`, (k, k): L_s over L_d."""
     static_prior_mean: Tensor
     static_prior_factor: Tensor
 
@@ -85,10 +85,10 @@ class Skd(Method):
         s, d = settings.static_size, settings.dynamic_size
         self.width = s + d
         self.encoder_lstm = nn.LSTM(self.features, self.width, batch_first=True)
-        self.features = self.width  # what hosts know as features is z
+        self.features = self.width  # hosts see z as the features
         self.decoder_lstm = nn.LSTM(self.width, settings.hidden_size, batch_first=True)
         self.dropout = nn.Dropout(settings.dropout)
-        # What `finish` finds; until then a basis of unit vectors and standard normal priors.
+        # Results of `finish`; until then a basis of unit vectors and standard normal priors.
         for name, value in _unfitted(s, d).items():
             self.register_buffer(name, value)
 
@@ -102,7 +102,7 @@ class Skd(Method):
 
     @classmethod
     def refusals(cls, settings: SkdSettings) -> dict[str, str]:
-        """Return that it cannot run online."""
+        """Return the reason why it cannot run online."""
         return {"stream": "its static code is a mean over the whole sequence, known only at its end"}
 
     @classmethod
@@ -170,7 +170,7 @@ class Skd(Method):
             getattr(self, name).copy_(value)
 
     def graphs(self) -> dict[str, nn.Module]:
-        """Return the graphs, and the prior of the static code."""
+        """Return the graphs, including the prior of the static code."""
         return {
             "encoder": TrajectoryGraph(self),
             "static": StaticGraph(self),
@@ -181,7 +181,7 @@ class Skd(Method):
         }
 
     def _eigenvalue_terms(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean |lambda - 1|^2 of the static modes, and the mean of what others have above the threshold."""
+        """Return mean |lambda - 1|^2 of the static modes, and the mean excess of the other modes over the threshold."""
         eigenvalues = torch.linalg.eigvals(matrix)
         chosen = koopman.static_modes(eigenvalues.cpu(), self.settings.static_size)
         static = torch.zeros(len(eigenvalues), dtype=torch.bool, device=eigenvalues.device)
@@ -193,7 +193,7 @@ class Skd(Method):
 
 
 def _unfitted(s: int, d: int) -> dict[str, Tensor]:
-    """Return the buffers of a model that was not fitted yet."""
+    """Return the buffers of a model that has not been fitted yet."""
     return {
         "right": torch.eye(s + d),
         "left": torch.eye(s + d),
@@ -280,13 +280,13 @@ def _factor(covariance: Tensor) -> Tensor:
 
 
 def _zeros(given: Tensor, lstm: nn.LSTM) -> tuple[Tensor, Tensor]:
-    """Return the state that an LSTM begins with anyway; made from an input of the graph, so that B stays free."""
+    """Return an LSTM's zero initial state, computed from an input of the graph, so that B stays free."""
     zero = torch.zeros(1, given.shape[0], lstm.hidden_size, device=given.device)
     return zero, zero
 
 
 class TrajectoryGraph(nn.Module):
-    """x (B, T, *element) -> features (B, T, k): z itself, which both codes are read from."""
+    """x (B, T, *element) -> features (B, T, k): z itself, from which both codes are read."""
 
     inputs, outputs = ("x",), ("features",)
 

@@ -1,11 +1,11 @@
-"""Active units: how many dimensions of a code say anything about the data."""
+"""Active units: the number of dimensions of a code that carry information about the data."""
 
 from torch import Tensor
 
 ACTIVE_VARIANCE = 0.01
-"""A unit is active when its posterior mean varies over the data by more than this (Burda et al. 2016)."""
+"""Variance of a unit's posterior mean over the data above which it is active (Burda et al. 2016)."""
 
 
 def active_units(means: Tensor) -> int:
-    """Return how many of the columns of posterior means (N, S) or (N, D) are active."""
+    """Return the number of active columns of posterior means (N, S) or (N, D)."""
     return int((means.float().var(0, unbiased=False) > ACTIVE_VARIANCE).sum())

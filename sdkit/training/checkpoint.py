@@ -1,4 +1,4 @@
-"""Weights and resumable state on disk, each file whole or absent. No class is ever pickled."""
+"""Weights and resumable state on disk, each file complete or absent. No class is ever pickled."""
 
 import subprocess
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save_weights(run: Run, model: Method, name: str, epoch: int) -> dict[str, torch.Tensor]:
-    """Write NAME.safetensors, `best` or `last`, and return the weights."""
+    """Write NAME.safetensors (`best` or `last`) and return the weights."""
     from safetensors.torch import save_file
 
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -41,7 +41,7 @@ def save(run: Run, model: Method, optimizers: Mapping[str, Any], *, epoch: int, 
 
 
 def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Put the saved state into model and optimisers, by phase; return it.
+    """Load the saved state into model and optimisers, by phase, and return it.
 
     Raises:
         MissingFileError: there is none.
@@ -63,7 +63,7 @@ def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: t
 
 
 def commit() -> str:
-    """Return the git commit of the working folder, or nothing."""
+    """Return the git commit of the working folder, or an empty text."""
     try:
         result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):

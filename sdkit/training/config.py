@@ -1,4 +1,4 @@
-"""How a model is trained, and where settings come from: defaults, a preset, a variant, then overrides."""
+"""Settings of training, and where settings come from: defaults, a preset, a variant, then overrides."""
 
 import math
 import tomllib
@@ -18,12 +18,12 @@ Precision = Literal["auto", "bf16", "float32"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that decides a training run but the method and the data."""
+    """Everything that determines a training run except the method and the data."""
 
     learning_rate: float = 1e-3
     """Learning rate of Adam, constant."""
     batch_size: int = 128
-    """B: sequences of an optimiser step."""
+    """Number B of sequences of an optimiser step."""
     epochs: int = 100
     """Number of epochs in all."""
     seed: int = 0
@@ -59,7 +59,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(NamedTuple):
-    """What a run trains, and how."""
+    """Method, its settings and those of training of a run."""
 
     method: type[Method]
     settings: Settings
@@ -77,9 +77,9 @@ class Plan(NamedTuple):
 
 TRAIN_KEYS = TrainConfig.__struct_fields__
 SHARED, TRAIN = "shared", "train"
-"""Sections of a preset beside those of methods: settings of any method that has them, and settings of training."""
+"""Sections of a preset besides those of methods: settings of any method that has them, and settings of training."""
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
-"""Stands in where settings are looked at before any data are."""
+"""Element that stands in where settings are resolved before any data are known."""
 
 
 def presets() -> list[str]:
@@ -107,12 +107,12 @@ def plan(
     variant: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Return what a run trains: the method's defaults, then the preset's, then the variant's, then overrides.
+    """Return the plan of a run: the method's defaults, then the preset's, then the variant's, then overrides.
 
-    Of a preset the sections [shared], [train] and that of the method's name are taken, in this order.
+    From a preset, the sections [shared], [train] and that of the method's name are taken, in this order.
 
     Raises:
-        ConfigError: an unknown method, preset, variant or setting, or a value that cannot be.
+        ConfigError: an unknown method, preset, variant or setting, or a value out of range.
     """
     chosen = methods.find(method or methods.DEFAULT)
     sections = preset(preset_name) if preset_name else {}
@@ -146,7 +146,7 @@ def _switches(method: type[Method], variant: str) -> Mapping[str, Any]:
 
 
 def _with_widths(settings: Settings, element: Element) -> Settings:
-    """Return the settings with the kind's widths where they give none, so that a run keeps its own."""
+    """Return the settings with the kind's widths where they give none, so that a run records its own."""
     encoder, decoder = elements.default_widths(element.kind)
     widths = {
         "encoder_widths": settings.encoder_widths or encoder,
@@ -158,14 +158,14 @@ def _with_widths(settings: Settings, element: Element) -> Settings:
 def describe_settings(
     method: str | None = None, preset_name: str | None = None, variant: str | None = None
 ) -> list[str]:
-    """Return one line a setting: its name and its value before any override, for images."""
+    """Return one line for each setting: its name and its value before any override, for images."""
     found = plan(ANY_IMAGE, method=method, preset_name=preset_name, variant=variant)
     values = {**msgspec.to_builtins(found.settings), **msgspec.to_builtins(found.train)}
     return [f"{name} = {value}" for name, value in values.items()]
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Return name and value of `name=value`; the value is read as TOML, or else taken as text.
+    """Return name and value of `name=value`; the value is read as TOML, or as text where it is not TOML.
 
     Raises:
         ConfigError: no equals sign.

@@ -15,14 +15,14 @@ from sdkit.runtime.storage.sequences import Indices, SequenceFile
 
 Order = NDArray[np.int64]
 BLOCK = 64
-"""Sequences read at a stretch when streaming."""
+"""Number of sequences read at a stretch when streaming."""
 
 
 def split_indices(file: SequenceFile, val_fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Return training and validation indices.
 
     The file's own `train` (else all but `test`) and `val` splits are taken. Where there is no `val`, a share of the
-    training split is held out: whole static identities where labels tell them, so that nobody is on both sides.
+    training split is held out: whole static identities where labels name them, so that no identity is on both sides.
 
     Raises:
         ConfigError: nothing is left to train on.
@@ -67,12 +67,12 @@ class Batches:
     """Shuffled batches (B, T, *element) of one split, in data units; a batch holds sequences of one length.
 
     Args:
-        file: where they come from.
-        index: the split.
-        size: B.
-        resident_bytes: load the split when it is not larger.
-        device: where batches go.
-        reporter: shows the loading.
+        file: sequence file.
+        index: indices of the split.
+        size: number B of sequences of a batch.
+        resident_bytes: largest size in bytes of a split that is loaded whole.
+        device: device of the batches.
+        reporter: receives the progress of loading.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Batches:
         self.lengths = None if lengths is None else lengths[self.index]
         bytes_each = file.nbytes / file.count
         self.resident: torch.Tensor | None = None
-        # Streaming shuffles within a window; a quarter of the budget leaves room for the batches on their way.
+        # Streaming shuffles within a window; a quarter of the budget leaves room for the batches in flight.
         self.window = max(4 * self.size, int(resident_bytes / 4 / bytes_each) // BLOCK * BLOCK)
         if bytes_each * len(index) <= resident_bytes:
             self.resident = self._load(reporter).to(device)
@@ -135,7 +135,7 @@ class Batches:
         for i in range(0, len(blocks), each):
             window = np.concatenate(blocks[i : i + each])
             if windows and min(len(window), len(windows[-1])) < self.size / 2:
-                windows[-1] = np.concatenate([windows[-1], window])  # too few for a batch of their own
+                windows[-1] = np.concatenate([windows[-1], window])  # too few for their own batch
             else:
                 windows.append(window)
         return [np.sort(window) for window in windows]

@@ -1,4 +1,4 @@
-"""Where training runs, and what that device is fast at."""
+"""The device of training, and the precisions that it runs fast."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def accelerator(device: str) -> Any:
 
     Raises:
         ConfigError: another name.
-        DeviceError: CUDA was asked for and is not there.
+        DeviceError: CUDA was asked for and is not available.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -25,7 +25,7 @@ def accelerator(device: str) -> Any:
         torch.cuda.set_device(number)
     # Accelerate keeps one state a process; a second training in it may ask for another device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    # Told so, Accelerate joins several processes on a machine without accelerators, too.
+    # With this set, Accelerate also joins several processes on a machine without accelerators.
     none = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     return Accelerator(cpu=kind == "cpu" or none)
 

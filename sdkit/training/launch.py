@@ -35,7 +35,7 @@ def start(
 ) -> Run:
     """Train a new model on a file and return its run.
 
-    Its folder is removed if training ends before its first epoch does.
+    The run's folder is removed if training ends before its first epoch does.
     """
     chosen, train = accelerator(device), plan.train
     split = split_indices(file, train.val_fraction, train.seed)
@@ -65,7 +65,7 @@ def start(
         if chosen.is_main_process and not (run.path / "state.pt").exists():
             remove(run.path)
             if first:
-                with contextlib.suppress(OSError):  # something else came to lie there
+                with contextlib.suppress(OSError):  # something else was written there meanwhile
                     run.path.parent.rmdir()
         raise
     return run
@@ -76,8 +76,8 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
 
     Raises:
         ConfigError: it has more epochs already.
-        DataError: the data are not of the model's element.
-        MissingFileError: the run's data or state is not there.
+        DataError: the data's elements are not the model's.
+        MissingFileError: the run's data or state is missing.
     """
     config = run.config
     wanted, done = epochs or config.train.epochs, len(run.metrics())
@@ -96,7 +96,7 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
 
 
 def _statistics(file: SequenceFile, index: Indices) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each feature, where a kind of element is standardised by them."""
+    """Return mean and standard deviation of each feature, where the kind of element is standardised by them."""
     if not file.element.traits.standardised:
         return (), ()
     mean, std = feature_statistics(file, index)
@@ -104,7 +104,7 @@ def _statistics(file: SequenceFile, index: Indices) -> tuple[tuple[float, ...], 
 
 
 def _new_folder(chosen: Any, name: str | None, base: str) -> Path:
-    """Make the run's folder in one process and tell the others which it is."""
+    """Make the run's folder in one process and send its path to the others."""
     from accelerate.utils import broadcast_object_list
 
     shared = [""]

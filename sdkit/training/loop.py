@@ -27,11 +27,11 @@ SECONDS_BETWEEN_CURVES = 10.0
 LOSS = "loss"
 """Name of the weighted sum in a record, beside the terms."""
 FEW_BATCHES = 4
-"""Enough of the training split to look at codes."""
+"""Number of batches of the training split that suffice to look at codes."""
 
 
 class CollapseWarning(UserWarning):
-    """A code that carries nothing."""
+    """Warning that a code carries no information."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Trainer:
     train_batches: Batches
     val_batches: Batches | None
     on_epoch: EpochHook | None = None
-    """Called with each epoch's record once it is saved; may raise to end the run there."""
+    """Function called with each epoch's record once it is saved; it may raise to end the run there."""
 
     def __post_init__(self) -> None:
         train, device = self.config.train, self.accelerator.device
@@ -65,7 +65,7 @@ class Trainer:
         self.drawn = -math.inf
 
     def resume(self) -> None:
-        """Take up the state of the last complete epoch."""
+        """Load the state of the last complete epoch."""
         state = checkpoint.load_state(self.run, self.model, self.optimizers, self.accelerator.device)
         self.epoch, self.best = state["epoch"], state["best"]
         self.metrics = self.run.metrics()[: self.epoch]
@@ -87,7 +87,7 @@ class Trainer:
                 self._warn_of_collapse(record)
                 if self.on_epoch is not None:
                     self.on_epoch(record)
-            self.accelerator.wait_for_everyone()  # nobody reads the run before it is written
+            self.accelerator.wait_for_everyone()  # no process reads the run before it is written
         if self.accelerator.is_main_process and self.model.finishes():
             self._finish_run()
         self.accelerator.wait_for_everyone()
@@ -103,12 +103,12 @@ class Trainer:
             values = sums.add(self.step(batch), len(batch.x))
             self.reporter.advance(1, **{name: value for name, value in values.items() if name != LOSS})
         self.reporter.finish()
-        # Every process saw its share of each batch; the record is of all.
+        # Every process saw its share of each batch; the record is of all shares.
         total = self.accelerator.reduce(sums.total.to(self.accelerator.device)).cpu() / self.accelerator.num_processes
         return sums.named(total / sums.count)
 
     def step(self, batch: Batch) -> Losses:
-        """Take the optimiser steps of a batch, one a phase, and return its losses, those of all phases together."""
+        """Take the optimiser steps of a batch, one for each phase, and return the losses of all phases together."""
         batch = Batch(*(part[self.accelerator.process_index :: self.accelerator.num_processes] for part in batch))
         terms: dict[str, torch.Tensor] = {}
         loss = torch.zeros(())
@@ -145,7 +145,7 @@ class Trainer:
         with torch.no_grad():
             for i, batch in enumerate(batches.epoch(0, 0, shuffle=False)):
                 if self.val_batches is None and i >= FEW_BATCHES:
-                    break  # without a validation split a few training batches tell the active units
+                    break  # without a validation split a few training batches suffice for the active units
                 losses = self._forward(batch, self.model.phases[0])
                 sums.add(losses, len(batch.x))
                 means.add(losses)
@@ -153,7 +153,7 @@ class Trainer:
         return active if self.val_batches is None else {**active, "val": sums.named(sums.total / sums.count)}
 
     def _finish(self, limit: int | None) -> None:
-        """Let the method fit what no gradient does, on the first batches of the training split, or on all."""
+        """Let the method fit what has no gradient, on the first batches of the training split, or on all."""
         if self.model.finishes():
             self.model.eval()
             with torch.no_grad():
@@ -188,7 +188,7 @@ class Trainer:
     def _warn_of_collapse(self, record: dict[str, Any]) -> None:
         codes: tuple[Code, ...] = ("static", "dynamic")
         for code in codes:
-            # Codes of the first epochs say little; after that a code without one active unit is worth a word, once.
+            # Codes of the first epochs say little; after that, one warning is due for a code without active units.
             active = record.get(f"active_{code}")
             if active is None or active or self.epoch < min(3, self.config.train.epochs) or code in self.warned:
                 continue
@@ -226,7 +226,7 @@ class _Sums:
 
 
 class _Means:
-    """Posterior means of the codes, for the count of active units."""
+    """Posterior means of the codes, for counting active units."""
 
     def __init__(self) -> None:
         self.found: dict[str, list[torch.Tensor]] = {}
@@ -237,5 +237,5 @@ class _Means:
                 self.found.setdefault(code, []).append(means.reshape(-1, means.shape[-1]).cpu())
 
     def active(self) -> dict[str, int]:
-        """Return `active_static` and `active_dynamic`, of codes that there are."""
+        """Return `active_static` and `active_dynamic`, for the codes that there are."""
         return {f"active_{code}": active_units(torch.cat(means)) for code, means in self.found.items()}

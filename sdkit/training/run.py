@@ -21,7 +21,7 @@ CONFIG_VERSION = 2
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a run's data came from."""
+    """Origin of a run's data."""
 
     path: str
     name: str = ""
@@ -33,7 +33,7 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """config.json."""
+    """Contents of config.json."""
 
     method: str
     """Name of the method."""
@@ -53,7 +53,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Method, settings and training as objects.
 
         Raises:
-            ConfigError: a method that is not installed, or settings that it does not know.
+            ConfigError: a method that is not installed, or settings that it does not have.
         """
         method = find(self.method)
         try:
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def bundle(self) -> Path:
-        """Where the run's bundle lies once it is exported."""
+        """Path of the run's bundle once it is exported."""
         return self.path / "bundle"
 
     def weights(self, which: Literal["best", "last"] = "best") -> Path:
@@ -111,7 +111,7 @@ class Run:
         return file
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return one record an epoch.
+        """Return the records of all epochs, one for each.
 
         >>> sdkit.find_run("puppets").metrics()[-1]["epoch"]
         2
@@ -147,10 +147,10 @@ def find_run(given: str | Path | None = None) -> Run:
 
 
 def new_run_path(name: str | None, base: str) -> Path:
-    """Return a folder for a new run: the name given, which must be free, or base, base-2, base-3, ...
+    """Return a folder for a new run: the name given, which must be free, else base, base-2, base-3, ...
 
     Raises:
-        ConfigError: the name is taken, or is no plain name.
+        ConfigError: the name is taken, or is not a plain name.
     """
     if name is not None:
         if not name or Path(name).name != name or name.startswith("."):
@@ -158,7 +158,7 @@ def new_run_path(name: str | None, base: str) -> Path:
         if (RUNS / name).exists():
             raise ConfigError(f"{RUNS / name} exists already; choose another --name, or --resume it")
         return RUNS / name
-    base = Path(base).name.lstrip(".") or "run"  # a file may call its data what it likes
+    base = Path(base).name.lstrip(".") or "run"  # a file may give its data any name
     number = 1
     while (path := RUNS / (base if number == 1 else f"{base}-{number}")).exists():
         number += 1

@@ -12,7 +12,7 @@ Values = NDArray[np.float64]
 def feature_statistics(file: SequenceFile, index: Indices) -> tuple[Values, Values]:
     """Return mean and unbiased standard deviation (F,), in data units, of the last axis of some sequences.
 
-    Values that were not observed (NaN), and what lies beyond a sequence's length, do not count. A feature that was
+    Values that were not observed (NaN), and those beyond a sequence's length, do not count. A feature that was
     never observed, or never changes, gets a standard deviation of 1.
     """
     count, mean, squares = 0.0, 0.0, 0.0

@@ -1,4 +1,4 @@
-"""Pictures of swapped sequences while a model learns."""
+"""Pictures of swapped sequences during training."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PAIRS = 4
 
 
 def draw_swaps(model: Method, batches: Batches, folder: Path, epoch: int) -> None:
-    """Write folder/epoch-NNNN.png: the same few pairs every time; nothing of images that are neither grey nor RGB."""
+    """Write folder/epoch-NNNN.png: the same few pairs every time; nothing for images that are neither grey nor RGB."""
     element = model.facts.element
     if "swap" in model.abilities.refusals or not element.drawable:
         return

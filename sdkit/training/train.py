@@ -31,21 +31,21 @@ def train(
     """Train a model and return its run, a folder under runs/.
 
     Args:
-        data: a sequence file; the built-in puppets when None, made on first use.
+        data: sequence file; the built-in puppets when None, made on first use.
         method: name of the method, `dbse` by default; `sdkit.methods.names()` lists them.
-        preset: settings to start from; that of the data set's name, or of its kind of element, when there is one.
-        variant: one of the method's, such as `paper` (the printed model), `release` (the published code's) or `filter`
-            (the latter with codes that depend on no later element) of dbse; the method's own choice when None.
-        name: of the run; the data set's by default, with a number when it is taken.
+        preset: preset to start from; when None, that of the data set's name or of its kind of element, if there is one.
+        variant: one of the method's, for dbse `paper` (the printed model), `release` (the published code's) or `filter`
+            (the latter with codes that depend on no later element); the method's own choice when None.
+        name: name of the run; the data set's by default, with a number when it is taken.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: continue the newest run (True) or a given one; of the settings only `epochs` may change.
-        reporter: is told how it goes.
+        reporter: receives progress and notes.
         **overrides: any setting of the method or of training, such as `epochs=4, beta=0.1`.
 
     Raises:
-        ConfigError: an unknown preset, variant or setting, or a value that cannot be.
+        ConfigError: an unknown preset, variant or setting, or a value out of range.
         DataError, FileFormatError, MissingFileError: data that cannot be used.
-        DeviceError: a device that is not there.
+        DeviceError: a device that is not available.
 
     >>> run = sdkit.train("puppets.h5", name="first", epochs=1, static_size=16, dynamic_size=16)
     >>> run.path.as_posix(), run.config.method
@@ -63,7 +63,7 @@ def train(
         run = find_run(None if resume is True else resume)
         path = None if data is None else Path(data)
         return resume_run(run, overrides.get("epochs"), data=path, device=device, reporter=reporter)
-    # Settings do not depend on the data's shape: a wrong name is told before any data are made or read.
+    # Settings do not depend on the data's shape: a wrong name is reported before any data are made or read.
     plan(ANY_IMAGE, method=method, preset_name=preset, variant=variant, overrides=overrides)
     file = SequenceFile(built_in(reporter) if data is None else data)
     chosen = preset or default_preset(file)

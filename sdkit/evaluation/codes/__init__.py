@@ -1,1 +1,1 @@
-"""What the codes themselves say: consistency, leakage, DCI."""
+"""Measurements of the codes themselves: consistency, leakage, DCI."""

@@ -1,9 +1,9 @@
-"""Scores that need no labels: whether codes mean the same wherever they are read and whatever they are mixed with.
+"""Scores that need no labels: whether codes mean the same at every position and in every combination.
 
 Distances between codes are Euclidean over all their values (dynamic codes: over all steps together); distances between
-sequences are mean absolute differences in data units over what was observed. Relative figures divide by the same
-distance between the two sources of a swap, two random sequences of equal length, so that 0 is perfect and 1 as far as
-another sequence is; they are None where those do not differ, as with a code that has collapsed.
+sequences are mean absolute differences in data units over the observed values. Relative figures are divided by the
+same distance between the two sources of a swap, two random sequences of equal length, so that 0 is perfect and 1 as
+far as another sequence; they are None where those do not differ, as with a collapsed code.
 
 Every function works on at most `limit` sequences of a split, chosen at random by the seed.
 """
@@ -30,45 +30,45 @@ from sdkit.training.data import equal_lengths
 
 LIMIT = 512
 WINDOW = 2
-"""Steps of the sub-sequences that static codes are read from: as short as a sequence can be."""
+"""Number of steps of the sub-sequences that static codes are read from: as short as a sequence can be."""
 
 Distances = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SwapConsistency:
-    """What is left of the codes when swaps are encoded again."""
+    """Agreement of the codes before a swap with those of the encoded swap."""
 
     pairs: int
     static: float | None
-    """Distance of the static code read from a swap to the one that was put in, relative to another sequence's."""
+    """Distance of the static code read from a swap to the one that was decoded, relative to another sequence's."""
     dynamic: float | None
-    """The same of the dynamic codes."""
+    """Distance of the dynamic codes read from a swap to those that were decoded, relative to another sequence's."""
     twice: float | None
     """Distance of a sequence that was swapped, encoded and swapped back to its reconstruction, relative to another
     sequence's reconstruction."""
     twice_error: float
-    """The same distance in data units."""
+    """Distance of `twice` in data units."""
     self_swap: float
     """Largest absolute difference, in data units, between a sequence's swap with itself and its reconstruction."""
 
 
 @dataclass(frozen=True)
 class StaticStability:
-    """How much the static code depends on where in a sequence it is read."""
+    """Dependence of the static code on the position in a sequence at which it is read."""
 
     sequences: int
     window: int
-    """Steps of the sub-sequences that codes are read from."""
+    """Number of steps of the sub-sequences that codes are read from."""
     within: float
     """Variance of the code over starts within a sequence, summed over units."""
     between: float
     """Variance of the code between sequences beyond that, summed over units."""
     intraclass_correlation: float | None
-    """between / (between + within): 1 where every start gives the same code, 0 where the code says nothing of its
-    sequence (it may come out slightly below); None where codes never differ."""
+    """Ratio between / (between + within): 1 where every start gives the same code, 0 where the code does not depend on
+    its sequence (estimates may be slightly negative); None where codes never differ."""
     drift: tuple[float | None, ...]
-    """Distance of the code to that of start 0, by start, relative to the distance of another sequence's."""
+    """Distance of the code to that of start 0, by start, relative to the distance to another sequence's."""
     error: tuple[float, ...]
     """Mean absolute error in data units, by start, of decoding the whole sequence with that static code and its own
     dynamic codes, the mean over sequences; start 0 is the reference."""
@@ -83,9 +83,9 @@ def swap_consistency(
     limit: int = LIMIT,
     reporter: Reporter | None = None,
 ) -> SwapConsistency:
-    """Swap random pairs, encode the swaps, and compare their codes with those that went in.
+    """Swap random pairs, encode the swaps, and compare their codes with those that were decoded.
 
-    Swaps are encoded as the data set would store them: uint8 images are rounded. A swap back exchanges the codes read
+    Swaps are encoded as the data set would store them: uint8 images are rounded. A second swap exchanges the codes read
     from the two swaps of a pair, s(s_a, d_b) with d(s_b, d_a), which should give a's reconstruction.
 
     Raises:
@@ -130,8 +130,8 @@ def static_stability(
 ) -> StaticStability:
     """Read the static code from every sub-sequence of `window` steps and compare the codes of each sequence.
 
-    For a model that reads its static code from one element this shows both how stable the code is over time and how
-    much it depends on the choice of the element. Within and between come from a one-way analysis of variance, summed
+    For a model that reads its static code from one element this shows both the stability of the code over time and its
+    dependence on the choice of the element. Within and between come from a one-way analysis of variance, summed
     over the units of the code. The error by start decodes each of these codes with the dynamic codes of the whole
     sequence.
 
@@ -171,7 +171,7 @@ def static_stability(
 
 
 class SwapConsistencyProtocol(EvaluationProtocol):
-    """Swaps that are encoded again."""
+    """Consistency of the codes when swaps are encoded again."""
 
     name, section, part = "consistency of swaps", "consistency", "swaps"
     needs = Needs(verbs=(BOTH_CODES,))
@@ -192,7 +192,7 @@ class SwapConsistencyProtocol(EvaluationProtocol):
 
 
 class StaticStabilityProtocol(EvaluationProtocol):
-    """The static code read at other starts."""
+    """Stability of the static code when it is read at other starts."""
 
     name, section, part = "consistency of the static code", "consistency", "static"
     needs = Needs(verbs=(BOTH_CODES,))
@@ -227,13 +227,13 @@ def _again(verbs: Verbs, codes: Codes) -> Codes:
 
 
 def _code_distance(a: Array, b: Array) -> Distances:
-    """Return (B,) Euclidean distances of codes (B, S) or (B, T, D)."""
+    """Return Euclidean distances (B,) of codes (B, S) or (B, T, D)."""
     difference = (a.astype(np.float64) - b).reshape(len(a), -1)
     return np.asarray(np.sqrt((difference**2).sum(1)))
 
 
 def _data_distance(a: Array, b: Array) -> Distances:
-    """Return (B,) mean absolute differences of sequences (B, T, *element), over what was observed; 0 where nothing."""
+    """Return mean absolute differences (B,) of sequences (B, T, *element) over observed values; 0 without any."""
     difference = np.abs(a - b).reshape(len(a), -1)
     seen = (~np.isnan(difference)).sum(1)
     return np.asarray(np.nansum(difference, 1, dtype=np.float64) / np.maximum(seen, 1))

@@ -1,8 +1,8 @@
 """DCI (Eastwood & Williams 2018): disentanglement, completeness and informativeness of codes.
 
-A forest predicts each factor from all code dimensions; how much it uses each dimension gives a matrix of importances. A
-dimension is disentangled where it serves one factor, a factor complete where one dimension serves it. A code of the
-static and the dynamic kind may spread a factor over several dimensions of the right kind, so the share of each factor's
+A forest predicts each factor from all code dimensions; its use of each dimension gives a matrix of importances. A
+dimension is disentangled if it serves one factor, a factor complete if one dimension serves it. Static and dynamic
+codes may spread a factor over several dimensions of the right kind, so the share of each factor's
 importance that lies in s is given too: near 1 for static factors and near 0 for dynamic ones in a clean split.
 """
 
@@ -22,21 +22,22 @@ from sdkit.runtime.errors import DataError
 Reader = Literal["forest", "boosting"]
 TREES = 50
 LIMIT = 2000
-"""Training sequences to fit on, drawn at random where there are more: time grows with sequences times dimensions."""
+"""Number of training sequences to fit on, drawn at random where there are more: time grows with sequences times
+dimensions."""
 
 
 @dataclass(frozen=True)
 class DCI:
-    """The three scores, each between 0 and 1, and what they are made of."""
+    """The three scores, each between 0 and 1, and the figures behind them."""
 
     disentanglement: float
-    """Mean over code dimensions of 1 - entropy of the factors they serve, weighted by their importance."""
+    """Mean over code dimensions of 1 - entropy of the factors that they serve, weighted by their importance."""
     completeness: float
     """Mean over factors of 1 - entropy of the dimensions that serve them."""
     informativeness: float
     """Mean over factors of the test accuracy."""
     importances: Floats
-    """(P, K), of P dimensions for K factors; columns sum to 1."""
+    """Importances (P, K) of P dimensions for K factors; columns sum to 1."""
     factors: tuple[str, ...]
     accuracy: dict[str, float]
     """Test accuracy by factor."""
@@ -58,15 +59,15 @@ def dci(
     """Return the scores of the codes [s, mean of d over time].
 
     Args:
-        train: codes to fit on, `test` codes to score.
-        train_labels: (N, K), a column a factor; `test_labels` likewise.
+        train: codes to fit on; `test`: codes to score.
+        train_labels: (N, K), one column for each factor; `test_labels` likewise.
         factors: names of the columns.
         reader: forest of randomised trees, or gradient boosting, which is slow with many classes and dimensions.
-        limit: of the training sequences to fit on.
-        seed: of the reader, and of those sequences.
+        limit: number of training sequences to fit on.
+        seed: seed of the reader, and of the choice of those sequences.
 
     Raises:
-        DataError: labels that do not fit the codes, or from which nothing can be learnt; one factor only.
+        DataError: labels that do not fit the codes, or from which nothing can be learned; one factor only.
     """
     if len(factors) < 2:
         raise DataError(f"{len(factors)} factor; disentanglement compares factors, so two are needed")
@@ -96,13 +97,13 @@ def dci(
 
 
 class DCIProtocol(EvaluationProtocol):
-    """The three scores over all factors that can be learnt."""
+    """The three scores over all factors that can be learned."""
 
     name = section = "dci"
     needs = Needs(verbs=("encode",), factors=1)
 
     def unmet(self, case: Case) -> str:
-        """Return why there are no scores: they compare factors, so that two must be learnable."""
+        """Return why there are no scores: they compare factors, so two must be learnable."""
         return super().unmet(case) or ("" if len(_usable(case)) > 1 else "fewer than two factors can be learnt")
 
     def run(self, case: Case) -> DCI:
@@ -137,7 +138,7 @@ def _labels(case: Case) -> tuple[Ints, Ints]:
 
 
 def _usable(case: Case) -> list[int]:
-    """Return the columns of the factors that can be learnt."""
+    """Return the columns of the factors that can be learned."""
     train, test = _labels(case)
     return [i for i in range(train.shape[1]) if not unusable(train[:, i], test[:, i])]
 
@@ -155,6 +156,6 @@ def _reader(reader: Reader, seed: int) -> Any:
 
     if reader == "boosting":
         return GradientBoostingClassifier(n_estimators=TREES, random_state=seed)
-    # Every node may split on any dimension: with the customary few, a node that lacks the telling one credits others,
+    # Every node may split on any dimension: with the usual few, a node that lacks the informative one credits others,
     # and a perfect code scores 0.6.
     return ExtraTreesClassifier(TREES, max_features=None, min_samples_leaf=2, random_state=seed)

@@ -1,4 +1,4 @@
-"""Codes of a labelled file, split by split, as predictors, probes and verification take them."""
+"""Codes of a labelled file, split by split, in the form that predictors, probes and verification take."""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ PARTS = ("train", "val", "test")
 class Coded:
     """Codes of the three parts of a file.
 
-    Each part is a `Split` whose lengths are the file's; labels and targets are put in by `asking` and `with_targets`.
+    Each part is a `Split` with the file's lengths; `asking` and `with_targets` add labels and targets.
     """
 
     file: SequenceFile
@@ -75,19 +75,19 @@ def encode_file(
     reporter: Reporter | None = None,
     what: str = "encoding",
 ) -> Codes:
-    """Return the codes of some sequences, in the order of `index`; 0 stands beyond a sequence's length.
+    """Return the codes of some sequences, in the order of `index`; values beyond a sequence's length are 0.
 
     Args:
         verbs: the model, in PyTorch or exported.
-        file: where the sequences are.
-        index: which, each once.
-        noise: draw codes from the posterior with this seed instead of taking its means.
-        reporter: shows how it goes.
-        what: what the reporter calls it.
+        file: sequence file.
+        index: indices of the sequences, each once.
+        noise: seed of codes drawn from the posterior; its means are taken when None.
+        reporter: receives the progress.
+        what: name of the stage for the reporter.
 
     Raises:
         CapabilityError: the model cannot encode.
-        DataError: sequences that are not of the model's element.
+        DataError: sequences whose elements are not the model's.
     """
     file.require(verbs.element)
     widths, position = verbs.widths, {row: i for i, row in enumerate(index.tolist())}
@@ -116,7 +116,7 @@ def code(
     lengths = file.lengths()
     splits = []
     for i, (name, index) in enumerate(zip(PARTS, parts, strict=True)):
-        # Each part draws noise of its own.
+        # Each part has its own noise.
         seed = None if noise is None else 3 * noise + i
         codes = encode_file(verbs, file, index, noise=seed, reporter=reporter, what=f"encoding the {name} split")
         splits.append(Split(codes.static, codes.dynamic, None if lengths is None else lengths[index]))
@@ -124,12 +124,12 @@ def code(
 
 
 def codes_of(case: Case) -> Coded:
-    """Return the codes of a case's file, posterior means; encoded once, whoever asks."""
+    """Return the posterior means of the codes of a case's file, encoded once for all protocols."""
     return case.once("codes", lambda: code(case.verbs, case.file, case.parts, reporter=case.reporter))
 
 
 def raw(file: SequenceFile, parts: Parts, factor: str | None = None) -> tuple[Series, Series, Series]:
-    """Return the data themselves, in their units, for baselines: series as they are, spectra as windows of one step.
+    """Return the data themselves, in their units, for baselines: series unchanged, spectra as windows of one step.
 
     Raises:
         DataError: images, which have no plain summaries.

@@ -1,4 +1,4 @@
-"""Leakage of a coded file: as a section of an evaluation, and as a task that tables of models are made of."""
+"""Leakage of a coded file: as a section of an evaluation, and as a task for tables of models."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class LeakageProtocol(EvaluationProtocol):
     needs = Needs(verbs=(BOTH_CODES,), factors=1)
 
     def run(self, case: Case) -> tuple[Leakage, ...]:
-        """Probe the codes of the test split by readers fitted on those of the training split."""
+        """Probe the codes of the test split with readers fitted on those of the training split."""
         table = leakage(codes_of(case), seed=case.seed)
         case.skipped |= {f"probe of {name}": reason for name, reason in table.skipped.items()}
         return table.rows
@@ -47,13 +47,13 @@ class LeakageProtocol(EvaluationProtocol):
 
 @dataclass(frozen=True)
 class LeakageTask:
-    """Every factor from the code that should tell it and from the one that should not, means and samples."""
+    """Probes of every factor on the code that should hold it and on the one that should not, means and samples."""
 
     name: str = "leakage"
 
     @property
     def metrics(self) -> Mapping[str, str]:
-        """Empty: the figures are named after the data's own factors."""
+        """Empty, since the figures are named after the data's own factors."""
         return {}
 
     def run(
@@ -81,7 +81,7 @@ class LeakageTask:
         device: str = "auto",
         reporter: Reporter | None = None,
     ) -> Baselines:
-        """Return the share of each factor's commonest test value, for every probe of it."""
+        """Return the share of each factor's most frequent test value, for every probe of it."""
         rows: Figures = {}
         for factor in file.factors:
             labels = label_column(file, factor.name)

@@ -1,4 +1,4 @@
-"""Logistic regression, the plainest reader of codes and of raw features."""
+"""Logistic regression, the simplest reader of codes and of raw features."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def logistic_regression(x: Floats, labels: Ints, *, c: float) -> Any:
 
 
 def class_probabilities(model: Any, x: Floats, classes: int) -> Floats:
-    """Return (N, C) probabilities of a fitted sklearn classifier, 0 for classes that it has not seen."""
+    """Return probabilities (N, C) of a fitted sklearn classifier, 0 for classes that it has not seen."""
     out = np.zeros((len(x), classes))
     out[:, model.classes_] = model.predict_proba(x)
     return out

@@ -1,4 +1,4 @@
-"""Leakage: how well each labelled factor is read from the static and from the dynamic codes.
+"""Leakage: the accuracy with which each labelled factor is read from the static and from the dynamic codes.
 
 A clean split gives static factors from s and not from d, dynamic factors from d and not from s. Probes are fitted on
 training sequences and scored on test sequences. A probe that fails shows that a reader of its kind cannot find the
@@ -25,22 +25,22 @@ READERS: tuple[Reader, ...] = ("linear", "mlp")
 
 @dataclass(frozen=True)
 class Probe:
-    """How well a factor is read from a code, on the test split."""
+    """Accuracy of reading a factor from a code, on the test split."""
 
     accuracy: float
     balanced_accuracy: float
-    """Mean over the classes of the accuracy within each; `uniform` by chance, however unequal the classes are."""
+    """Mean over the classes of the accuracy within each; `uniform` at chance, however unequal the classes are."""
     majority: float
     """Accuracy of always answering the training split's most frequent class."""
     uniform: float
-    """1 / C, with C the factor's values that occur in training."""
+    """Accuracy of a uniform guess, 1 / C, with C the number of the factor's values that occur in training."""
     gap: float
-    """`accuracy` less the better of `majority` and `uniform`; about 0 where the code says nothing."""
+    """Difference of `accuracy` and the better of `majority` and `uniform`; about 0 where the code carries nothing."""
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """A row of the table: the same reader on the code that should tell a factor, and on the one that should not."""
+    """A row of the table: the same reader on the code that should hold a factor, and on the one that should not."""
 
     factor: str
     kind: Code
@@ -53,11 +53,11 @@ class Leakage:
 
 @dataclass(frozen=True)
 class LeakageTable:
-    """All rows, and why some factors have none."""
+    """All rows, and reasons why some factors have none."""
 
     rows: tuple[Leakage, ...]
     skipped: Mapping[str, str]
-    """Reason by factor."""
+    """Reasons by factor."""
 
 
 def leakage_table(
@@ -73,16 +73,16 @@ def leakage_table(
 ) -> LeakageTable:
     """Probe every factor from both codes.
 
-    Posterior means and samples are both fine, as long as the two splits hold the same. Where codes have collapsed their
-    means still tell factors, since a probe rescales them; samples do not.
+    Posterior means and samples are both allowed, as long as the two splits hold the same. The means of collapsed codes
+    still predict factors, since a probe rescales them; samples do not.
 
     Args:
-        train: codes to fit on, `test` codes to score.
-        train_labels: (N, L), a column a factor; `test_labels` likewise.
-        factors: what the columns are.
-        pooling: how d becomes one vector (`pool`).
-        readers: `linear`, `mlp`.
-        seed: of the non-linear readers.
+        train: codes to fit on; `test`: codes to score.
+        train_labels: (N, L), one column for each factor; `test_labels` likewise.
+        factors: factors of the columns.
+        pooling: reduction of d to one vector (`pool`).
+        readers: names of readers, `linear` or `mlp`.
+        seed: seed of the non-linear readers.
 
     Raises:
         DataError: labels that do not fit the codes, or a pooling that the lengths do not allow.
@@ -129,10 +129,10 @@ def pool(split: Split, how: Pooling = "moments") -> Floats:
 
 
 def probe(x: Floats, x_test: Floats, labels: Ints, asked: Ints, *, reader: Reader = "linear", seed: int = 0) -> Probe:
-    """Return how well labels (N,) are told from vectors (N, P) by a reader fitted on `x` and `labels`.
+    """Return the accuracy of labels (N,) predicted from vectors (N, P) by a reader fitted on `x` and `labels`.
 
     Raises:
-        DataError: labels from which nothing can be learnt (`unusable`).
+        DataError: labels from which nothing can be learned (`unusable`).
     """
     from sklearn.metrics import balanced_accuracy_score
 
@@ -145,7 +145,7 @@ def probe(x: Floats, x_test: Floats, labels: Ints, asked: Ints, *, reader: Reade
     values, counts = np.unique(labels, return_counts=True)
     most, uniform = float(np.mean(asked == values[counts.argmax()])), 1 / len(values)
     with warnings.catch_warnings():
-        # Answers that the test split does not hold are mistakes like any other.
+        # Answers that do not occur in the test split are errors like any other.
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
         balanced = float(balanced_accuracy_score(asked, told))
     return Probe(accuracy, balanced, most, uniform, accuracy - max(most, uniform))
@@ -170,7 +170,7 @@ def _fit(x: Floats, labels: Ints, reader: Reader, seed: int) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
-    # The tenth that is held out to stop early needs room for every class, and every class two members to be split.
+    # The tenth that is held out for early stopping must hold every class, and a class needs two members to be split.
     counts = np.unique(labels, return_counts=True)[1]
     stop = bool(counts.min() >= 2 and len(labels) >= 10 * len(counts))
     model = MLPClassifier((64,), early_stopping=stop, max_iter=200, random_state=seed)

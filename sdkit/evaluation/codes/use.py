@@ -1,4 +1,4 @@
-"""How much the codes carry: active units, and the divergence of the static posterior from its prior."""
+"""Information in the codes: active units, and the divergence of the static posterior from its prior."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CodeUse:
-    """How much the codes carry; what is of the static code is None where the model has none."""
+    """Information in the codes; figures of the static code are None where the model has none."""
 
     sequences: int
     active_static: int | None
-    """Number of the S static units whose mean varies over sequences by more than 0.01 (Burda et al. 2016)."""
+    """Number of the S static units whose mean has a variance over sequences above 0.01 (Burda et al. 2016)."""
     static_size: int | None
     active_dynamic: int
-    """Number of the D dynamic units whose mean varies over sequences and steps by more than 0.01."""
+    """Number of the D dynamic units whose mean has a variance over sequences and steps above 0.01."""
     dynamic_size: int
     static_divergence: float | None
-    """KL[q(s | x) || N(0, I)] in nats a sequence: an upper bound of what s says about the sequence. None where the code
-    is deterministic or its prior another one."""
+    """Divergence KL[q(s | x) || N(0, I)] in nats a sequence: an upper bound of the information of s about the sequence.
+    None where the code is deterministic or has another prior."""
 
 
 def code_use(
@@ -82,7 +82,7 @@ class CodeUseProtocol(EvaluationProtocol):
     needs = Needs(verbs=("encode",))
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Encode the test split; without what is of a code that the model has not."""
+        """Encode the test split; figures of a code that the model does not have are left out."""
         found = code_use(case.verbs, case.file, seed=case.seed, reporter=case.reporter)
         return {name: value for name, value in vars(found).items() if value is not None}
 

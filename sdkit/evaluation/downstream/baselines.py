@@ -1,6 +1,6 @@
-"""What can be predicted without a model: from nothing, and from the raw values of a series.
+"""Predictions without a model: from nothing, and from the raw values of a series.
 
-A figure on codes says little by itself. Beside it belong the answer that looks at nothing (the majority, a constant,
+A figure on codes says little by itself. It is compared with an answer that ignores the data (the majority, a constant,
 the share of positives) and plain classifiers on the raw values, all fitted on the training split.
 """
 
@@ -28,20 +28,20 @@ SUMMARIES = ("mean", "std", "min", "max", "last", "missing")
 
 @dataclass(frozen=True)
 class Series:
-    """Raw windows of the N sequences of one split, and what is to be told from them.
+    """Raw windows of the N sequences of one split, with labels or targets to predict.
 
     Raises:
         DataError: x is not (N, T, W, F).
     """
 
     x: Floats
-    """(N, T, W, F), in the data set's units; NaN where nothing was observed. Spectra (N, T, F) go in with W = 1."""
+    """Values (N, T, W, F) in the data set's units; NaN where not observed. Spectra (N, T, F) have W = 1."""
     lengths: Ints | None = None
-    """(N,) numbers of valid windows; None when every sequence has T."""
+    """Numbers of valid windows (N,); None when every sequence has T."""
     labels: Ints | None = None
-    """(N,) classes, or 0 and 1."""
+    """Classes (N,), or 0 and 1."""
     targets: Floats | None = None
-    """(N, T, K), in the target's units."""
+    """Targets (N, T, K), in the target's units."""
 
     def __post_init__(self) -> None:
         if self.x.ndim != 4 or len(self.x) == 0:
@@ -49,7 +49,7 @@ class Series:
 
     @property
     def observed(self) -> Floats:
-        """(N, T, W, F) with NaN beyond every sequence's length, float64."""
+        """Values (N, T, W, F) with NaN beyond every sequence's length, float64."""
         valid = valid_steps(self.lengths, *self.x.shape[:2])
         return np.where(valid[..., None, None], self.x, np.nan).astype(np.float64)
 
@@ -77,9 +77,9 @@ def constant(train: Split | Series, val: Split | Series, test: Split | Series) -
 
 
 def summaries(series: Series, *, first: bool = False) -> Floats:
-    """Return (N, 6 F), the `SUMMARIES` of every feature: all means, then all deviations, and so on.
+    """Return the `SUMMARIES` of every feature, (N, 6 F): all means, then all deviations, and so on.
 
-    NaN stands where a feature was never observed. With `first`, only the first window is looked at.
+    Summaries of a feature that was never observed are NaN. With `first`, only the first window is used.
     """
     x = series.observed[:, :1] if first else series.observed
     counted = valid_steps(series.lengths, *series.x.shape[:2])[:, : x.shape[1]].sum(1) * x.shape[2]
@@ -106,7 +106,7 @@ def classify(
     first: bool = False,
     seed: int = 0,
 ) -> ClassResult:
-    """Return how well classes are told from the summaries of a sequence, or of its first window.
+    """Return the accuracy of classes predicted from the summaries of a sequence, or of its first window.
 
     Raises:
         DataError: labels that are missing or outside the classes.
@@ -119,7 +119,7 @@ def classify(
 def detect(
     train: Series, val: Series, test: Series, *, reader: Reader = "logistic", first: bool = False, seed: int = 0
 ) -> BinaryScores:
-    """Return how well positives are found from the summaries of a sequence, or of its first window.
+    """Return the scores of positives predicted from the summaries of a sequence, or of its first window.
 
     Raises:
         DataError: a split without labels 0 and 1 of both kinds.
@@ -147,9 +147,9 @@ def regress(train: Series, val: Series, test: Series, *, penalty: float = 1.0) -
 
 
 def lstm_classify(train: Series, val: Series, test: Series, *, classes: int, seed: int = 0) -> ClassResult:
-    """Return how well classes are told by an LSTM trained on the raw steps, lowest validation loss of 40 epochs.
+    """Return the accuracy of an LSTM trained on the raw steps, at the lowest validation loss of 40 epochs.
 
-    Values are standardised and missing ones set to the mean; it does not see which are missing.
+    Values are standardised and missing ones set to the mean; the network does not see which are missing.
 
     Raises:
         DataError: labels that are missing or outside the classes.
@@ -160,9 +160,9 @@ def lstm_classify(train: Series, val: Series, test: Series, *, classes: int, see
 
 
 def lstm_detect(train: Series, val: Series, test: Series, *, seed: int = 0) -> BinaryScores:
-    """Return how well positives are found by an LSTM trained on the raw steps, best validation AUROC of 40 epochs.
+    """Return the scores of an LSTM trained on the raw steps to find positives, best validation AUROC of 40 epochs.
 
-    Values are standardised and missing ones set to the mean; it does not see which are missing.
+    Values are standardised and missing ones set to the mean; the network does not see which are missing.
 
     Raises:
         DataError: a split without labels 0 and 1 of both kinds.
@@ -182,7 +182,7 @@ def _fit(
     x, *others = (scale(table) for table in tables)
     labels = _labels(train, classes)
     if reader == "logistic":
-        # Summaries are many and say nearly the same, hence ten times the customary penalty.
+        # Summaries are many and nearly redundant, hence ten times the usual penalty.
         return logistic_regression(x, labels, c=0.1), others
     from sklearn.ensemble import RandomForestClassifier
 
@@ -194,7 +194,7 @@ def _labels(series: Series, classes: int) -> Ints:
 
 
 def _as_split(data: Split | Series) -> Split:
-    """Return the questions of a series without its values."""
+    """Return the labels and targets of a series without its values."""
     if isinstance(data, Split):
         return data
     count, steps = data.x.shape[:2]
@@ -214,7 +214,7 @@ def _raw_steps(train: Series, *others: Series) -> list[Split]:
 
 
 def _window_means(series: Series) -> Floats:
-    """Return (N, T, F) means over the observed values of each window; NaN where there is none."""
+    """Return means (N, T, F) over the observed values of each window; NaN where there are none."""
     x = series.observed
     seen = np.isfinite(x)
     with np.errstate(invalid="ignore"):

@@ -1,7 +1,7 @@
-"""How far a figure on a test split could have come out otherwise: percentile bootstrap over its sequences.
+"""Uncertainty of a figure due to the choice of the test split: percentile bootstrap over its sequences.
 
-Sequences are drawn with replacement; the model and its training stay as they are, so that these intervals say nothing
-of other seeds.
+Sequences are drawn with replacement; the model and its training stay fixed, so these intervals do not include the
+variation over seeds.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from sdkit.runtime.errors import ConfigError, DataError
 
 DRAWS = 2000
 CHUNK = 2**22
-"""Counts drawn at a time, so that large test splits need little memory."""
+"""Number of counts drawn at a time, so that large test splits need little memory."""
 
 Statistic = Callable[[Floats], Floats]
-"""A map from counts (R, N), how often each sequence was drawn, to values (R,)."""
+"""Function from counts (R, N), how often each sequence was drawn, to values (R,)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure on the whole split, and how it varies over resampled splits."""
+    """A figure on the whole split, and its variation over resampled splits."""
 
     value: float
     low: float
@@ -42,7 +42,7 @@ def average(values: Floats, *, draws: int = DRAWS, level: float = 0.95, seed: in
         values: (N,), or (N, ...) where a sequence has several, which are drawn together; NaN where there is none.
 
     Raises:
-        DataError: nothing but NaN.
+        DataError: all values are NaN.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
     total, count = np.nansum(rows, 1), np.isfinite(rows).sum(1).astype(np.float64)
@@ -119,7 +119,7 @@ def _interval(statistic: Statistic, groups: tuple[Mask, ...], draws: int, level:
 
 
 def _resamples(groups: tuple[Mask, ...], draws: int, seed: int) -> Iterator[Floats]:
-    """Yield counts (R, N) whose draws hold a sequence of every group; those that do not are drawn again."""
+    """Yield counts (R, N) whose draws hold a sequence of every group; others are drawn again."""
     rng, count = np.random.default_rng(seed), len(groups[0])
     members = np.stack(groups, 1).astype(np.float64)
     while draws > 0:

@@ -1,8 +1,8 @@
-"""Small networks that tell labels and targets from codes: the time series' downstream tasks (paper Tables 1 and 2).
+"""Small networks that predict labels and targets from codes: the time series' downstream tasks (paper Tables 1 and 2).
 
-The codes are given and stay as they are; only the head learns, on the training split. Epochs are chosen on the
-validation split or fixed beforehand; the test split is looked at once, at the end. Everything runs on one CPU thread,
-where heads this small are fastest, and is decided by its seed.
+The codes are fixed; only the head learns, on the training split. Epochs are chosen on the
+validation split or fixed beforehand; the test split is used once, at the end. Everything runs on one CPU thread,
+where heads this small are fastest, and is determined by its seed.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,11 +35,11 @@ LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class BinaryPredictor:
-    """Tells a rare event, such as death, from all codes of a sequence.
+    """Predictor of a rare event, such as death, from all codes of a sequence.
 
-    An LSTM reads the dynamic codes; its output at the last valid step goes with the static code through two layers.
+    An LSTM reads the dynamic codes; its output at the last valid step and the static code pass through two layers.
     Protocol: cross-entropy, Adam, gradients clipped at norm 1, 41 epochs, no selection. Clinical outcomes are rare, so
-    that a late epoch can be far from the best one; `selected` says what choosing it on the validation split gives.
+    so a late epoch can be far from the best one; `selected` holds the scores of the epoch chosen on validation.
     """
 
     fixed_epochs: int = 41
@@ -48,7 +48,7 @@ class BinaryPredictor:
     """Number of epochs to choose from, at least `fixed_epochs`."""
     batch_size: int = 30
     standardise: bool = False
-    """Bring every code dimension to mean 0 and deviation 1 on the training split."""
+    """Whether every code dimension is brought to mean 0 and deviation 1 on the training split."""
 
     def run(self, train: Split, val: Split, test: Split, *, seed: int = 0) -> BinaryResult:
         """Return AUPRC (average precision) and AUROC.
@@ -64,7 +64,7 @@ class BinaryPredictor:
             return BinaryResult(**{name: _binary_scores(*net, *inputs[1:]) for name, net in kept.items()})
 
     def _train(self, train: Split, val: Split) -> dict[str, tuple["_SequenceHead", int]]:
-        """Return the network and the epoch of each way to stop."""
+        """Return the network and the epoch of each stopping rule."""
         net = _SequenceHead(train.static.shape[1], train.dynamic.shape[2], 1)
         data, labels = _SequenceData(train), torch.tensor(train.asked(2), dtype=torch.float32)
         watched = _SequenceData(val)
@@ -84,7 +84,7 @@ class BinaryPredictor:
 
 @dataclass(frozen=True)
 class StaticClassifier:
-    """Tells a class from the static code alone, through one small hidden layer.
+    """Classifier of the static code alone, with one small hidden layer.
 
     Protocol: 41 epochs of 5 passes each, cross-entropy, Adam; the weights with the lowest validation loss are used.
     """
@@ -95,7 +95,7 @@ class StaticClassifier:
     passes: int = 41 * 5
     batch_size: int = 30
     standardise: bool = False
-    """Bring every code dimension to mean 0 and deviation 1 on the training split."""
+    """Whether every code dimension is brought to mean 0 and deviation 1 on the training split."""
 
     def run(self, train: Split, val: Split, test: Split, *, seed: int = 0) -> ClassResult:
         """Return the accuracy of the network.
@@ -127,23 +127,23 @@ class StaticClassifier:
 
 @dataclass(frozen=True)
 class WindowRegressor:
-    """Tells a target of every window from that window's dynamic code and the sequence's static code.
+    """Predictor of a target of every window from that window's dynamic code and the sequence's static code.
 
     Protocol: batch normalisation, layers of 32 and 8, absolute error in the target's units, Adam, 301 epochs, no
     selection. Every window keeps its own target, which is the primary reading. The published code reads the training
     targets in another order than the inputs, anew in every epoch; `shuffled_pairs` does the same for comparison with
-    published figures and is to be labelled paper-compatible, since nothing can be learnt from such pairs but the
+    published figures and is to be labelled paper-compatible, since such pairs teach nothing but the
     targets' distribution.
     """
 
     epochs: int = 301
     batch_size: int = 10
-    """Sequences; all their windows are in the batch."""
+    """Number of sequences in a batch, with all their windows."""
     learning_rate: float = LEARNING_RATE
     scale_targets: bool = False
-    """Learn in standard units of the training targets; errors are reported in the target's units all the same."""
+    """Whether learning uses standard units of the training targets; errors are always in the target's units."""
     standardise: bool = False
-    """Bring every code dimension to mean 0 and deviation 1 on the training split."""
+    """Whether every code dimension is brought to mean 0 and deviation 1 on the training split."""
     shuffled_pairs: bool = False
 
     def run(self, train: Split, val: Split, test: Split, *, seed: int = 0) -> RegressionResult:
@@ -192,7 +192,7 @@ class WindowRegressor:
 def fit_sequence_classifier(
     train: Split, val: Split, test: Split, *, classes: int, epochs: int = 40, batch_size: int = 30, seed: int = 0
 ) -> ClassResult:
-    """Return the accuracy of the network of `BinaryPredictor` with C outputs; lowest validation loss of all epochs.
+    """Return the accuracy of the network of `BinaryPredictor` with C outputs, at the lowest validation loss.
 
     Raises:
         DataError: labels that are missing or outside the classes.
@@ -212,7 +212,7 @@ def fit_sequence_classifier(
 
 
 class _SequenceHead(nn.Module):
-    """LSTM over the steps, its output at the last valid step beside the static code, and two layers."""
+    """LSTM over the steps, whose output at the last valid step joins the static code, and two layers."""
 
     def __init__(self, static_size: int, step_size: int, outputs: int) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class _SequenceData:
 
     def __init__(self, split: Split) -> None:
         self.static = torch.tensor(split.static, dtype=torch.float32)
-        # What lies beyond a sequence's end never reaches its last valid step, but must not be NaN either.
+        # Values beyond a sequence's end never reach its last valid step, but must not be NaN either.
         self.dynamic = torch.tensor(np.where(split.valid[..., None], split.dynamic, 0), dtype=torch.float32)
         self.last = torch.tensor(split.valid.sum(1) - 1)
 
@@ -247,7 +247,7 @@ class _SequenceData:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from a generator of its own, on one thread, and leave the process as it was."""
+    """Draw from a separate generator, on one thread, and restore the process afterwards."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -298,7 +298,7 @@ def _classify(
 ) -> ClassResult:
     """Train by cross-entropy and report the pass with the lowest validation loss.
 
-    `logits` gives the outputs (B, C) of rows of a part: 0 for training, 1 for validation, 2 for test, as in `labels`.
+    `logits` returns the outputs (B, C) of rows of a part: 0 for training, 1 for validation, 2 for test, as in `labels`.
     """
     train, val = (torch.tensor(part, dtype=torch.int64) for part in labels[:2])
     rows_of = [torch.arange(len(part)) for part in labels]
@@ -329,7 +329,7 @@ def _scaled(train: Split, *others: Split) -> tuple[Split, ...]:
 
 
 def _windows(split: Split) -> Tensor:
-    """Return (N, T, D + S), every window's dynamic code beside the sequence's static code."""
+    """Return every window's dynamic code joined with the sequence's static code, (N, T, D + S)."""
     static = np.broadcast_to(split.static[:, None], (*split.dynamic.shape[:2], split.static.shape[1]))
     dynamic = np.where(split.valid[..., None], split.dynamic, 0)
     return torch.tensor(np.concatenate([dynamic, static], 2), dtype=torch.float32)

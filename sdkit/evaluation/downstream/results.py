@@ -1,4 +1,4 @@
-"""What evaluation gives back for a label or a target: scores of the validation and the test split."""
+"""Results of an evaluation for a label or a target: scores of the validation and the test split."""
 
 from dataclasses import dataclass
 
@@ -8,26 +8,26 @@ from sdkit.evaluation.downstream.splits import Floats, Ints, Split, observed_tar
 from sdkit.runtime.errors import DataError
 
 Labelled = tuple[Ints, Floats]
-"""Labels of a split and the scores that they were given."""
+"""Labels of a split and their predicted scores."""
 
 
 @dataclass(frozen=True)
 class BinaryScores:
-    """How well the positives of a split are found; `val_*` on the validation split, the others on the test split."""
+    """Scores of finding the positives of a split; `val_*` on the validation split, the others on the test split."""
 
     auprc: float
     auroc: float
     val_auprc: float
     val_auroc: float
     probabilities: Floats
-    """(N,) of the positive class, on the test split."""
+    """Probabilities (N,) of the positive class, on the test split."""
     epoch: int | None = None
-    """Whose weights were used; None for models without epochs."""
+    """Epoch whose weights were used; None for models without epochs."""
 
 
 @dataclass(frozen=True)
 class BinaryResult:
-    """One training, read twice."""
+    """One training, scored at two epochs."""
 
     fixed: BinaryScores
     """Scores after the number of epochs that the protocol fixes."""
@@ -42,7 +42,7 @@ class ClassResult:
     accuracy: float
     val_accuracy: float
     probabilities: Floats
-    """(N, C) on the test split."""
+    """Probabilities (N, C) on the test split."""
     epoch: int | None = None
 
 
@@ -53,11 +53,11 @@ class RegressionResult:
     mae: float
     val_mae: float
     train_mae: float
-    """Near that of a constant where nothing was learnt."""
+    """Mean absolute error on the training split, near that of a constant where nothing was learned."""
     predictions: Floats
-    """(N, T, K) on the test split; NaN beyond a sequence's length."""
+    """Predictions (N, T, K) on the test split; NaN beyond a sequence's length."""
     pairing: str
-    """`correct`, or `shuffled` where the training targets were not those of the inputs."""
+    """Pairing of inputs and targets: `correct`, or `shuffled` where the training targets were those of other inputs."""
 
 
 def both_classes(labels: Ints, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Speaker verification (paper Table 6): whether a code says who speaks.
+"""Speaker verification (paper Table 6): whether a code identifies the speaker.
 
 Every pair of test recordings is scored by the cosine of their codes and called the same speaker above a threshold. At
 the equal error rate (EER) as many different pairs are accepted as same pairs are rejected, as shares. A static code
@@ -28,11 +28,11 @@ class Recordings:
     """
 
     static: Floats
-    """(R, S), averaged over the recording's pieces."""
+    """Static codes (R, S), averaged over the recording's pieces."""
     dynamic: Floats
-    """(R, D), averaged over the recording's pieces and their valid steps."""
+    """Dynamic codes (R, D), averaged over the recording's pieces and their valid steps."""
     speakers: Ints
-    """(R,)."""
+    """Speakers (R,) of the recordings."""
 
     def __post_init__(self) -> None:
         if not len(self.static) == len(self.dynamic) == len(self.speakers) > 0:
@@ -51,9 +51,9 @@ class Verification:
     static_eer: float
     dynamic_eer: float
     gap: float
-    """`dynamic_eer` - `static_eer`; higher is better."""
+    """Difference `dynamic_eer` - `static_eer`; higher is better."""
     centred_static_eer: float
-    """The same with the mean of the training recordings' codes taken off: a common offset makes all cosines alike."""
+    """Static EER with the mean of the training recordings' codes subtracted: a common offset makes cosines alike."""
     centred_dynamic_eer: float
     centred_gap: float
     same_pairs: int
@@ -64,7 +64,7 @@ class Verification:
 def by_recording(
     static: Floats, dynamic: Floats, recordings: Ints, speakers: Ints, lengths: Ints | None = None
 ) -> Recordings:
-    """Return one code of each kind a recording, in the order of their numbers.
+    """Return one code of each kind for each recording, in the order of their numbers.
 
     Args:
         static: (N, S) of the pieces, posterior means.
@@ -113,7 +113,7 @@ def verify(test: Recordings, train: Recordings) -> Verification:
 
 
 def mean_spectra(x: Floats, recordings: Ints, speakers: Ints, lengths: Ints | None = None) -> Recordings:
-    """Return recordings whose codes, both of them, are the mean spectrum: what verification reaches without a model.
+    """Return recordings with the mean spectrum as both codes, which shows what verification reaches without a model.
 
     Args:
         x: (N, T, F) spectra of the pieces, in the units that the model sees.
@@ -127,7 +127,7 @@ def mean_spectra(x: Floats, recordings: Ints, speakers: Ints, lengths: Ints | No
 
 
 def same_speaker(speakers: Ints) -> Mask:
-    """Return (P,) whether each of the R (R - 1) / 2 pairs is of one speaker, in the order of `cosines`.
+    """Return whether each of the R (R - 1) / 2 pairs is of one speaker, (P,), in the order of `cosines`.
 
     Raises:
         DataError: all pairs are, or none.
@@ -142,7 +142,7 @@ def same_speaker(speakers: Ints) -> Mask:
 
 
 def cosines(codes: Floats) -> Floats:
-    """Return (P,) cosine similarities of all pairs of codes (R, P'); 0 where a code is zero."""
+    """Return cosine similarities (P,) of all pairs of codes (R, P'); 0 where a code is zero."""
     codes = codes.astype(np.float64)
     norms = np.linalg.norm(codes, axis=1, keepdims=True)
     unit = codes / np.where(norms > 0, norms, 1)
@@ -152,7 +152,7 @@ def cosines(codes: Floats) -> Floats:
 def equal_error_rate(same: Mask, scores: Floats) -> tuple[float, float]:
     """Return the equal error rate and its threshold.
 
-    Between two thresholds of the curve both rates are read off a straight line, so that they meet exactly.
+    Between two thresholds both rates are interpolated linearly, so that they meet exactly.
 
     Args:
         same: (P,) whether a pair is to be accepted.

@@ -1,4 +1,4 @@
-"""What evaluation is given: the codes of a split, and what is to be told from them."""
+"""Inputs of an evaluation task: the codes of a split, and what is to be predicted from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,22 +15,22 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Split:
-    """Codes of the N sequences of one split, and what is to be told from them.
+    """Codes of the N sequences of one split, and what is to be predicted from them.
 
     Raises:
         DataError: parts of different lengths, or codes that are not finite.
     """
 
     static: Floats
-    """(N, S); S may be 0."""
+    """Static codes (N, S); S may be 0."""
     dynamic: Floats
-    """(N, T, D)."""
+    """Dynamic codes (N, T, D)."""
     lengths: Ints | None = None
-    """(N,) numbers of valid steps; None when every sequence has T."""
+    """Numbers of valid steps (N,); None when every sequence has T."""
     labels: Ints | None = None
-    """(N,) classes, or 0 and 1."""
+    """Classes (N,), or 0 and 1."""
     targets: Floats | None = None
-    """(N, T, K), in the target's units; NaN where there is none."""
+    """Targets (N, T, K), in the target's units; NaN where there is none."""
 
     def __post_init__(self) -> None:
         if self.static.ndim != 2 or self.dynamic.ndim != 3 or len(self.dynamic) == 0:
@@ -49,7 +49,7 @@ class Split:
 
     @property
     def valid(self) -> Mask:
-        """(N, T), true at the steps that a sequence has."""
+        """Mask (N, T), true at the steps that a sequence has."""
         return valid_steps(self.lengths, *self.dynamic.shape[:2])
 
     def asked(self, classes: int) -> Ints:
@@ -68,7 +68,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Mean and standard deviation of each column over observed values; constant columns keep their unit."""
+    """Mean and standard deviation of each column over observed values; constant columns keep their scale."""
 
     mean: Floats
     std: Floats
@@ -81,7 +81,7 @@ class Standardiser:
         count = np.maximum(seen.sum(0), 1)
         mean = np.where(seen, rows, 0).sum(0) / count
         std = np.sqrt((np.where(seen, rows - mean, 0) ** 2).sum(0) / count)
-        # A column that should be constant still has rounding noise, which must not be blown up to unit size.
+        # A constant column still has rounding noise, which must not be enlarged to unit size.
         return Standardiser(mean, np.where(std > 1e-9 * np.abs(mean), std, 1.0))
 
     def __call__(self, x: Floats) -> Floats:
@@ -90,7 +90,7 @@ class Standardiser:
 
 
 def valid_steps(lengths: Ints | None, count: int, steps: int) -> Mask:
-    """Return (N, T), true at the steps that a sequence has.
+    """Return a mask (N, T), true at the steps that a sequence has.
 
     Raises:
         DataError: lengths outside 1..T.

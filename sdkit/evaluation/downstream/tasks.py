@@ -1,6 +1,6 @@
-"""Downstream tasks: what is predicted from codes, how, and what predicting it without a model reaches.
+"""Downstream tasks: what is predicted from codes, how, and how well it is predicted without a model.
 
-A task turns the codes of a file into named figures, the same for a trained model, an untrained one and samples of the
+A task converts the codes of a file to named figures, the same for a trained model, an untrained one and samples of the
 codes, so that rows of a table compare. Baselines read the data themselves.
 """
 
@@ -40,21 +40,21 @@ Baselines = dict[str, Figures]
 Kind = Literal["detect", "classify", "regress", "verify"]
 
 OF_STATIC: tuple[Kind, ...] = ("classify", "verify")
-"""Kinds of tasks that read the static code by itself."""
+"""Kinds of tasks that read the static code alone."""
 WIDE = 32
-"""Hidden width of a second head, which shows how much the protocol's narrow one costs."""
+"""Hidden width of a second head, which shows the cost of the protocol's narrow one."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one model with one seed, and how far the small test split could have moved the main ones."""
+    """Figures of one model with one seed, and bootstrap intervals of the main ones over the test split."""
 
     figures: Figures
     intervals: Mapping[str, Interval]
 
 
 class TableTask(Protocol):
-    """What a table of models asks of each of them."""
+    """A task that a table of models can be made of."""
 
     @property
     def name(self) -> str:
@@ -62,12 +62,12 @@ class TableTask(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, str]:
-        """What each figure is, by name, the main ones first."""
+        """Titles of the figures by name, the main ones first."""
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
     ) -> Result:
-        """Return the figures of a model; `device` is that of whatever judges it."""
+        """Return the figures of a model; `device` is that of a judge, if the task has one."""
 
     def baselines(
         self,
@@ -78,7 +78,7 @@ class TableTask(Protocol):
         device: str = "auto",
         reporter: Reporter | None = None,
     ) -> Baselines:
-        """Return what is reached without a model."""
+        """Return the figures reached without a model."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Task:
     """A factor or target to be predicted from codes.
 
     Args:
-        name: of the task, such as `icu_type`.
-        kind: `detect` a rare event from all codes, `classify` from the static code, `regress` a target a window from
-            its codes, `verify` who speaks.
-        factor: what is predicted; the targets for `regress`.
+        name: name of the task, such as `icu_type`.
+        kind: `detect` a rare event from all codes, `classify` from the static code, `regress` a target for each window
+            from its codes, `verify` the speaker.
+        factor: factor to predict; the targets for `regress`.
         hidden: width of the classifier's hidden layer.
     """
 
@@ -100,25 +100,25 @@ class Task:
 
     @property
     def metrics(self) -> Mapping[str, str]:
-        """What each figure is, by name, the main ones first."""
+        """Titles of the figures by name, the main ones first."""
         return METRICS[self.kind]
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        """The verbs that a model needs for the task to say something of it."""
+        """Verbs that a model needs for the task to be meaningful."""
         return ("encode", BOTH_CODES) if self.kind in OF_STATIC else ("encode",)
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
     ) -> Result:
-        """Encode the file, train heads on the training codes and return what they reach on the test codes.
+        """Encode the file, train heads on the training codes and return their figures on the test codes.
 
         Heads run on the CPU whatever the device.
 
         Raises:
             CapabilityError: the model cannot encode.
             ConfigError: no such factor.
-            DataError: labels or targets from which nothing can be told, or a file that is not of the model's element.
+            DataError: labels or targets from which nothing can be learned, or elements that are not the model's.
         """
         means = code(verbs, file, parts, reporter=reporter)
         sampled = code(verbs, file, parts, noise=seed, reporter=reporter)
@@ -133,7 +133,7 @@ class Task:
         device: str = "auto",
         reporter: Reporter | None = None,
     ) -> Baselines:
-        """Return what is reached without a model; rows that do not depend on a seed say so by equal figures."""
+        """Return the figures reached without a model; rows that do not depend on a seed have equal figures for all."""
         with stage(reporter, f"baselines of {self.name}", 1) as shown:
             found = BASELINES[self.kind](self, file, parts, seed)
             shown.advance()
@@ -210,7 +210,7 @@ def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, st
 
 
 class TasksProtocol(EvaluationProtocol):
-    """The tasks that a file allows, each beside its baselines."""
+    """The tasks that a file allows, each with its baselines."""
 
     name = section = "tasks"
     needs = Needs(verbs=("encode",))
@@ -235,7 +235,7 @@ class TasksProtocol(EvaluationProtocol):
         return found
 
     def lines(self, found: Any) -> Iterator[Line]:
-        """Yield every figure, beside the plainest and the best baseline."""
+        """Yield every figure, with the simplest and the best baseline."""
         for name, task in found.items():
             for figure, title in METRICS[task["kind"]].items():
                 interval = task["intervals"].get(figure)
@@ -246,7 +246,7 @@ class TasksProtocol(EvaluationProtocol):
 
 
 def _beside(rows: dict[str, dict[str, float | None]], figure: str) -> str:
-    """Return the first baseline, which knows nothing of a sequence, and the best of the others."""
+    """Return the first baseline, which uses nothing of a sequence, and the best of the others."""
     values = {row: value for row, figures in rows.items() if (value := figures.get(figure)) is not None}
     if not values:
         return ""
@@ -276,7 +276,7 @@ def _unverifiable(file: SequenceFile, parts: Parts) -> str:
 
 def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
     read = BinaryPredictor().run(*means.asking(task.factor), seed=seed)
-    # Of samples only the protocol's epoch is reported, so that none after it is needed.
+    # For samples only the protocol's epoch is reported, so no later one is needed.
     short = BinaryPredictor(epochs=BinaryPredictor.fixed_epochs)
     drawn = short.run(*sampled.asking(task.factor), seed=seed).fixed
     labels = means.labels(task.factor)[2]
@@ -292,7 +292,7 @@ def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
 def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
     classes = _classes(means.file, task.factor)
     asked, drawn = means.asking(task.factor), sampled.asking(task.factor)
-    # Standardised codes put trained and untrained encoders on one scale, and spare the narrow head a bad start.
+    # Standardised codes put trained and untrained encoders on one scale, and give the narrow head a better start.
     head = StaticClassifier(classes, task.hidden, standardise=True)
     read = head.run(*asked, seed=seed)
     figures = {

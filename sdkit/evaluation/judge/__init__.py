@@ -1,1 +1,1 @@
-"""What a classifier trained on labels sees in decoded sequences."""
+"""The judge, a classifier trained on labels, and scores of its answers on decoded sequences."""

@@ -1,7 +1,7 @@
-"""The judge: a classifier of sequences that says what a decoded sequence shows.
+"""The judge: a classifier of sequences that recognises the factors in a decoded sequence.
 
 One classifier has a head for each labelled factor: the element's encoder, a bidirectional LSTM, the mean over the
-steps, a linear layer a factor. Whatever is scored by a judge is only as good as the judge, so its accuracy on real
+steps, a linear layer for each factor. A score is only as good as its judge, so the judge's accuracy on real
 sequences of the test split belongs beside every score (protocol: at least 99.9 % a head on Sprites).
 """
 
@@ -32,35 +32,35 @@ VERSION = 3
 INFO_FILE, WEIGHTS_FILE = "judge.json", "weights.safetensors"
 
 LSTM_WIDTH = 128
-"""Width of the LSTM, of each direction."""
+"""Width of the LSTM in each direction."""
 BATCH_SIZE = 64
 
 
 class Classifier(Protocol):
-    """What the scores ask of a judge."""
+    """The interface that the scores need of a judge."""
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """The factors that it judges, in the order of the file's labels."""
+        """Factors that it judges, in the order of the file's labels."""
 
     def probabilities(self, x: Array) -> dict[str, Floats]:
-        """Return (B, C) of each factor for (B, T, *element) sequences in data units."""
+        """Return probabilities (B, C) by factor for sequences (B, T, *element) in data units."""
 
 
 class EncoderInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a judge's encoder is built from."""
+    """Settings of a judge's encoder."""
 
     element: Element
     encoder_widths: tuple[int, ...] = ()
-    """Channels or features of its layers; the kind's own when empty."""
+    """Channels or features of the encoder's layers; the kind's own when empty."""
     feature_mean: tuple[float, ...] = ()
     """Mean of each feature (F,) over the training values, where the kind of element is standardised."""
     feature_std: tuple[float, ...] = ()
-    """Standard deviation of each feature (F,), likewise."""
+    """Standard deviation of each feature (F,) over the training values, where the kind of element is standardised."""
 
     def network(self) -> Network:
-        """Return what the networks of the element are built from."""
-        # The decoder that comes along is thrown away, so it is made as small as can be where widths are given.
+        """Return the settings of the element networks."""
+        # The decoder that is built as well is discarded, so it is made as small as possible where widths are given.
         decoder_widths = (1,) if self.encoder_widths else ()
         return Network(
             self.element,
@@ -73,7 +73,7 @@ class EncoderInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JudgeInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a judge judges, and how it was trained: judge.json."""
+    """Contents of judge.json: what a judge judges, and how it was trained."""
 
     encoder: EncoderInfo
     factors: tuple[Factor, ...]
@@ -81,15 +81,15 @@ class JudgeInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name of the data set."""
     seed: int = 0
     epochs: int = 0
-    """The epoch whose weights were kept."""
+    """Epoch whose weights were kept."""
     val_accuracy: dict[str, float] = {}
-    """Accuracy by factor, at that epoch."""
+    """Validation accuracy by factor, at that epoch."""
     format: str = FORMAT
     version: int = VERSION
 
 
 class JudgeNetwork(nn.Module):
-    """(B, T, *element) in data units -> logits (B, C) of each factor."""
+    """Network from (B, T, *element) in data units to logits (B, C) of each factor."""
 
     def __init__(self, info: EncoderInfo, factors: tuple[Factor, ...]) -> None:
         super().__init__()
@@ -111,9 +111,9 @@ class Judge:
     """A trained classifier of sequences.
 
     Args:
-        info: what it judges.
+        info: element and factors that it judges.
         network: a network of the same element and factors.
-        device: where it runs.
+        device: device on which it runs.
     """
 
     def __init__(self, info: JudgeInfo, network: JudgeNetwork, device: torch.device) -> None:
@@ -122,21 +122,21 @@ class Judge:
 
     @property
     def element(self) -> Element:
-        """The element of the sequences that it judges."""
+        """Element of the sequences that it judges."""
         return self.info.encoder.element
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """The factors that it judges, in the order of the file's labels."""
+        """Factors that it judges, in the order of the file's labels."""
         return self.info.factors
 
     def probabilities(self, x: Array, *, batch_size: int = BATCH_SIZE) -> dict[str, Floats]:
         """Return the probability of each value of each factor, (B, C) float32 by name of the factor.
 
         Args:
-            x: (B, T, *element) in data units: real sequences in the data set's dtype, or decoded ones in float32. What
-                was not observed (NaN) counts as its feature's mean.
-            batch_size: sequences that run at a time.
+            x: (B, T, *element) in data units: real sequences in the data set's dtype, or decoded ones in float32.
+                Values that were not observed (NaN) count as their feature's mean.
+            batch_size: number of sequences that run at a time.
 
         Raises:
             DataError: sequences of another element.
@@ -151,7 +151,7 @@ class Judge:
         return {f.name: np.concatenate(part) for f, part in zip(self.factors, zip(*parts, strict=True), strict=True)}
 
     def accuracy(self, file: SequenceFile, split: str | None = "test") -> dict[str, float]:
-        """Return the share of a split's real sequences that each head judges rightly.
+        """Return the share of a split's real sequences that each head judges correctly.
 
         Raises:
             ConfigError, DataError: no labels, other factors, no such split or an empty one.
@@ -172,7 +172,7 @@ class Judge:
         return digest.hexdigest()
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
-        """Write weights.safetensors and judge.json into a new folder, whole or not at all.
+        """Write weights.safetensors and judge.json into a new folder, completely or not at all.
 
         Raises:
             OutputExistsError, MissingFileError: it exists and `force` is off, or its parent does not.
@@ -193,7 +193,7 @@ class Judge:
         Raises:
             MissingFileError: there is none.
             FileFormatError: its files do not parse or do not fit each other.
-            ConfigError, DeviceError: a device that cannot be had.
+            ConfigError, DeviceError: a device that is not available.
         """
         from safetensors.torch import load_file
 

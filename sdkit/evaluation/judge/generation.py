@@ -1,7 +1,7 @@
-"""Generation scores: what a judge sees in decoded sequences of which one code is kept and the other is drawn.
+"""Generation scores: a judge's answers on decoded sequences of which one code is kept and the other is drawn.
 
-The protocols are the paper's (section 5, with the conventions of its published code where the text is silent), save
-for one thing: codes drawn from the dynamic prior are samples, decoded as they are, while the published code rolls the
+The protocols are the paper's (section 5, with the conventions of its published code where the text is silent), with
+one exception: codes drawn from the dynamic prior are samples, decoded unchanged, while the published code rolls the
 prior by samples and decodes its means (`decode_means=True`).
 """
 
@@ -27,29 +27,30 @@ from sdkit.training.data import equal_lengths
 
 Floats = NDArray[np.float32]
 EPSILON = 1e-16
-"""Added to probabilities before their logarithm is taken."""
+"""Addition to probabilities before their logarithm is taken."""
 
 Kept = Literal["static", "dynamic", "all"]
 Variants = Callable[[Array, int], Iterator[Array]]
-"""Given sequences (B, T, *element) and the number of the first, yields what is judged, once a repeat."""
+"""Function that takes sequences (B, T, *element) and the number of the first, and yields those to judge, once for each
+repeat."""
 
 
 @dataclass(frozen=True)
 class GenerationScores:
-    """What a judge's probabilities say against the true labels."""
+    """Scores of a judge's probabilities against the true labels."""
 
     accuracy: float
     """Share of sequences whose most probable class is the true one."""
     inception_score: float
-    """IS = exp(E_x KL[p(y|x) || p(y)]), from 1 to C; high is good."""
+    """Inception score exp(E_x KL[p(y|x) || p(y)]), from 1 to C; high is good."""
     entropy_given_x: float
-    """H(y|x) in nats, from 0 to ln C: how unsure the judge is of a sequence; low is good."""
+    """Entropy H(y|x) in nats, from 0 to ln C: the judge's uncertainty about a sequence; low is good."""
     entropy: float
-    """H(y) in nats, from 0 to ln C: how varied the sequences are; high is good."""
+    """Entropy H(y) in nats, from 0 to ln C: the variety of the sequences; high is good."""
     balanced_count: int
-    """Sequences of each class that IS, H(y|x) and H(y) are computed on."""
+    """Number of sequences of each class from which IS, H(y|x) and H(y) are computed."""
     confusion: tuple[tuple[int, ...], ...]
-    """(C, C) counts; rows are true classes, columns judged ones."""
+    """Counts (C, C); rows are true classes, columns judged ones."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Spread:
 
     mean: float
     std: float | None
-    """Unbiased; None where there is one repeat."""
+    """Unbiased standard deviation; None where there is one repeat."""
     values: tuple[float, ...]
 
     @staticmethod
     def of(values: list[float]) -> "Spread":
-        """Return mean and standard deviation of one value a repeat."""
+        """Return mean and standard deviation of one value for each repeat."""
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
         return Spread(float(np.mean(values)), std, tuple(values))
 
@@ -73,20 +74,20 @@ class FactorScores:
     """One factor's scores in a protocol."""
 
     kind: str
-    """`static` or `dynamic`."""
+    """Kind of the factor, `static` or `dynamic`."""
     kept: bool
-    """Whether the kept code should carry the factor; where not, an accuracy at chance is what is wanted."""
+    """Whether the kept code should carry the factor; if not, an accuracy at chance is wanted."""
     chance: float
-    """1 / C: the accuracy of guessing."""
+    """Accuracy of guessing, 1 / C."""
     majority: float
-    """The accuracy of always saying the commonest class of these sequences."""
+    """Accuracy of always answering the most frequent class of these sequences."""
     accuracy: Spread
     inception_score: Spread
     entropy_given_x: Spread
     entropy: Spread
     balanced_count: int
     confusion: tuple[tuple[int, ...], ...]
-    """(C, C) counts of all repeats together; rows are true classes."""
+    """Counts (C, C) of all repeats together; rows are true classes."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ class ProtocolScores:
     """A protocol's scores on one split."""
 
     protocol: str
-    """`real`, `reconstruction`, `dynamic_kept` or `static_kept`."""
+    """Name of the protocol: `real`, `reconstruction`, `dynamic_kept` or `static_kept`."""
     split: str
     count: int
-    """Sequences in each repeat."""
+    """Number of sequences in each repeat."""
     repeats: int
     factors: dict[str, FactorScores]
 
@@ -141,7 +142,7 @@ def generation_scores(probabilities: Array, labels: Array) -> GenerationScores:
 def real(
     judge: Classifier, file: SequenceFile, split: str = "test", *, reporter: Reporter | None = None
 ) -> ProtocolScores:
-    """Score the real sequences: the upper bound of all that this judge can say.
+    """Score the real sequences: the upper bound of all scores of this judge.
 
     Raises:
         ConfigError, DataError: no such split, or labels that are not the judge's.
@@ -152,7 +153,7 @@ def real(
 def reconstruction(
     verbs: Verbs, judge: Classifier, file: SequenceFile, split: str = "test", *, reporter: Reporter | None = None
 ) -> ProtocolScores:
-    """Score decode(encode(x)): what both codes together carry.
+    """Score decode(encode(x)), which both codes together determine.
 
     Raises:
         ConfigError, DataError: as `real`.
@@ -213,13 +214,13 @@ def static_kept(
 
     Args:
         verbs: the model.
-        judge: of the file's factors.
+        judge: judge of the file's factors.
         file: labelled sequences.
-        split: of the file.
-        repeats: how often dynamic codes are drawn.
-        seed: of the first repeat.
+        split: split of the file.
+        repeats: number of draws of the dynamic codes.
+        seed: seed of the first repeat.
         decode_means: roll the prior by its samples but decode the means of its steps, as the published code does.
-        reporter: shows how it goes.
+        reporter: receives the progress.
 
     Raises:
         CapabilityError: the model cannot resample its dynamic codes.
@@ -247,7 +248,7 @@ def _prior_means(verbs: Verbs, count: int, steps: int, seed: int, first: int) ->
 
 
 def chance_levels(labels: Indices, classes: int) -> tuple[float, float]:
-    """Return the accuracy of guessing among `classes` and that of always saying the commonest of the labels (N,)."""
+    """Return the accuracies of guessing among `classes` and of always answering the commonest of the labels (N,)."""
     return 1.0 / classes, float(np.bincount(labels).max() / len(labels))
 
 

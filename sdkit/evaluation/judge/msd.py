@@ -8,7 +8,7 @@ guessing (a = 1 / C):
     on = mean over g and f in g of |a_g(f) - 1|        off = mean over g and f not in g of |a_g(f) - 1 / C_f|
     score = 1 - (on + off) / 2
 
-What differs here: the model itself says which code is static and which dynamic, where the benchmark's explorer assigns
+Differences from it: the model itself defines which code is static and which dynamic, where the explorer there assigns
 the dimensions of one latent; codes kept are posterior means; partners are drawn from the whole split and are never the
 sequence itself, where the benchmark permutes each batch. Scores are derived from the tables of `swapping` and
 `generation`, so nothing is computed twice.
@@ -31,17 +31,17 @@ GROUPS = ("static", "dynamic")
 
 @dataclass(frozen=True)
 class Intervention:
-    """One intervention score and what it is made of."""
+    """One intervention score and the figures behind it."""
 
     name: str
     score: Spread
-    """Score from 0 to 1, high is good; over repeats."""
+    """Score from 0 to 1 over repeats; high is good."""
     on: float
     """Mean shortfall of the factors that were kept."""
     off: float
     """Mean distance from guessing of the factors that were replaced."""
     accuracies: dict[str, dict[str, float]]
-    """a_g(f), by kept group and factor; the mean over repeats."""
+    """Accuracies a_g(f), by kept group and factor; the mean over repeats."""
 
 
 def two_factor_swap(swaps: SwapScores) -> Intervention:
@@ -60,7 +60,7 @@ def two_factor_swap(swaps: SwapScores) -> Intervention:
 
 
 def two_factor_sample(static_kept: ProtocolScores, dynamic_kept: ProtocolScores) -> Intervention:
-    """Return the sample score of the two tables of `generation`, with one value a repeat.
+    """Return the sample score of the two tables of `generation`, with one value for each repeat.
 
     Raises:
         ConfigError: tables of other protocols, factors or numbers of repeats.
@@ -95,7 +95,7 @@ def _intervention(
 def _distances(
     accuracies: Mapping[str, Mapping[str, float]], kinds: Mapping[str, str], chance: Mapping[str, float]
 ) -> tuple[float, float]:
-    """Return on and off of one repeat."""
+    """Return `on` and `off` of one repeat."""
     on = [1.0 - accuracies[kind][name] for name, kind in kinds.items()]
     off = [abs(accuracies[g][name] - chance[name]) for g in GROUPS for name, kind in kinds.items() if kind != g]
     return float(np.mean(on)), float(np.mean(off))

@@ -1,4 +1,4 @@
-"""What a judge sees in a model's sequences: all its scores, and those of the paper's Tables 1 and 9 by name."""
+"""Scores of a model by a judge: all of them, and those of the paper's Tables 1 and 9 by name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
 
 SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)", "entropy": "H(y)"}
-"""Titles of the scores of a factor whose code is kept, as the paper has them."""
+"""Titles of the scores of a factor whose code is kept, as in the paper."""
 NEEDED = {"dynamic_kept": "resample_static", "static_kept": "resample_dynamic", "swaps": BOTH_CODES}
-"""The verb that a score takes beside `reconstruct`."""
+"""Verb that a score needs beside `reconstruct`, by name of the score."""
 
 
 @dataclass(frozen=True)
 class JudgeScores:
-    """All scores of one model; None where it cannot do what they take."""
+    """All scores of one model; None where the model lacks a verb for them."""
 
     accuracy_on_real: dict[str, float]
-    """The judge's own, by factor: no row can be trusted further than this."""
+    """Accuracy of the judge on real sequences, by factor: no row can be trusted further than this."""
     weights: str
     """SHA-256 of the judge's weights."""
     real: ProtocolScores
@@ -38,12 +38,12 @@ class JudgeScores:
     static_kept: ProtocolScores | None
     swaps: SwapScores | None
     swap_truth: SwapTruth | str | None
-    """A reason where labels do not tell the true swap."""
+    """Errors against true swaps, or the reason where labels do not determine the true swap."""
     msd: dict[str, Intervention]
 
 
 def unjudged(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
-    """Return why scores cannot be had of a model, by name of the score."""
+    """Return why a model lacks scores, by name of the score."""
     reasons = {score: refusal(verbs.abilities, (verb,), file.steps) for score, verb in NEEDED.items()}
     return {score: reason for score, reason in reasons.items() if reason}
 
@@ -51,7 +51,7 @@ def unjudged(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
 def judge_scores(
     verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed: int, reporter: Reporter
 ) -> JudgeScores:
-    """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can make them."""
+    """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can produce them."""
     options: dict[str, Any] = {"reporter": reporter}
     draws = {"repeats": repeats, "seed": seed, **options}
     missing = unjudged(verbs, file)
@@ -79,7 +79,7 @@ def judge_scores(
 
 
 class JudgeProtocol(EvaluationProtocol):
-    """What a classifier that was trained on the same labels sees in a model's sequences."""
+    """Scores of a model's sequences by a classifier that was trained on the same labels."""
 
     name = section = "judge"
     needs = Needs(verbs=("reconstruct",), factors=1)
@@ -91,7 +91,7 @@ class JudgeProtocol(EvaluationProtocol):
         return super().unmet(case)
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Find or train the judge of the file, and judge the test split; without scores that cannot be had."""
+        """Find or train the judge of the file, and judge the test split; scores that are not possible are left out."""
         file, reporter = case.file, case.reporter
         judge = find_judge(file, folder=case.judges, device=case.device, reporter=reporter)
         case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
@@ -99,7 +99,7 @@ class JudgeProtocol(EvaluationProtocol):
         return {name: plain(value) for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:
-        """Yield the accuracies, each beside chance or its bound."""
+        """Yield the accuracies, each with chance or its bound."""
         least = min(found["accuracy_on_real"].values())
         yield Line(self.section, "least accuracy on real sequences", percent(least), "bounds all below")
         for title, part in (("d kept, s drawn", "dynamic_kept"), ("s kept, d drawn", "static_kept")):
@@ -141,8 +141,8 @@ class JudgeTask:
     """Generation as the paper scores it, on one dynamic factor.
 
     Args:
-        factor: that dynamic codes should carry: `motion` of Sprites, `expression` of MUG.
-        repeats: draws of the codes that are sampled.
+        factor: factor that dynamic codes should carry: `motion` of Sprites, `expression` of MUG.
+        repeats: number of draws of the sampled codes.
     """
 
     factor: str
@@ -150,12 +150,12 @@ class JudgeTask:
 
     @property
     def name(self) -> str:
-        """Name of the task; draws are part of it."""
+        """Name of the task, which includes the number of draws."""
         return f"judge-{self.factor}-{self.repeats}"
 
     @property
     def metrics(self) -> Mapping[str, str]:
-        """What each figure is, by name; static factors follow, by their own names."""
+        """Titles of the figures by name; static factors follow, by their own names."""
         return {
             **SCORES,
             "accuracy": f"{self.factor}, d kept (Acc)",
@@ -177,7 +177,7 @@ class JudgeTask:
         device: str = "auto",
         reporter: Reporter,
     ) -> Result:
-        """Judge a model on the test split; figures that it cannot have are left out."""
+        """Judge a model on the test split; figures that are not possible are left out."""
         judge = find_judge(file, device=device, reporter=reporter)
         found = judge_scores(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
         figures: Figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
@@ -199,7 +199,7 @@ class JudgeTask:
         device: str = "auto",
         reporter: Reporter | None = None,
     ) -> Baselines:
-        """Return the judge on real sequences, and chance."""
+        """Return the judge's figures on real sequences, and chance."""
         judge = find_judge(file, device=device, reporter=reporter)
         real = generation.real(judge, file, reporter=reporter)
         guess = {"accuracy": real.factors[self.factor].chance, "leaked": real.factors[self.factor].chance}

@@ -1,7 +1,7 @@
 """Swap scores: whether a swapped sequence shows the static factors of one source and the dynamic factors of the other.
 
 Sequences of a split are paired at random, each with another one of the same length, and the two swaps of every pair are
-scored. A sequence whose length no other one has finds no partner and is left out.
+scored. A sequence whose length no other one has gets no partner and is left out.
 """
 
 from collections.abc import Iterator
@@ -37,25 +37,25 @@ class Shares:
 
 @dataclass(frozen=True)
 class FactorSwaps:
-    """One factor's fate in swaps."""
+    """Scores of one factor in swaps."""
 
     kind: str
-    """`static` or `dynamic`."""
+    """Kind of the factor, `static` or `dynamic`."""
     accuracy: float
     """Share judged as the source of the code that should carry it, the mean of both directions."""
     leaked: float | None
     """Share judged as the other source, among swaps whose sources differ in the factor; None where none do."""
     chance: float
-    """1 / C: the accuracy of guessing."""
+    """Accuracy of guessing, 1 / C."""
     majority: float
-    """The accuracy of always saying the commonest class of these sequences."""
+    """Accuracy of always answering the most frequent class of these sequences."""
     directions: dict[str, Shares]
     """Shares by direction, `static_a_dynamic_b` and `static_b_dynamic_a`."""
 
 
 @dataclass(frozen=True)
 class SwapScores:
-    """What a judge sees in swaps."""
+    """Scores of swaps by a judge."""
 
     split: str
     pairs: int
@@ -63,26 +63,26 @@ class SwapScores:
     static: float | None
     """Mean accuracy of the static factors; None where there is none."""
     dynamic: float | None
-    """Mean accuracy of the dynamic factors."""
+    """Mean accuracy of the dynamic factors; None where there is none."""
 
 
 @dataclass(frozen=True)
 class SwapTruth:
-    """How far swaps are from the sequences that they should be: mean absolute errors in data units."""
+    """Mean absolute errors, in data units, of swaps against the sequences that they should be."""
 
     split: str
     pairs: int
-    """Pairs whose true swap is in the split."""
+    """Number of pairs whose true swap is in the split."""
     of: int
-    """Pairs drawn."""
+    """Number of pairs drawn."""
     swap: float
     """Error of a's static code with b's dynamic codes, decoded."""
     reconstruction: float
-    """Error of the true sequence's own reconstruction: what this model reaches when nothing is swapped."""
+    """Error of the true sequence's own reconstruction: the model's error when nothing is swapped."""
     copy: float
-    """Error of a unchanged: what doing nothing gives."""
+    """Error of a unchanged: the result of doing nothing."""
     swap_by_step: tuple[float, ...]
-    """(T,)."""
+    """Error of `swap` at each step (T,)."""
     reconstruction_by_step: tuple[float, ...]
     copy_by_step: tuple[float, ...]
 
@@ -92,10 +92,10 @@ class PairedCodes:
     """Codes (posterior means) of sequences of one length, each with a partner among them."""
 
     rows: Indices
-    """(N,) of the file."""
+    """Rows (N,) of the sequences in the file."""
     codes: Codes
     partner: Indices
-    """(N,) positions in `rows`; a permutation that leaves nobody in place."""
+    """Partners (N,) as positions in `rows`; a permutation without fixed points."""
 
 
 def swap_scores(
@@ -152,8 +152,8 @@ def swap_truth(
     """Compare swaps with the sequences that they should be, where the file holds those.
 
     The true swap of a and b is the sequence of the split with the static labels of a and the dynamic labels of b.
-    This holds where labels say all that a sequence shows, as in Sprites, whose every character performs every motion;
-    labels that are unique and yet leave something open (a camera, a speaker's mood) would show here as error.
+    This holds where labels describe all that a sequence shows, as in Sprites, where every character performs every
+    motion; labels that are unique and yet incomplete (a camera, a speaker's mood) would show here as error.
 
     Returns:
         The comparison and an empty text, or None and the reason why there is none.
@@ -190,7 +190,7 @@ def swap_truth(
 def pair_codes(
     verbs: Verbs, file: SequenceFile, index: Indices, seed: int, reporter: Reporter | None = None
 ) -> list[PairedCodes]:
-    """Encode sequences and pair each with another one of its length; one group a length.
+    """Encode sequences and pair each with another one of its length; one group for each length.
 
     Raises:
         DataError: no two sequences of one length.
@@ -212,7 +212,7 @@ def pair_codes(
 
 
 def partners(count: int, rng: np.random.Generator) -> Indices:
-    """Return (count,) partners: a random cycle through all positions, so that each has another one and is one's."""
+    """Return partners (count,), a random cycle through all positions: each has a partner and is that of one other."""
     order = rng.permutation(count)
     partner = np.empty(count, np.int64)
     partner[order] = np.roll(order, -1)
@@ -237,7 +237,7 @@ def _judge_swaps(
 
 
 def _true_swaps(file: SequenceFile, index: Indices) -> tuple[dict[bytes, int] | None, str]:
-    """Return the rows of a split by their labels, or None and why labels do not tell them."""
+    """Return the rows of a split by their labels, or None and why labels do not determine them."""
     if file.labels() is None or not file.factors:
         return None, f"{file.path} has no labels to find a swap's truth by"
     for kind in ("static", "dynamic"):
@@ -260,14 +260,14 @@ def _find(
     for a in range(part.start, part.stop):
         b = int(group.partner[a])
         row = truth.get(_key(labels[group.rows[a]], labels[group.rows[b]], static))
-        if row in place:  # a true swap of another length than its sources is none
+        if row in place:  # a sequence of another length than its sources is no true swap
             found.append((a, b, place[row]))
     here, there, true = np.array(found, np.int64).reshape(-1, 3).T
     return here, there, true
 
 
 def _label_table(file: SequenceFile) -> tuple[Indices, NDArray[np.bool_]]:
-    """Return the labels (N, L) and which columns are static (L,)."""
+    """Return the labels (N, L) and a mask (L,) of the static columns."""
     labels = file.labels()
     assert labels is not None
     return labels[:, : len(file.factors)], np.array([factor.kind == "static" for factor in file.factors])
@@ -288,7 +288,7 @@ class _Errors:
         self.sums, self.counts, self.steps = np.zeros(steps), np.zeros(steps), 0
 
     def add(self, found: Array, true: Array) -> None:
-        """Take in sequences (B, T, *element)."""
+        """Add sequences (B, T, *element)."""
         error = np.abs(found - true).reshape(*true.shape[:2], -1)
         steps = true.shape[1]
         self.sums[:steps] += np.nansum(error, (0, 2), dtype=np.float64)
@@ -297,12 +297,12 @@ class _Errors:
 
     @property
     def mean(self) -> float:
-        """Over all values."""
+        """Return the mean over all values."""
         return float(self.sums.sum() / max(self.counts.sum(), 1))
 
     @property
     def by_step(self) -> tuple[float, ...]:
-        """(T,); 0 where nothing was observed."""
+        """Return the means by step (T,); 0 where nothing was observed."""
         return tuple((self.sums / np.maximum(self.counts, 1))[: self.steps].tolist())
 
 

@@ -1,4 +1,4 @@
-"""Training a judge from labels, and finding the one that was trained before."""
+"""Training a judge from labels, and finding one that was trained before."""
 
 import hashlib
 from collections.abc import Iterator
@@ -31,16 +31,17 @@ from sdkit.training.statistics import feature_statistics
 
 LEARNING_RATE = 1e-3
 EPOCHS = 20
-"""Most epochs; training stops when every head is right on the whole validation split."""
+"""Largest number of epochs; training stops when every head is right on the whole validation split."""
 SURE = 0.005
-"""Nats a factor. A judge that is right but unsure caps IS and H(y|x) of everything it sees, real sequences included."""
+"""Validation loss in nats a factor below which a judge counts as sure. One that is right but unsure bounds IS and
+H(y|x) of everything it sees, real sequences included."""
 VAL_FRACTION = 0.05
 RESIDENT_BYTES = 4e9
-"""Size up to which data stay in memory while a judge is trained."""
+"""Bytes up to which data stay in memory while a judge is trained."""
 SMALLEST_SIDE = 2
-"""Pixels that the encoder of images leaves of the shorter side, as the appendix does of 64."""
+"""Pixels of the shorter side that the encoder of images leaves, as in the appendix for 64."""
 DIGEST_ROWS = 32
-"""Number of sequences whose values tell one data set from another."""
+"""Number of sequences whose values distinguish one data set from another."""
 
 
 def train_judge(
@@ -58,9 +59,9 @@ def train_judge(
     epoch by its loss and ends training once every head is right on all of it, and sure. The test split is never read.
 
     Raises:
-        ConfigError: no labels, nothing to train on, or images too odd to encode.
-        DataError: labels or sequences that cannot be.
-        DeviceError: a device that is not there.
+        ConfigError: no labels, nothing to train on, or images of a size that cannot be encoded.
+        DataError: labels or sequences that cannot be used.
+        DeviceError: a device that is not available.
     """
     if epochs < 1:
         raise ConfigError(f"epochs = {epochs}; a judge needs at least 1")
@@ -103,13 +104,13 @@ def find_judge(
 ) -> Judge:
     """Return the judge of a file: the one in `folder` when it was trained before on the same content, else a new one.
 
-    A changed file, another seed or another number of epochs has a judge of its own.
+    A changed file, another seed or another number of epochs gets its own judge.
 
     Raises:
         ConfigError, DataError, DeviceError: as `train_judge`.
-        FileFormatError: what lies there is not a judge.
+        FileFormatError: the folder holds something that is not a judge.
     """
-    name = Path(file.meta.name or file.path.stem).name.lstrip(".") or "judge"  # a file may call its data what it likes
+    name = Path(file.meta.name or file.path.stem).name.lstrip(".") or "judge"  # a file may give its data any name
     path = Path(folder) / f"{name}-{_digest(file, seed, epochs)[:16]}"
     if path.is_dir():
         return Judge.load(path, device=device)
@@ -149,7 +150,7 @@ def _validate(judge: Judge, file: SequenceFile, index: Indices, labels: Indices)
 
 
 def _encoder(file: SequenceFile, train: Indices) -> EncoderInfo:
-    """Return an encoder with the kind's own widths; of pictures with as many halvings as their size allows."""
+    """Return an encoder with the kind's own widths; for pictures with as many halvings as their size allows."""
     element = file.element
     if element.traits.pictorial:
         widths, sides = elements.default_widths(element.kind)[0], element.shape[1:]
@@ -162,7 +163,7 @@ def _encoder(file: SequenceFile, train: Indices) -> EncoderInfo:
 
 
 def _digest(file: SequenceFile, seed: int, epochs: int) -> str:
-    """Return a digest of the content that a judge learns from, and of how it learns."""
+    """Return a digest of the content that a judge learns from, and of its training settings."""
     digest = hashlib.sha256()
     about = [VERSION, seed, epochs, file.meta.name, file.data.shape, file.element, file.factors]
     digest.update(msgspec.json.encode(about))

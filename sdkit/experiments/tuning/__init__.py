@@ -1,1 +1,1 @@
-"""What `tune` is made of: space and objective, the study in its file, the search itself, and what is found."""
+"""Parts of `tune`: space and objective, the study in its file, the search itself, and its result."""

@@ -1,4 +1,4 @@
-"""What is known after a search: its trials, the best of them, and how to train with its settings."""
+"""Result of a search: its trials, the best of them, and the command that trains with its settings."""
 
 import json
 import shlex
@@ -20,37 +20,37 @@ class Trial:
 
     number: int
     state: State
-    """`failed`: the loss was not finite, or memory ran out; `interrupted`: stopped or killed, and not counted."""
+    """State of the trial; `failed`: the loss was not finite, or memory ran out; `interrupted`: stopped, not counted."""
     value: float | None
-    """The objective at the epoch of least validation loss, whose weights a run keeps; of a pruned trial at its last."""
+    """Objective at the epoch of least validation loss, whose weights a run keeps; of a pruned trial at its last one."""
     epochs: int
-    """Number of epochs that it had."""
+    """Number of epochs that were trained."""
     settings: dict[str, Any]
-    """Values of the settings that are searched."""
+    """Values of the searched settings."""
     active_static: int | None = None
-    """Units of the static code that vary over the validation split, at the same epoch as `value`; None where the method
-    has no such code."""
+    """Number of units of the static code that vary over the validation split, at the same epoch as `value`; None where
+    the method has no such code."""
     active_dynamic: int | None = None
-    """The same of the dynamic codes."""
+    """Number of units of the dynamic codes that vary over the validation split, at the same epoch as `value`."""
     reason: str = ""
-    """Why it failed."""
+    """Reason of a failure."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is known after a search."""
+    """Result of a search."""
 
     path: Path
-    """The study file, an SQLite database of Optuna's."""
+    """Path of the study file, an SQLite database of Optuna's."""
     objective: str
-    """Name in `OBJECTIVES`."""
+    """Name of the objective in `OBJECTIVES`."""
     trials: tuple[Trial, ...]
     best: Trial | None
-    """The complete trial of the lowest value."""
+    """Complete trial with the lowest value."""
     command: str
-    """Trains with the settings of the best trial; empty where there is none."""
+    """Command that trains with the settings of the best trial; empty where there is none."""
     settings_file: Path | None
-    """The same settings, all of them, as TOML in the sections of a preset."""
+    """Path of the same settings, all of them, as TOML in the sections of a preset."""
     picture: Path | None
     interrupted: bool
     """Whether Ctrl-C ended the search; the same call continues it."""
@@ -60,9 +60,9 @@ def train_command(data: Path, before: Mapping[str, Any], settings: Mapping[str, 
     """Return the command line of a training.
 
     Args:
-        data: the sequence file.
+        data: sequence file.
         before: options that come before the settings, by name; None leaves one out.
-        settings: by name; None leaves one out.
+        settings: settings by name; None leaves one out.
         after: options that come after them, likewise.
     """
     words = ["sdkit", "train", str(data), *_options(before)]

@@ -1,4 +1,4 @@
-"""A search: what decides it, and the loop that runs trial after trial."""
+"""A search: everything that determines it, and the loop that runs trial after trial."""
 
 import hashlib
 import json
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """All that decides a search but how long it goes on."""
+    """Everything that determines a search except its length."""
 
     file: SequenceFile
     method: type[Method]
     objective: str
-    """Name in `OBJECTIVES`."""
+    """Name of the objective in `OBJECTIVES`."""
     epochs: int | None
     given_preset: str | None
     variant: str
@@ -54,26 +54,26 @@ class Search:
 
     @property
     def name(self) -> str:
-        """Name of the data set, fit for that of a file."""
+        """Name of the data set in a form for file names."""
         return Path(self.file.meta.name).name or self.file.path.stem
 
     @property
     def preset(self) -> str | None:
-        """The preset given, or that of the data."""
+        """Preset given, or that of the data."""
         return self.given_preset or default_preset(self.file)
 
     @property
     def space(self) -> Space:
-        """What is searched."""
+        """Searched settings and their values."""
         return search_space(self.method, self.file.element, self.overrides)
 
     @property
     def compared_by(self) -> Objective:
-        """What trials are compared by."""
+        """Objective by which trials are compared."""
         return OBJECTIVES[self.objective]
 
     def plan(self, found: Mapping[str, Any], *, trial: bool) -> Plan:
-        """Return what a trial trains with settings that were found, or the training that follows the search."""
+        """Return the plan of a trial with the settings that were drawn, or of the training that follows the search."""
         overrides = {**self.overrides, **found}
         if trial and self.epochs is not None:
             overrides["epochs"] = self.epochs
@@ -86,7 +86,7 @@ class Search:
         )
 
     def check(self) -> None:
-        """Raise what would otherwise end every trial."""
+        """Raise the errors that would otherwise end every trial."""
         if not self.space:
             raise ConfigError("every setting that can be searched is set already; leave one out of --set")
         found = self.plan({}, trial=True)
@@ -105,16 +105,16 @@ class Search:
         values = {"method": self.method.name, **_values(self.plan({}, trial=True))}
         values |= {name: described(searched) for name, searched in self.space.items()}
         about = {"objective": self.objective, "data": self._data(), **values}
-        return dict(json.loads(json.dumps(about)))  # as it reads when it comes back from the study
+        return dict(json.loads(json.dumps(about)))  # in the form in which it is read back from the study
 
     def _data(self) -> str:
-        # A few sequences tell files of one shape apart, wherever they lie.
+        # A few sequences distinguish files of one shape, wherever they are stored.
         first = self.file.read(slice(0, 16))
         digest = hashlib.sha256(first.tobytes()).hexdigest()[:12]
         return f"{self.name}: {self.file.count} sequences of {self.file.element.describe()}, digest {digest}"
 
     def run(self, path: Path, trials: int, ends: float | None) -> Study:
-        """Search until there are so many trials or it is too late; remove a new study in which no trial ended."""
+        """Search until there are enough trials or time is up; remove a new study in which no trial ended."""
         description, new = self.description(), not path.exists()
         if new:
             create(path, description)
@@ -145,7 +145,7 @@ class Search:
                 break
 
     def _attempt(self, study: "optuna.Study", done: int, trials: int) -> None:
-        """Run one trial and tell the study how it ended; one that is interrupted is left as running."""
+        """Run one trial and record in the study how it ended; one that is interrupted is left as running."""
         import optuna
         import torch
 
@@ -208,7 +208,7 @@ class Search:
         self, study: "optuna.Study", trial: "optuna.Trial", record: Mapping[str, Any], state: "optuna.trial.TrialState"
     ) -> None:
         for code in ("active_static", "active_dynamic"):
-            trial.set_user_attr(code, record.get(code))  # None of a code that the method has not
+            trial.set_user_attr(code, record.get(code))  # None for a code that the method does not have
         pruned = state.name == "PRUNED"  # for which Optuna takes the last value by itself
         study.tell(trial, None if pruned else self._value(record), state=state)
 

@@ -1,4 +1,4 @@
-"""What is searched: the settings that a method names, and the learning rate."""
+"""The search space: the settings that a method names, and the learning rate."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -10,11 +10,11 @@ Space = Mapping[str, Range | Choice]
 
 LEARNING_RATE = "learning_rate"
 LEARNING_RATES = Choice((1e-3, 1.5e-3, 2e-3))
-"""Those of the paper's appendix A.3."""
+"""Learning rates of the paper's appendix A.3."""
 
 
 def search_space(method: type[Method], element: Element, fixed: Collection[str] = ()) -> Space:
-    """Return what is searched of a method for a kind of element, save fixed settings and those that these replace.
+    """Return the search space of a method for a kind of element, without fixed settings and those that these replace.
 
     Ranges come first, then the learning rate, then choices: the order in which a sampler draws them.
     """
@@ -25,7 +25,7 @@ def search_space(method: type[Method], element: Element, fixed: Collection[str] 
 
 
 def ranges(space: Space) -> tuple[str, ...]:
-    """Return the settings that are searched over a range, evenly in their logarithm."""
+    """Return the settings that are searched over a range, on a logarithmic scale."""
     return tuple(name for name, values in space.items() if isinstance(values, Range))
 
 

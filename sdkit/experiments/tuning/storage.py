@@ -1,4 +1,4 @@
-"""A study in its file, an SQLite database of Optuna's: made, opened, locked, and read back as trials."""
+"""A study in its file, an SQLite database of Optuna's: created, opened, locked, and read back as trials."""
 
 import contextlib
 import sqlite3
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 NAME = "sdkit tune"
 """Name of the study in its file."""
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 3
-"""A trial is pruned when its best epoch is worse than the median of the complete trials at the same epoch, of which
-there must be so many, and not before it has had so many epochs."""
+"""Pruning rule: a trial is pruned when its best epoch is worse than the median of the complete trials at the same
+epoch; it takes this many complete trials, and this many epochs of the trial itself."""
 
 
 def beside(path: Path) -> tuple[Path, Path]:
-    """Return where the best settings and the picture of a study lie."""
+    """Return the paths of the best settings and the picture of a study."""
     return path.with_suffix(".toml"), path.with_suffix(".png")
 
 
 def create(path: Path, described: Mapping[str, Any]) -> None:
-    """Make a new study, whole or not at all."""
+    """Create a new study, completely or not at all."""
     for file in beside(path):
         if file == path:
             raise ConfigError(f"--study {path}: {path.suffix} is the ending of what is written beside it; use .db")
@@ -45,7 +45,7 @@ def opened(path: Path, *, new: bool = False) -> Iterator["optuna.Study"]:
     """Open a study file.
 
     Raises:
-        FileFormatError: it is none, or one of a version of Optuna that does not suit.
+        FileFormatError: it is not a study, or one of an unsuitable version of Optuna.
     """
     import optuna
     from sqlalchemy import URL
@@ -53,7 +53,7 @@ def opened(path: Path, *, new: bool = False) -> Iterator["optuna.Study"]:
     if not new:
         _check_file(path)
     try:
-        # SQLite rolls back what a killed process left half-written; a journal file would keep the torn line for good.
+        # SQLite rolls back what a killed process left half-written; a journal file would keep the torn line forever.
         storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
     except RuntimeError as error:
         raise FileFormatError(f"{path} cannot be continued: {first_line(error)}") from error
@@ -80,8 +80,8 @@ def _check_file(path: Path) -> None:
 
 
 def check_same(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless a study was made with the settings that are asked for now."""
-    # A study that names no method was made while there was one.
+    """Raise ConfigError unless a study was made with the settings that are requested now."""
+    # A study that names no method was made when there was only one.
     stored = {"method": methods.DEFAULT, **stored} if stored else stored
     names = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
     if names:
@@ -90,7 +90,7 @@ def check_same(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) ->
 
 
 def sweep(study: "optuna.Study") -> None:
-    """Note the trials that were stopped or killed, and remove what they left."""
+    """Record the trials that were stopped or killed, and remove their files."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -100,7 +100,7 @@ def sweep(study: "optuna.Study") -> None:
 
 
 def trials_of(study: "optuna.Study") -> tuple[Trial, ...]:
-    """Return the trials of a study that is swept."""
+    """Return the trials of a study after `sweep`."""
     trials = []
     for trial in study.get_trials(deepcopy=False):
         reason = trial.user_attrs.get("reason", "")
@@ -128,7 +128,7 @@ def rounded(trial: "optuna.Trial | optuna.trial.FrozenTrial") -> dict[str, Any]:
 
 @contextmanager
 def folders(*wanted: Path) -> Iterator[None]:
-    """Make folders, each in one that exists; afterwards remove those that were made here and hold nothing."""
+    """Create folders, each in an existing one; afterwards remove those that were created here and are empty."""
     made = [folder for folder in wanted if not folder.exists()]
     for folder in made:
         folder.mkdir()
@@ -142,10 +142,10 @@ def folders(*wanted: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keep other processes from a study: what they run would be taken for killed.
+    """Lock a study against other processes, which would take a running trial for a killed one.
 
     Raises:
-        ConfigError: another process is at it.
+        ConfigError: another process uses it.
     """
     if sys.platform == "win32" or not path.absolute().parent.is_dir():
         yield
@@ -168,7 +168,7 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Silence Optuna's own log, and its warnings that something is experimental; our reporter shows how it goes."""
+    """Silence Optuna's own log and its warnings about experimental features; the reporter shows the progress."""
     import optuna
 
     level = optuna.logging.get_verbosity()

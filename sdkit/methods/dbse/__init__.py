@@ -1,4 +1,4 @@
-"""DBSE, the model of the paper that sdkit began with, and its variants `paper`, `release` and `filter`."""
+"""DBSE, the default method, the model of the paper, with its variants `paper`, `release` and `filter`."""
 
 from sdkit.methods.dbse.method import Dbse
 

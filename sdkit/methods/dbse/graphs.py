@@ -1,4 +1,4 @@
-"""The graphs of DBSE that know of an anchor: static and dynamic path, prior, and the step of a live stream."""
+"""The graphs of DBSE that depend on the anchor: static and dynamic path, prior, and the step of a live stream."""
 
 from typing import Final, Protocol
 
@@ -88,16 +88,16 @@ class PriorGraph(RecurrentPriorGraph):
 
 
 class DynamicStepGraph(nn.Module):
-    """An element of a live stream: its codes from its features, the anchor's and the LSTM's state.
+    """One element of a live stream: its codes from its features, the anchor's features and the LSTM's state.
 
     element_features (B, 1, G), state (B, K) -> static_mean (B, S), dynamic_mean and dynamic_std (B, 1, D), and
     next_state (B, K).
 
-    A row of the state is all that a stream keeps of its past: 1 once it has begun, the anchor's features (G), then the
-    LSTM's hidden and cell state (layers * H each). A row of zeros begins a stream: the graph itself tells which element
-    is an anchor, and a host has no special case. The price is that the static code is computed at every step, from the
-    anchor's features: three small linear layers. One tensor with the batch in front also lets a host keep, move and
-    restart streams by their rows.
+    A row of the state is all that is kept of a stream's past: 1 once it has begun, the anchor's features (G), then the
+    LSTM's hidden and cell state (layers * H each). A row of zeros begins a stream: the graph itself detects which
+    element is an anchor, so a host has no special case. The price is that the static code is computed at every step
+    from the anchor's features: three small linear layers. A single tensor, batch axis first, also lets a host keep,
+    move and restart streams by their rows.
     """
 
     inputs, outputs = ("element_features", "state"), ("static_mean", "dynamic_mean", "dynamic_std", "next_state")
@@ -112,7 +112,7 @@ class DynamicStepGraph(nn.Module):
         self.zero_anchor = model.settings.anchor_dynamic == "zero"
 
     def forward(self, element_features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map the next element's features, and the past, to the codes' distribution and what the future needs."""
+        """Map the next element's features and the state to the distributions of its codes and the next state."""
         flag, anchor, hidden, cell = torch.split(state, self.parts, 1)
         begun = flag > 0.5
         anchor = torch.where(begun, anchor, element_features[:, 0])
@@ -127,7 +127,7 @@ class DynamicStepGraph(nn.Module):
             free = begun.unsqueeze(1)
             mean, std = torch.where(free, mean, torch.zeros_like(mean)), torch.where(free, std, torch.zeros_like(std))
             if self.filter is None:
-                # The LSTM of the dynamic path is not fed the anchor, that of a filter is.
+                # The LSTM of the dynamic path is not fed the anchor; that of a filter is.
                 after = torch.where(begun, after[0], before[0]), torch.where(begun, after[1], before[1])
         kept = [torch.ones_like(flag), anchor, *self._flat(after)]
         return static.mean, mean, std, torch.cat(kept, 1)

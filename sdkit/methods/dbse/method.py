@@ -1,4 +1,4 @@
-"""DBSE as a method: encoder, static path, dynamic path, decoder and prior, put together as in the paper's Fig. 1."""
+"""DBSE as a method: encoder, static path, dynamic path, decoder and prior, connected as in the paper's Fig. 1."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from sdkit.runtime.contract import STEP
 from sdkit.runtime.element import Element
 
 WEIGHTS = Range(1e-4, 1.0)
-"""Of alpha and beta in a search; the paper has (0, 1)."""
+"""Range of alpha and beta in a search; the paper has (0, 1)."""
 
 
 class Dbse(Method):
@@ -46,26 +46,26 @@ class Dbse(Method):
 
     @classmethod
     def default_variant(cls, element: Element) -> str:
-        """Return, of the variants that run online, that with the best swaps.
+        """Return the variant with the best swaps among those that run online.
 
         On images the printed model keeps the static source's pose in a swap, which `filter` does not; on other kinds
-        nothing speaks against the printed model (docs/results.md).
+        no result speaks against the printed model (docs/results.md).
         """
         return "paper" if element.traits.standardised else "filter"
 
     @classmethod
     def search(cls, element: Element) -> dict[str, Range | Choice]:
-        """Return the space of appendix A.3 but for the learning rate."""
+        """Return the search space of appendix A.3, without the learning rate."""
         return {"alpha": WEIGHTS, "beta": WEIGHTS, **super().search(element)}
 
     @classmethod
     def superseded(cls, given: Collection[str]) -> frozenset[str]:
-        """Return beta where both codes have a weight of their own."""
+        """Return beta where both codes have weights of their own."""
         return frozenset({"beta"} if {"beta_static", "beta_dynamic"} <= set(given) else ())
 
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
-        """Return why a model cannot run online, where it cannot."""
+        """Return the reason why a model cannot run online, if it cannot."""
         if not settings.causal:
             reason = "its LSTM is bidirectional, so no dynamic code is known before the last element"
             return {"stream": f"{reason}; the variants paper and filter can, and others with bidirectional = false"}
@@ -76,7 +76,7 @@ class Dbse(Method):
 
     @property
     def context_size(self) -> int:
-        """H."""
+        """Width H."""
         return self.settings.hidden_size
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
@@ -86,11 +86,11 @@ class Dbse(Method):
             return objective(output, self.settings)
 
     def posterior(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
-        """Return q(s | x_a) (B, S) and q(d_t | ...) of the free steps (B, T', D), from (B, T, *element)."""
+        """Return q(s | x_a), (B, S), and q(d_t | ...) of the free steps, (B, T', D), for data (B, T, *element)."""
         return self._posterior(self.encode(x))
 
     def output(self, x: Tensor) -> Output:
-        """Return what the objective needs of data (B, T, *element)."""
+        """Return the inputs of the objective for data (B, T, *element)."""
         features = self.encode(x)
         static, dynamic = self._posterior(features)
         s, d = static.sample(), dynamic.sample()
@@ -101,7 +101,7 @@ class Dbse(Method):
         return output if self.filter_path is None else self._filtered(output, x, features, s)
 
     def graphs(self) -> dict[str, nn.Module]:
-        """Return the graphs, and that of live streams where the model can run online."""
+        """Return the graphs, including that of live streams where the model can run online."""
         found: dict[str, nn.Module] = {
             "encoder": EncoderGraph(self),
             "static": StaticGraph(self),
@@ -112,17 +112,17 @@ class Dbse(Method):
         return found if "stream" in self.refusals(self.settings) else {**found, STEP: DynamicStepGraph(self)}
 
     def _posterior(self, features: Tensor) -> tuple[Gaussian, Gaussian]:
-        # The recurrent part is cheap and sums over steps, so it runs in float32 whatever the convolutions run in.
+        # The recurrent part is cheap and sums over steps, so it runs in float32 in every precision.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             static_hidden, static = self.static_path(features)
             return static, self.dynamic_path(features, static_hidden)
 
     def _filtered(self, output: Output, x: Tensor, features: Tensor, s: Tensor) -> Output:
-        """Add the filter's distribution, and what the anchor's likelihood is under its code there."""
+        """Add the filter's distribution, and the anchor's likelihood under the filter's code."""
         assert self.filter_path is not None
         with torch.autocast(x.device.type, enabled=False):
-            # The posterior teaches and the encoder serves it alone: neither bends to what a filter can see.
+            # The filter is fitted to the posterior, and the encoder serves the posterior alone: both are detached.
             found = self.filter_path(features.detach().float())
         if self.settings.anchor_dynamic == "zero":
             return output._replace(filter=found)

@@ -1,4 +1,4 @@
-"""The objective (paper Eqs. 5 to 7), minimised.
+"""The objective of DBSE (paper Eqs. 5 to 7), which is minimised.
 
 One convention throughout: likelihood and divergences are summed over an element's values, over code dimensions and over
 steps, then averaged over the batch; all terms are nats a sequence. `alpha` and `beta` are relative to that sum. Table 5
@@ -26,22 +26,22 @@ TERMS = (
 
 
 class Output(NamedTuple):
-    """What the objective needs of a forward pass; free steps are those with a posterior of their own."""
+    """Inputs of the objective from a forward pass; free steps are those with a posterior of their own."""
 
     nll: Tensor
-    """(B, T) nats."""
+    """Negative log-likelihood (B, T) in nats."""
     values: Tensor
-    """(B, T) observed values of each element."""
+    """Numbers (B, T) of observed values of each element."""
     static: Gaussian
-    """q(s | x_a), (B, S)."""
+    """Posterior q(s | x_a), (B, S)."""
     dynamic: Gaussian
-    """q(d_t | ...) of the free steps, (B, T', D)."""
+    """Posterior q(d_t | ...) of the free steps, (B, T', D)."""
     prior: Gaussian
-    """p(d_t | d_<t) of the free steps, given sampled codes, (B, T', D)."""
+    """Prior p(d_t | d_<t) of the free steps, given sampled codes, (B, T', D)."""
     filter: Gaussian | None = None
-    """q(d_t | x_1:t) of the free steps, (B, T', D), where there is a filter."""
+    """Filter q(d_t | x_1:t) of the free steps, (B, T', D); None without a filter."""
     nll_filter: Tensor | None = None
-    """(B,) nats of the anchor, decoded from the filter's code."""
+    """Negative log-likelihood (B,) in nats of the anchor, decoded from the filter's code; None without a filter."""
 
 
 def objective(output: Output, settings: DbseSettings) -> Losses:
@@ -50,7 +50,7 @@ def objective(output: Output, settings: DbseSettings) -> Losses:
     loss = sum_{t != a} NLL(x_t) + w NLL(x_a) + beta_s KL_s + beta_d KL_d, with w = alpha where d_a = 0 (Eq. 5). Where
     the anchor's code is inferred the anchor is a step like any other and alpha adds to it, w = 1 + alpha, as in the
     published code. A filter adds beta_d KL[posterior || filter], which trains the filter alone, and alpha times the
-    anchor's likelihood under its code: what x_a looks like must not wait for what follows. With `likelihood = mean` the
+    anchor's likelihood under its code: x_a must be decodable before later ones. With `likelihood = mean` the
     likelihood is divided by the mean number of observed values a sequence.
     """
     alpha, (beta_static, beta_dynamic) = settings.alpha, settings.betas

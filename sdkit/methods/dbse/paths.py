@@ -1,4 +1,4 @@
-"""The static path, the dynamic path and the prior (paper section 4): all that lies between encoder and decoder."""
+"""The static path, the dynamic path and the prior of DBSE (paper section 4): all between encoder and decoder."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ State = tuple[Tensor, Tensor]
 
 
 class StaticPath(nn.Module):
-    """q(s | x_a): from the anchor's features alone (Eq. 4)."""
+    """Posterior q(s | x_a) from the anchor's features alone (Eq. 4)."""
 
     def __init__(self, settings: DbseSettings, features: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class StaticPath(nn.Module):
 
 
 class DynamicPath(nn.Module):
-    """q(d_t | s, d_<t, x_<=t): an LSTM over the features, less the static hidden vector (Eq. 8)."""
+    """Posterior q(d_t | s, d_<t, x_<=t): an LSTM over the features, less the static hidden vector (Eq. 8)."""
 
     def __init__(self, settings: DbseSettings, features: int) -> None:
         super().__init__()
@@ -54,22 +54,22 @@ class DynamicPath(nn.Module):
         """Return the posterior of steps that follow a state, and the state after them.
 
         Args:
-            features: of these steps, (B, T', G).
+            features: features of these steps, (B, T', G).
             anchor: features of the anchor, (B, G).
             static_hidden: (B, H).
-            state: of the LSTM before them; zeros when None.
+            state: state of the LSTM before these steps; zeros when None.
         """
         if self.settings.subtract == "features":
             features = features - anchor.unsqueeze(1)
         hidden, state = self.lstm(features, state)
         if self.settings.subtract == "hidden":
-            # Each direction of a bidirectional LSTM has width H, so s~ leaves both.
+            # Each direction of a bidirectional LSTM has width H, so s~ is subtracted from both.
             hidden = hidden - static_hidden.repeat(1, self.directions).unsqueeze(1)
         return Gaussian(*self.head(hidden)), state
 
 
 class FilterPath(nn.Module):
-    """q(d_t | x_1:t): a causal LSTM over the features, fitted to the posterior that sees the whole sequence."""
+    """Filter q(d_t | x_1:t): a causal LSTM over the features, fitted to the posterior that sees the whole sequence."""
 
     def __init__(self, settings: DbseSettings, features: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class FilterPath(nn.Module):
 
 
 def free_steps(settings: DbseSettings, sequence: Tensor) -> Tensor:
-    """Return the steps that have a dynamic code of their own: all, or all but the anchor; (B, T, ...) in."""
+    """Return the steps of a tensor (B, T, ...) that have a dynamic code of their own: all, or all but the anchor."""
     if settings.anchor_dynamic == "inferred":
         return sequence
     anchor = settings.anchor_index(sequence.shape[1])
@@ -97,7 +97,7 @@ def free_steps(settings: DbseSettings, sequence: Tensor) -> Tensor:
 
 
 def all_steps(settings: DbseSettings, free: Tensor) -> Tensor:
-    """Return (B, T, D): the free steps with 0 at the anchor where its code is the constant 0."""
+    """Return the codes of all steps (B, T, D): the free steps, with 0 at the anchor where its code is constant."""
     if settings.anchor_dynamic == "inferred":
         return free
     anchor = settings.anchor_index(free.shape[1] + 1)

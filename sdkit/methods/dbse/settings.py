@@ -25,39 +25,39 @@ _RELEASE: dict[str, Any] = {
     "filter": False,
 }
 VARIANTS = MappingProxyType({"paper": _PAPER, "release": _RELEASE, "filter": {**_RELEASE, "filter": True}})
-"""Named points in the space of switches: the model as printed, the one whose code was published with it, and the latter
-with a causal filter beside it, which gives the codes."""
+"""Settings of the named variants: the printed model, the model of the published code, and the latter with a causal
+filter, which gives the codes."""
 
 
 class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides a DBSE model but the data; the letters are those of the docstrings."""
+    """Everything that determines a DBSE model except the data; the letters are those of the docstrings."""
 
     alpha: float = 0.2
     """Weight of the anchor's likelihood (Eq. 5)."""
     beta: float = 0.2
     """Weight of both divergences (Eq. 6)."""
     beta_static: float | None = None
-    """Weight of the static code's divergence, where it is not `beta`."""
+    """Weight of the static code's divergence; `beta` when None."""
     beta_dynamic: float | None = None
-    """Weight of the dynamic codes' divergence, where it is not `beta`."""
+    """Weight of the dynamic codes' divergence; `beta` when None."""
     likelihood: Likelihood = "sum"
-    """What alpha and beta are relative to: the likelihood summed over a sequence's observed values (images and audio in
-    Table 5) or averaged over them (its time series)."""
+    """Likelihood that alpha and beta are relative to: `sum` over a sequence's observed values (images and audio in
+    Table 5) or `mean` over them (its time series)."""
     hidden_size: int = 256
-    """H: width of the static hidden vector and of the LSTM, equal since one is subtracted from the other (Eq. 8)."""
+    """Width H of the static hidden vector and of the LSTM, equal since one is subtracted from the other (Eq. 8)."""
     prior_hidden_size: int = 256
     """Width of the stacked LSTM layers of the prior."""
     prior_layers: int = 2
     """Number of LSTM layers of the prior."""
     subtract: Subtract = "hidden"
-    """What the dynamic path subtracts: the static hidden vector from the LSTM's output (Eq. 8), the anchor's features
-    from the LSTM's input, or nothing."""
+    """Quantity that the dynamic path subtracts: the static hidden vector from the LSTM's output (Eq. 8), the anchor's
+    features from the LSTM's input, or nothing."""
     anchor_dynamic: AnchorDynamic = "zero"
-    """The anchor's dynamic code: the constant 0 (paper section 4), or inferred like every other step's."""
+    """Dynamic code of the anchor: the constant 0 (paper section 4), or inferred like that of every other step."""
     bidirectional: bool = False
     """Whether the LSTM of the dynamic path reads the sequence in both directions."""
     layers: int = 1
-    """Number of layers of that LSTM."""
+    """Number of layers of the LSTM of the dynamic path."""
     filter: bool = False
     """Whether a causal LSTM is trained beside the posterior to give its codes from the elements seen so far.
 
@@ -65,7 +65,7 @@ class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     codes are those of a filter, q(d_t | x_1:t), which can run online.
     """
     anchor: Anchor = "first"
-    """The element that the static code is read from."""
+    """Position of the element from which the static code is read."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,14 +1,14 @@
-"""config.json of runs that were made while sdkit had one method."""
+"""Conversion of config.json of runs that were made while sdkit had one method."""
 
 from typing import Any
 
 OF_THE_DATA = ("element", "feature_mean", "feature_std")
 WEIGHTS = ("alpha", "beta", "beta_static", "beta_dynamic", "likelihood")
-"""What was a setting of training then and is one of the method now."""
+"""Names of settings that were settings of training then and are settings of the method now."""
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of such a config.json as it would be written today; what is no such config, as it is."""
+    """Return the content of such a config.json in today's form; any other content unchanged."""
     model, train, data = (config.get(name) for name in ("model", "train", "data"))
     if not (isinstance(model, dict) and isinstance(train, dict) and isinstance(data, dict)):
         return config

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: what the two linear heads of a path give, and their divergences."""
+"""Diagonal Gaussians: the output of the two linear heads of a path, and their divergences."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 LOG_VARIANCE_RANGE = (-12.0, 12.0)
-"""Clamped in the model itself, so that a graph and the model agree and exp() stays finite in float16 too."""
+"""Range to which log-variances are clamped, in the model itself, so that a graph and the model agree and exp() stays
+finite in float16 too."""
 
 
 class Gaussian(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Kernel = Literal["cauchy", "rbf"]
 JITTER = 1e-3
-"""Added to the diagonal of a kernel matrix, which is ill-conditioned where the length scale exceeds a step."""
+"""Addition to the diagonal of a kernel matrix, which is ill-conditioned where the length scale exceeds a step."""
 
 
 def kernel_matrix(kernel: Kernel, steps: int, length_scale: float, variance: float = 1.0) -> Tensor:
@@ -40,8 +40,8 @@ def factors(kernel: Kernel, steps: int, longest: float, scales: int, size: int, 
 def draw(noise: Tensor, diagonal: Tensor, coupling: Tensor) -> Tensor:
     """Return e = U'^-1 noise of the same shape (B, T, D), which has the precision U U'.
 
-    U is upper bidiagonal: `diagonal` b_t > 0 and super-diagonal `coupling` c_t, of which the last is not used. So e
-    follows forwards: e_t = (noise_t - c_{t-1} e_{t-1}) / b_t. Kept to what TorchScript compiles.
+    U is upper bidiagonal: `diagonal` b_t > 0 and super-diagonal `coupling` c_t, of which the last is not used. Then e
+    follows forwards: e_t = (noise_t - c_{t-1} e_{t-1}) / b_t. Restricted to what TorchScript compiles.
     """
     e = noise[:, 0] / diagonal[:, 0]
     found = [e]

@@ -1,4 +1,4 @@
-"""The Koopman operator of codes in time: least squares, which of its modes stand still, and real bases of both kinds.
+"""The Koopman operator of codes in time: least squares, its static modes, and real bases of static and other modes.
 
 Rows are steps: z_{t+1} = z_t C. With C = V diag(lambda) V^-1 the columns of V give a step's coefficients.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-6
-"""Added to the diagonal of Z'Z, relative to its mean: codes of a small batch may span less than all k dimensions."""
+"""Addition to the diagonal of Z'Z, relative to its mean: codes of a small batch may span less than all k dimensions."""
 REAL = 1e-9
 """Largest imaginary part of an eigenvalue that counts as real."""
 
@@ -31,7 +31,7 @@ def solve(square: Tensor, cross: Tensor) -> Tensor:
 def static_modes(eigenvalues: Tensor, count: int) -> list[int]:
     """Return the positions of at most `count` eigenvalues (k,) nearest 1, conjugates together.
 
-    A pair that would exceed the count is passed over for the next real one; where there is none, one fewer is returned.
+    A pair that would exceed the count is skipped for the next real one; where there is none, one fewer is returned.
     """
     distance = (eigenvalues.detach() - 1).abs()
     chosen: list[int] = []
@@ -57,23 +57,23 @@ def _units(eigenvalues: Tensor) -> list[list[int]]:
 
 
 class Bases(NamedTuple):
-    """A split of R^k into what stands still and what moves: z = s L_s + d L_d with s = z R_s, d = z R_d."""
+    """A split of R^k into a static and a dynamic part: z = s L_s + d L_d with s = z R_s, d = z R_d."""
 
     right: Tensor
-    """(k, k) float64: [R_s R_d], an orthonormal basis of each of the two spaces side by side."""
+    """Matrix [R_s R_d], (k, k) float64: an orthonormal basis of each of the two spaces, side by side."""
     left: Tensor
-    """(k, k) float64: its inverse, L_s over L_d."""
+    """Its inverse (k, k) float64, L_s over L_d."""
 
 
 def split(matrix: Tensor, count: int) -> Bases:
     """Return real bases of the `count` modes of an operator nearest 1, and of the others.
 
-    Where no set of whole modes has `count` dimensions, the plane of the nearest pair that is left is divided: one
+    Where no set of whole modes has `count` dimensions, the plane of the nearest remaining pair is divided: one
     of its directions counts as static.
 
     Args:
-        matrix: C (k, k) float64.
-        count: S, at most k.
+        matrix: operator C, (k, k) float64.
+        count: number of static dimensions S, at most k.
     """
     eigenvalues, vectors = torch.linalg.eig(matrix)
     still = static_modes(eigenvalues, count)

@@ -7,12 +7,12 @@ from sdkit.methods.parts.gaussian import Gaussian, GaussianHead
 
 
 class RecurrentPrior(nn.Module):
-    """p(d_t | d_<t): stacked LSTM layers and two linear heads; the first input is 0.
+    """Prior p(d_t | d_<t): stacked LSTM layers and two linear heads; the first input is 0.
 
     Args:
-        size: D.
-        width: of the LSTM layers.
-        layers: number of them.
+        size: width D of a dynamic code.
+        width: width of the LSTM layers.
+        layers: number of LSTM layers.
     """
 
     def __init__(self, size: int, width: int, layers: int = 2) -> None:
