@@ -1,4 +1,4 @@
-"""Talks to people: one thin command a file, which parses, calls one library function and renders.
+"""The command line: one thin command in each file, which parses, calls one library function and renders.
 
 May import: everything of ours, but PyTorch, onnx and matplotlib only through the functions it calls.
 """

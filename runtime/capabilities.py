@@ -1,4 +1,4 @@
-"""What a model can do: verbs that a method does not have are refused in one clear line, the same in every host."""
+"""Abilities of a model: verbs that a method does not have are refused in one clear line, the same in every host."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

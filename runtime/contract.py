@@ -47,7 +47,7 @@ MEANS: Mapping[str, str] = MappingProxyType({"static_mean": "static", "dynamic_m
 
 
 class Graph(NamedTuple):
-    """What a graph of one name takes and returns, whatever the method."""
+    """Tensors that a graph of one name takes and returns, whatever the method."""
 
     about: str
     inputs: tuple[str, ...]
@@ -108,7 +108,7 @@ GRAPHS: Mapping[str, Graph] = MappingProxyType(
 
 
 class Verb(NamedTuple):
-    """What a verb does, and the graphs that it runs, in order."""
+    """Description of a verb, and the graphs that it runs, in order."""
 
     about: str
     graphs: tuple[str, ...]

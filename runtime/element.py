@@ -1,4 +1,4 @@
-"""What one element of a sequence is: an image, a window of a series, ... (`*element` in docstrings)."""
+"""Elements of sequences: images, windows of a series, ... (`*element` in docstrings)."""
 
 import msgspec
 import numpy as np

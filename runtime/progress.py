@@ -1,4 +1,4 @@
-"""How long work reports its progress, without knowing who shows it: a bar, plain lines, or nothing."""
+"""Progress reports of long work, which does not know how they are shown: a bar, plain lines, or not at all."""
 
 from typing import Protocol
 

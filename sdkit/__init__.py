@@ -1,7 +1,7 @@
 """sdkit splits sequences into one static code and a dynamic code a step, and ships the learned split anywhere.
 
 This package learns (PyTorch); `sdkit.export` writes graphs, `sdkit.runtime` serves them without PyTorch, `sdkit.cli`
-talks. What the command line does, these functions do in one call; each is imported when it is first used.
+is the command line. Each of its commands is one call of a function here; each is imported when it is first used.
 """
 
 from importlib import import_module

@@ -17,7 +17,7 @@ from sdkit.runtime.verbs.arrays import Verbs
 Arrays = dict[str, Array]
 
 SIZES = ((1, 2), (3, 7), (4, 2), (1, 9))
-"""(B, T) of the cases: the smallest batch, the shortest sequence, and sizes unlike the traced example's."""
+"""Sizes (B, T) of the cases: the smallest batch, the shortest sequence, and sizes unlike the traced example's."""
 GOLDEN_SIZE = (2, 3)
 SEED = 20
 

@@ -68,7 +68,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Time of the export in UTC, ISO 8601."""
     run: str = ""
     weights: str = ""
-    """Which weights were exported: `best` or `last`."""
+    """Name of the exported weights: `best` or `last`."""
     weights_sha256: str = ""
     """SHA-256 of the safetensors file; it identifies the model, whatever format it was exported to."""
     epochs: int = 0

@@ -140,10 +140,10 @@ def bench(
     Args:
         bundle, device, backend, threads, batch_size: as for `Runtime.open`.
         data: sequence file; random sequences of the bundle's element when None.
-        count: sequences of a verb, pairs of swap; as many as take about `seconds` when None.
+        count: number of sequences of a verb, or pairs of swap; as many as take about `seconds` when None.
         rounds: number of measurements of each part of a verb; the parts take turns, so that a machine whose speed
             drifts treats them alike.
-        seconds: about how long a verb should take.
+        seconds: approximate duration of a verb.
         profile: measure the time by operator, too.
         compression: compression of the outputs.
         folder: folder for temporary files, on the disk to be measured; the system's when None.

@@ -76,7 +76,7 @@ class Stream:
         return Step(static, dynamic[:, 0], decoded[:, 0])
 
     def reset(self, rows: Any = None) -> None:
-        """Begin streams anew: their next element is the first of a sequence.
+        """Restart streams: their next element is the first of a sequence.
 
         Args:
             rows: indices, a slice or a mask (B,) of the streams; all when None.

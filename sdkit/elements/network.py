@@ -1,4 +1,4 @@
-"""What networks of elements are built from, and the interface that methods expect of them."""
+"""Settings of the networks of elements, and the interface that methods expect of them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace

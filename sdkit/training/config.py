@@ -59,7 +59,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(NamedTuple):
-    """Method, its settings and those of training of a run."""
+    """The method of a run, its settings and the settings of training."""
 
     method: type[Method]
     settings: Settings

@@ -74,7 +74,7 @@ class Trainer:
         """Train until `epochs` epochs are done, leaving a resumable state after each."""
         while self.epoch < self.config.train.epochs:
             started = time.perf_counter()
-            # Seeding by epoch makes a resumed run draw what an unbroken one would have drawn.
+            # Seeding by epoch makes a resumed run draw what an uninterrupted one would have drawn.
             torch.manual_seed(self.config.train.seed * 1_000_003 + self.epoch)
             terms = self._train_epoch()
             record = {"epoch": self.epoch + 1, "train": terms, **self._validate()}

@@ -38,7 +38,7 @@ def here(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a copy of that folder."""
     shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr("sdkit.cli.screen.out.width", 150)
     for name in ("SDKIT_RUN", "SDKIT_BUNDLE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path

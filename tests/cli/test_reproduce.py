@@ -35,7 +35,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
         monkeypatch.setattr(target, "TABLES", {"tiny": TABLE, "two": Table("Two", (*TABLE.parts, *TABLE.parts))})
         monkeypatch.setattr(target, "ROWS", rows)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sdkit.cli.screen.out.width", 200)
     monkeypatch.delenv("RANK", raising=False)
     return lambda line: CliRunner().invoke(app, ["reproduce", *line.split()])
 
@@ -66,7 +66,7 @@ def test_a_table_on_the_screen_and_as_json(invoke: Invoke, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("line", ["--list", ""])
 def test_the_list_shows_every_table(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sdkit.cli.screen.out.width", 200)
     result = CliRunner().invoke(app, ["reproduce", *line.split()])
     assert result.exit_code == 0, result.stderr
     for name, table in ALL:

@@ -53,7 +53,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class LeakageTable:
-    """All rows, and reasons why some factors have none."""
+    """Rows of all factors, and reasons why some have none."""
 
     rows: tuple[Leakage, ...]
     skipped: Mapping[str, str]

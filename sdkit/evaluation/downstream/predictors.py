@@ -131,7 +131,7 @@ class WindowRegressor:
 
     Protocol: batch normalisation, layers of 32 and 8, absolute error in the target's units, Adam, 301 epochs, no
     selection. Every window keeps its own target, which is the primary reading. The published code reads the training
-    targets in another order than the inputs, anew in every epoch; `shuffled_pairs` does the same for comparison with
+    targets in another order than the inputs, changed in every epoch; `shuffled_pairs` does the same for comparison with
     published figures and is to be labelled paper-compatible, since such pairs teach nothing but the
     targets' distribution.
     """

@@ -190,7 +190,7 @@ class Search:
             remove(folder)
 
     def _sampler(self, done: int) -> "optuna.samplers.BaseSampler":
-        """Return the sampler of the next trial; seeded by trial, so that a continued study draws as an unbroken one."""
+        """Return the sampler of the next trial; seeded by trial, so that a continued study draws the same."""
         import optuna
 
         found = self.plan({}, trial=True)

@@ -89,7 +89,7 @@ class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def causal(self) -> bool:
-        """Whether a dynamic code depends on no later element, save the anchor."""
+        """Whether a dynamic code depends on no later element except the anchor."""
         return self.filter or not self.bidirectional
 
     def anchor_index(self, steps: Any) -> Any:

@@ -62,7 +62,7 @@ class Bases(NamedTuple):
     right: Tensor
     """Matrix [R_s R_d], (k, k) float64: an orthonormal basis of each of the two spaces, side by side."""
     left: Tensor
-    """Its inverse (k, k) float64, L_s over L_d."""
+    """Inverse of `right`, (k, k) float64: L_s over L_d."""
 
 
 def split(matrix: Tensor, count: int) -> Bases:
