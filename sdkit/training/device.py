@@ -1,11 +1,19 @@
 """The device of training, and the precisions that it runs fast."""
 
+import ctypes
+import sys
 from typing import Any
 
 import torch
 
 from sdkit.runtime.device import parse_device
 from sdkit.runtime.errors import DeviceError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
+LARGEST_ON_HEAP, NEVER = 32 << 20, 2**31 - 1
+"""Bytes of an allocation up to which it is taken from the heap, the largest that glibc allows; and of a free top of the
+heap that is given back."""
 
 
 def accelerator(device: str) -> Any:
@@ -28,6 +36,18 @@ def accelerator(device: str) -> Any:
     # With this set, Accelerate also joins several processes on a machine without accelerators.
     none = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     return Accelerator(cpu=kind == "cpu" or none)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep what a training step frees, for the next step; nothing happens on other systems.
+
+    By default it may return the memory of the activations to the system after each step, whose pages the next step
+    then touches one by one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
+        mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def bf16_available(device: torch.device) -> bool:

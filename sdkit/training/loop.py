@@ -18,7 +18,7 @@ from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
 from sdkit.training.active_units import active_units
 from sdkit.training.data import Batches
-from sdkit.training.device import bf16_available
+from sdkit.training.device import bf16_available, keep_freed_memory
 from sdkit.training.run import Run, RunConfig
 from sdkit.training.swaps import draw_swaps
 
@@ -72,6 +72,7 @@ class Trainer:
 
     def fit(self) -> None:
         """Train until `epochs` epochs are done, leaving a resumable state after each."""
+        keep_freed_memory()
         while self.epoch < self.config.train.epochs:
             started = time.perf_counter()
             # Seeding by epoch makes a resumed run draw what an uninterrupted one would have drawn.
