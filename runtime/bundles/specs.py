@@ -60,7 +60,7 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a bundle comes from."""
+    """Origin of a bundle: run, weights, data and versions."""
 
     sdkit_version: str = ""
     torch_version: str = ""

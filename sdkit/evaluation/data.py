@@ -1,4 +1,4 @@
-"""What evaluation reads from a sequence file: its three parts, labels and targets."""
+"""Parts, labels and targets of a sequence file, as evaluation reads them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -112,7 +112,7 @@ class Trainer:
         """Take the optimiser steps of a batch, one for each phase, and return the losses of all phases together."""
         batch = Batch(*(part[self.accelerator.process_index :: self.accelerator.num_processes] for part in batch))
         terms: dict[str, torch.Tensor] = {}
-        loss = torch.zeros(())
+        parts: list[torch.Tensor] = []
         for phase, optimizer in self.optimizers.items():
             losses = self._forward(batch, phase)
             self._require_finite(losses)
@@ -121,9 +121,9 @@ class Trainer:
             if self.config.train.gradient_clip:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
             optimizer.step()
-            loss = losses.loss if len(self.optimizers) == 1 else loss.to(losses.loss.device) + losses.loss.detach()
+            parts.append(losses.loss.detach())
             terms |= losses.terms
-        return Losses(loss, terms)
+        return Losses(torch.stack(parts).sum(), terms)
 
     def _require_finite(self, losses: Losses) -> None:
         if not torch.isfinite(losses.loss):

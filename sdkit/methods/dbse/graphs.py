@@ -12,7 +12,7 @@ from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 
 
 class Parts(Protocol):
-    """What the graphs take of a model."""
+    """Parts of a DBSE model that its graphs are built from."""
 
     settings: DbseSettings
     features: int
