@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEFAULT = "dbse"
 """Name of the method that is trained by default."""
 GROUP = "sdkit.methods"
-SHARED = ("base", "gaussian", "graphs", "listing", "parts")
+SHARED = ("base", "gaussian", "graphs", "listing", "parts", "trunk")
 """Modules of this folder that are not methods."""
 
 

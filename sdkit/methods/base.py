@@ -46,6 +46,8 @@ class Batch(NamedTuple):
     """Sequences (B, T, *element) in data units; NaN where a value was not observed."""
     rows: Tensor
     """Positions (B,) int64 of the sequences in the split, for methods that keep values for each sequence."""
+    progress: float = 1.0
+    """Share of the training's optimiser steps that are done, from 0 to 1, for methods that train in stages."""
 
 
 class Term(NamedTuple):
@@ -201,6 +203,15 @@ class Method(nn.Module, ABC):
     def max_steps(self) -> int | None:
         """Largest T that the prior draws; None where it draws any."""
         return None
+
+    @property
+    def settled(self) -> float:
+        """Share of the training after which the loss is that of the last stage.
+
+        Losses compare with each other only from there on, so the best epoch is chosen among the later ones; the last
+        epoch is taken where it is 1.
+        """
+        return 0.0
 
     def finish(self, batches: Iterable[Batch]) -> None:
         """Complete a model whose training has ended: fit what has no gradient, on batches of the training split.

@@ -38,8 +38,10 @@ class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_
 class Pass(NamedTuple):
     """Results of a forward pass, for terms that a subclass adds."""
 
+    elements: Tensor
+    """Features (B, T, G) float32, each of one element."""
     features: Tensor
-    """Features (B, T, G) float32."""
+    """Input of the paths (B, T, G') float32: the features, or what a recurrent trunk makes of them."""
     static: Gaussian
     """Posterior q(s | x), (B, S)."""
     dynamic: Gaussian
@@ -74,7 +76,10 @@ class GaussianMethod(Method):
         """
 
     def extra(self, found: Pass, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted addition of a subclass to the loss, and its terms by name."""
+        """Return the weighted addition of a subclass to the loss, and its terms by name.
+
+        It runs in the precision of the training, so that what it encodes and decodes costs no more than the rest.
+        """
         return found.s.new_zeros(()), {}
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
@@ -88,8 +93,8 @@ class GaussianMethod(Method):
         with torch.autocast(batch.x.device.type, enabled=False):
             nll = self.nll(decoded, batch.x).sum(1).mean()
             kl_s, kl_d = kl_to_standard(found.static).mean(), kl(found.dynamic, prior).sum(1).mean()
-            extra, terms = self.extra(found, batch)
-            loss = nll + self.settings.beta * (kl_s + kl_d) + extra
+        extra, terms = self.extra(found, batch)
+        loss = nll + self.settings.beta * (kl_s + kl_d) + extra
         return Losses(loss, {"nll": nll, "kl_s": kl_s, "kl_d": kl_d, **terms}, found.static.mean, found.dynamic.mean)
 
     def posterior(self, features: Tensor) -> Pass:
@@ -97,7 +102,7 @@ class GaussianMethod(Method):
         static = Gaussian(*self.static_path(features))
         pool = {"features": features, "static": static.sample()}
         dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
-        return Pass(features, static, dynamic, pool["static"], dynamic.sample())
+        return Pass(features, features, static, dynamic, pool["static"], dynamic.sample())
 
     def graphs(self) -> dict[str, nn.Module]:
         """Return the graphs over the model's own layers."""

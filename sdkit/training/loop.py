@@ -100,8 +100,9 @@ class Trainer:
         steps = self.train_batches.count(config.seed, self.epoch)
         self.reporter.start(f"epoch {self.epoch + 1}/{config.epochs}", steps)
         sums = _Sums()
-        for batch in self.train_batches.epoch(config.seed, self.epoch):
-            values = sums.add(self.step(batch), len(batch.x))
+        for i, batch in enumerate(self.train_batches.epoch(config.seed, self.epoch)):
+            progress = (self.epoch + i / steps) / config.epochs
+            values = sums.add(self.step(batch._replace(progress=progress)), len(batch.x))
             self.reporter.advance(1, **{name: value for name, value in values.items() if name != LOSS})
         self.reporter.finish()
         # Every process saw its share of each batch; the record is of all shares.
@@ -110,7 +111,8 @@ class Trainer:
 
     def step(self, batch: Batch) -> Losses:
         """Take the optimiser steps of a batch, one for each phase, and return the losses of all phases together."""
-        batch = Batch(*(part[self.accelerator.process_index :: self.accelerator.num_processes] for part in batch))
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        batch = batch._replace(x=batch.x[share], rows=batch.rows[share])
         terms: dict[str, torch.Tensor] = {}
         parts: list[torch.Tensor] = []
         for phase, optimizer in self.optimizers.items():
@@ -147,6 +149,7 @@ class Trainer:
             for i, batch in enumerate(batches.epoch(0, 0, shuffle=False)):
                 if self.val_batches is None and i >= FEW_BATCHES:
                     break  # without a validation split a few training batches suffice for the active units
+                batch = batch._replace(progress=(self.epoch + 1) / self.config.train.epochs)
                 losses = self._forward(batch, self.model.phases[0])
                 sums.add(losses, len(batch.x))
                 means.add(losses)
@@ -172,8 +175,10 @@ class Trainer:
 
     def _save(self, record: dict[str, Any]) -> None:
         score = record.get("val", record["train"])["loss"]
-        improved = score < self.best
-        self.best = min(self.best, score)
+        # Epochs that began before the last stage did not minimise what later ones do: the newest replaces them.
+        unsettled = (self.epoch - 1) / self.config.train.epochs < self.model.settled
+        improved = unsettled or score < self.best
+        self.best = float("inf") if unsettled else min(self.best, score)
         every = self.config.train.swap_every
         if every and (self.epoch % every == 0 or self.epoch in (1, self.config.train.epochs)):
             draw_swaps(self.model, self.val_batches or self.train_batches, self.run.path / "swaps", self.epoch)

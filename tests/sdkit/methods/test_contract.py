@@ -18,6 +18,7 @@ from sdkit.methods.listing import describe
 from sdkit.runtime.contract import GRAPHS, VERBS, needed
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import CapabilityError, ConfigError
+from sdkit.runtime.progress import Quiet
 from sdkit.runtime.runtime import Runtime
 from sdkit.training.config import plan
 from sdkit.training.loop import CollapseWarning
@@ -33,6 +34,14 @@ B, T = 4, 5
 
 def made(method: str, kind: str, **changes: Any) -> Method:
     return tiny_model(method=method, element=ELEMENTS[kind], **changes)
+
+
+class Interrupts(Quiet):
+    """Reports nothing and interrupts training in the second epoch."""
+
+    def start(self, what: str, total: int) -> None:
+        if what.startswith("epoch 2"):
+            raise KeyboardInterrupt
 
 
 def data(element: Element, batch: int = B, steps: int = T) -> Array:
@@ -155,8 +164,9 @@ def test_resumed_training_is_unbroken_to_the_bit(method: str, tmp_path: Path, mo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)  # an epoch or two of a tiny model may well collapse
         whole = train("x.h5", name="whole", epochs=2, **options)
-        train("x.h5", name="broken", epochs=1, **options)
-        broken = train("x.h5", resume="broken", epochs=2)
+        with pytest.raises(KeyboardInterrupt):
+            train("x.h5", name="broken", epochs=2, reporter=Interrupts(), **options)
+        broken = train("x.h5", resume="broken")
     weights = [run.load_model("last").state_dict() for run in (whole, broken)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert [m["train"] for m in whole.metrics()] == [m["train"] for m in broken.metrics()]
