@@ -35,8 +35,8 @@ def test_equals_the_densities_of_torch() -> None:
     q, r = posteriors(0.7, 4, log_variance=-0.3), posteriors(0.4, T, 5, log_variance=0.2)
     s, d = q.sample(), r.sample()
     normal = torch.distributions.Normal
-    static = normal(q.mean, q.std).log_prob(s.unsqueeze(1)).sum(-1)
-    dynamic = normal(r.mean, r.std).log_prob(d.unsqueeze(1)).sum(-1)
+    static = normal(q.mean, q.std).log_prob(s.unsqueeze(1)).sum(-1)  # type: ignore[no-untyped-call]
+    dynamic = normal(r.mean, r.std).log_prob(d.unsqueeze(1)).sum(-1)  # type: ignore[no-untyped-call]
     joint = torch.logsumexp(static.unsqueeze(-1) + dynamic, 1)
     expected = joint - torch.logsumexp(static, 1).unsqueeze(-1) - torch.logsumexp(dynamic, 1) + math.log(B)
     assert mutual_information(q, s, r, d).item() == pytest.approx(expected.mean().item())
