@@ -49,11 +49,27 @@ def test_areas_are_sklearns_on_every_resample(interval: object, reference: objec
     scores = np.round(rng.standard_normal(60) + labels, 1)  # with ties
     found = interval(labels, scores, draws=100, seed=4)
     assert found.value == pytest.approx(reference(labels, scores))
-    (counts,) = bootstrap._resamples((labels == 1, labels == 0), 100, 4)
+    (counts,) = bootstrap._resamples((labels == 1, labels == 0), np.arange(60), 100, 4)
     rows = [np.repeat(np.arange(60), c.astype(int)) for c in counts]
     values = [reference(labels[r], scores[r]) for r in rows]
     assert found.sd == pytest.approx(np.std(values, ddof=1))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+
+def test_copies_in_a_cluster_are_worth_one_sequence() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random(40) < 0.4).astype(int)
+    scores = rng.standard_normal(40) + labels
+    many, who = np.repeat(scores, 12), np.repeat(np.arange(40), 12) * 7
+    of_one, of_all = bootstrap.average(scores), bootstrap.average(many, clusters=who)
+    assert (of_all.value, of_all.low, of_all.high, of_all.sd) == pytest.approx(
+        (of_one.value, of_one.low, of_one.high, of_one.sd)
+    )
+    # As sequences of their own, twelve copies narrow the interval by the root of twelve.
+    assert bootstrap.average(many).sd == pytest.approx(of_one.sd / np.sqrt(12), rel=0.1)
+    for area in (bootstrap.auroc, bootstrap.auprc):
+        of_one, of_all = area(labels, scores), area(np.repeat(labels, 12), many, clusters=who)
+        assert (of_all.value, of_all.low, of_all.high) == pytest.approx((of_one.value, of_one.low, of_one.high))
 
 
 def test_perfect_scores_do_not_vary() -> None:
@@ -66,7 +82,7 @@ def test_perfect_scores_do_not_vary() -> None:
 def test_draws_of_one_class_are_drawn_again() -> None:
     labels = np.zeros(20, int)
     labels[3] = 1  # a third of all draws lack it
-    counts = np.concatenate(list(bootstrap._resamples((labels == 1, labels == 0), 2000, 0)))
+    counts = np.concatenate(list(bootstrap._resamples((labels == 1, labels == 0), np.arange(20), 2000, 0)))
     assert counts.shape == (2000, 20)
     assert (counts.sum(1) == 20).all()
     assert (counts[:, 3] > 0).all()
@@ -97,5 +113,7 @@ def test_what_cannot_be_resampled() -> None:
         bootstrap.average(np.full((3, 2), np.nan))
     with pytest.raises(ConfigError, match=r"level = 95; expected"):
         bootstrap.average(np.ones(3), level=95)
+    with pytest.raises(DataError, match="2 clusters of 3 sequences"):
+        bootstrap.average(np.ones(3), clusters=np.arange(2))
     with pytest.raises(ConfigError, match="draws = 1"):
         bootstrap.average(np.ones(3), draws=1)
