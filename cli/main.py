@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from sdkit.cli import (
     bench,
+    compare,
     data,
     decode,
     doctor,
@@ -56,7 +57,7 @@ app.add_typer(data.app, name="data", help="Make and inspect data sets.")
 for module in (
     *(methods, train, tune, export, serve, verify),
     *(encode, decode, reconstruct, swap, generate, render),
-    *(evaluate, reproduce, bench, info, doctor),
+    *(evaluate, compare, reproduce, bench, info, doctor),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 

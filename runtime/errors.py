@@ -17,6 +17,10 @@ class CapabilityError(ConfigError):
     """A verb that the model does not have, or does not have online."""
 
 
+class DivergenceError(ConfigError):
+    """The loss of a training became infinite or not a number."""
+
+
 class DataError(SdkitError, ValueError):
     """Sequences or codes that do not have the expected shape, dtype or values."""
 

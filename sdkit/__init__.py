@@ -12,6 +12,7 @@ from sdkit.runtime.version import __version__ as __version__
 if TYPE_CHECKING:
     from sdkit.data import make_dataset as make_dataset
     from sdkit.evaluation.evaluate import evaluate as evaluate
+    from sdkit.experiments.compare import compare as compare
     from sdkit.experiments.reproduce import reproduce as reproduce
     from sdkit.experiments.tune import tune as tune
     from sdkit.export.bundle import export_bundle as export_bundle
@@ -31,6 +32,7 @@ _PUBLIC = {
     "Run": "sdkit.training.run",
     "Runtime": "sdkit.runtime.runtime",
     "SequenceFile": "sdkit.runtime.storage.sequences",
+    "compare": "sdkit.experiments.compare",
     "doctor": "sdkit.health",
     "evaluate": "sdkit.evaluation.evaluate",
     "export_bundle": "sdkit.export.bundle",
@@ -44,6 +46,7 @@ _PUBLIC = {
     "verify": "sdkit.export.proof.verification",
 }
 _NEEDS = {
+    "compare": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),
     "evaluate": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),
     "reproduce": ("torch", "accelerate", "safetensors", "matplotlib", "sklearn"),
     "train": ("torch", "accelerate", "safetensors", "matplotlib"),

@@ -61,6 +61,8 @@ class Case:
     reporter: Reporter = field(default_factory=Quiet)
     skipped: dict[str, str] = field(default_factory=dict)
     """Reasons for what was not measured, by name."""
+    of_data: dict[str, Any] = field(default_factory=dict)
+    """Results that depend on the data and the seed alone, such as baselines; models on one file may share them."""
     _made: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,6 +75,13 @@ class Case:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]  # type: ignore[no-any-return]
+
+    def once_for_data(self, name: str, make: Callable[[], T]) -> T:
+        """Return a result that does not depend on the model, computed for the first model that asks for it."""
+        key = f"{name}, seed {self.seed}"
+        if key not in self.of_data:
+            self.of_data[key] = make()
+        return self.of_data[key]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

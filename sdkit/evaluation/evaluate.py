@@ -87,18 +87,21 @@ def measure(
     seed: int = 0,
     device: str = "auto",
     judges: Path = JUDGES,
+    of_data: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Return all figures of a subject on a file's test split, as plain values by section; nothing is written.
 
-    Every protocol whose needs are met fills a section, or a part of one; `skipped` says why others are missing.
+    Every protocol whose needs are met fills a section, or a part of one; `skipped` says why others are missing. What
+    depends on the file alone is taken from `of_data`, or put there for the next model on the same file.
 
     Raises:
         ConfigError, DataError: data without a test split, or whose elements are not the model's.
     """
     file.require(subject.verbs.element)
     parts = parts_of(file, val_fraction=subject.val_fraction, seed=subject.seed)
-    case = Case(subject, file, parts, repeats, seed, device, judges, reporter or Quiet())
+    shared = {} if of_data is None else of_data
+    case = Case(subject, file, parts, repeats, seed, device, judges, reporter or Quiet(), of_data=shared)
     results: dict[str, Any] = {
         "sdkit": __version__,
         "subject": {"path": str(subject.path), "backend": subject.backend, "weights": subject.weights},

@@ -13,7 +13,7 @@ import torch
 
 from sdkit.figures.curves import draw_curves
 from sdkit.methods.base import Batch, Code, Losses, Method
-from sdkit.runtime.errors import ConfigError, DeviceError
+from sdkit.runtime.errors import DeviceError, DivergenceError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
 from sdkit.training.active_units import active_units
@@ -130,7 +130,7 @@ class Trainer:
     def _require_finite(self, losses: Losses) -> None:
         if not torch.isfinite(losses.loss):
             kept = f" (the epochs before are kept in {self.run.path})" if self.epoch else ""
-            raise ConfigError(
+            raise DivergenceError(
                 f"the loss became {losses.loss.item()} in epoch {self.epoch + 1}; lower learning_rate, or set "
                 f"gradient_clip=1{kept}"
             )

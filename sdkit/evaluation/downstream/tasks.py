@@ -230,7 +230,9 @@ class TasksProtocol(EvaluationProtocol):
                 "kind": task.kind,
                 "figures": plain(result.figures),
                 "intervals": plain(result.intervals),
-                "baselines": plain(task.baselines(case.file, case.parts, **options)),
+                "baselines": case.once_for_data(
+                    f"baselines of {task.name}", lambda: plain(task.baselines(case.file, case.parts, **options))
+                ),
             }
         return found
 

@@ -1,0 +1,258 @@
+"""`compare`: methods side by side on one data set, under equal conditions.
+
+Every method has the same element networks, the same number of optimiser steps, the same number of trials of a search on
+the validation split, the same judge and the same heads; the test split is read once, when a row is measured. Models are
+trained one after the other in this process. A comparison that was interrupted goes on where it stopped, and more seeds
+or methods are added to a finished one.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from sdkit.evaluation.data import Parts, parts_of
+from sdkit.evaluation.evaluate import measure
+from sdkit.evaluation.subject import open_subject
+from sdkit.experiments.comparison.columns import figures_of
+from sdkit.experiments.comparison.cost import measure_costs
+from sdkit.experiments.comparison.entries import ALL, Entry, Folder, Row, Terms, Tuned, data_digest, parse
+from sdkit.experiments.comparison.report import Comparison, draw, write
+from sdkit.experiments.runs import ensure_run
+from sdkit.experiments.tune import tune
+from sdkit.runtime.errors import ConfigError, DivergenceError, first_line
+from sdkit.runtime.locate import RUNS
+from sdkit.runtime.progress import Quiet, Reporter
+from sdkit.runtime.storage.output import remove
+from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.version import __version__
+from sdkit.training.config import Plan
+from sdkit.training.data import Batches
+from sdkit.training.run import Run
+
+COMPARISONS = RUNS / "compare"
+TRIAL_SHARE = 5
+"""A trial of a search has this fraction of the steps, as 1/n."""
+REPEATS = 2
+"""Number of draws of codes from the prior in a row's evaluation; rows are averaged over seeds."""
+
+
+def compare(
+    data: str | Path,
+    *,
+    methods: str | Sequence[str] = ALL,
+    steps: int = 1000,
+    trials: int = 0,
+    seeds: int = 3,
+    objective: str = "elbo",
+    output: str | Path | None = None,
+    keep_runs: bool = False,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+    **overrides: Any,
+) -> Comparison:
+    """Compare methods on a data set, write tables and figures, and return the comparison.
+
+    Args:
+        data: sequence file with a test split.
+        methods: names of methods, `name` or `name:variant`, or `all`.
+        steps: number of optimiser steps of every model, rounded to whole epochs.
+        trials: number of trials of each method's search, of a fifth of the steps each; 0 takes the preset's settings.
+        seeds: number of seeds, counted from 0.
+        objective: objective by which trials are compared, as for `tune`.
+        output: folder of the results, runs/compare/DATA by default; one that exists is continued.
+        keep_runs: keep the run folders; by default each is removed when its row is complete.
+        device: device, as in `train`.
+        reporter: receives the progress.
+        **overrides: settings that every method is given as far as it has them, such as `static_size=32`.
+
+    Raises:
+        ConfigError: an unknown method, a number out of range, data without a test split, or a folder that holds a
+            comparison under other terms.
+        DataError, FileFormatError, MissingFileError: data or a folder that cannot be used.
+        MissingExtraError: a search is asked for and Optuna is not installed.
+
+    >>> found = sdkit.compare("puppets.h5", methods="gpvae", steps=1, seeds=1)
+    >>> [(row.entry, row.seed) for row in found.rows]
+    [('gpvae', 0)]
+    """
+    reporter = reporter or Quiet()
+    entries = parse([methods] if isinstance(methods, str) else methods)
+    for name, value, least in (("steps", steps, 1), ("trials", trials, 0), ("seeds", seeds, 1)):
+        if value < least:
+            raise ConfigError(f"{name} = {value}; it must be at least {least}")
+    file = SequenceFile(data)
+    parts = parts_of(file)
+    name = file.meta.name or file.path.stem
+    terms = Terms(
+        data=name, digest=data_digest(file), steps=steps, trials=trials, objective=objective, overrides=overrides
+    )
+    _check_overrides(entries, file, overrides)
+    folder = Folder(Path(output) if output else COMPARISONS / Path(name).name, terms)
+    work = _Work(file, parts, folder, keep_runs, device, reporter)
+    found = Comparison(folder.path, terms, [], {}, {})
+    found.costs.update(work.costs(entries))
+    for row in work.rows(entries, range(seeds), found.costs):
+        found.rows.append(row)
+        found.tuned.update({entry.name: tuned for entry in entries if (tuned := folder.tuned(entry))})
+        write(found)
+    draw(found)
+    return found
+
+
+def _check_overrides(entries: Sequence[Entry], file: SequenceFile, overrides: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a setting belongs to no method, or has a value that cannot be."""
+    known = {name for entry in entries for name in _keys(entry)}
+    for name in overrides:
+        if name not in known or name in ("epochs", "seed"):
+            raise ConfigError(f"unknown setting '{name}' for all of these methods")
+    for entry in entries:
+        entry.plan(file, _those(entry, overrides))
+
+
+def _keys(entry: Entry) -> tuple[str, ...]:
+    from sdkit.training.config import TRAIN_KEYS
+
+    return (*entry.found.Settings.__struct_fields__, *TRAIN_KEYS)
+
+
+def _those(entry: Entry, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a method has."""
+    return {name: value for name, value in overrides.items() if name in _keys(entry)}
+
+
+@dataclass
+class _Work:
+    """Searches, trains and measures, and keeps what it finds."""
+
+    file: SequenceFile
+    parts: Parts
+    folder: Folder
+    keep_runs: bool
+    device: str
+    reporter: Reporter
+    of_data: dict[str, Any] = field(default_factory=dict)
+    """Baselines and other results that do not depend on the model."""
+
+    @property
+    def terms(self) -> Terms:
+        return self.folder.terms
+
+    def costs(self, entries: Sequence[Entry]) -> dict[str, float]:
+        """Return the seconds of a step by entry: measured in turn, again for all where one is new."""
+        known = self.folder.costs()
+        if not all(entry.name in known for entry in entries):
+            plans = [(entry, self._plan(entry, {})) for entry in entries]
+            known = measure_costs(self.file, self.parts.train, plans, self.reporter)
+            self.folder.keep_costs(known)
+        return {entry.name: known[entry.name] for entry in entries}
+
+    def rows(self, entries: Sequence[Entry], seeds: Sequence[int], costs: Mapping[str, float]) -> Iterator[Row]:
+        """Yield the rows of all entries, one seed after the other, so that a whole table is there early."""
+        todo = [(seed, entry) for seed in seeds for entry in entries]
+        missing = [(seed, entry) for seed, entry in todo if self.folder.row(entry, seed) is None]
+        total = done = sum(costs[entry.name] for _, entry in todo)
+        done -= sum(costs[entry.name] for _, entry in missing)
+        started, before = time.monotonic(), done
+        for number, (seed, entry) in enumerate(todo, 1):
+            row = self.folder.row(entry, seed)
+            if row is None:
+                self.reporter.note(f"row {number} of {len(todo)}: {entry.name}, seed {seed}")
+                row = self._row(entry, seed)
+                self.folder.keep_row(row)
+                done += costs[entry.name]
+                spent = time.monotonic() - started
+                left = spent * (total - done) / (done - before)
+                self.reporter.note(f"row {number} of {len(todo)} done; about {left / 60:.0f} minutes left")
+            yield row
+
+    def _plan(self, entry: Entry, found: Mapping[str, Any]) -> Plan:
+        return entry.plan(self.file, {**_those(entry, self.terms.overrides), **found})
+
+    def _epochs(self, found: Plan, steps: float) -> tuple[int, int]:
+        """Return the number of whole epochs that are nearest to a number of steps, and the steps of an epoch."""
+        batches = Batches(
+            self.file,
+            self.parts.train,
+            found.train.batch_size,
+            resident_bytes=0,
+            device=torch.device("cpu"),
+            reporter=Quiet(),
+        )
+        each = batches.count(0, 0)
+        return max(1, round(steps / each)), each
+
+    def _tuned(self, entry: Entry) -> Tuned:
+        """Return the settings of the best trial of a method, searched once."""
+        kept = self.folder.tuned(entry)
+        if kept is not None:
+            return kept
+        if not self.terms.trials:
+            return Tuned(settings={}, reason="no search was asked for: the preset's settings")
+        epochs, _ = self._epochs(self._plan(entry, {}), self.terms.steps / TRIAL_SHARE)
+        study = self.folder.path / "tuning" / f"{entry.name}.db"
+        study.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            found = tune(
+                self.file.path, trials=self.terms.trials, epochs=epochs, objective=self.terms.objective, study=study,
+                method=entry.method, variant=entry.variant or None, device=self.device, reporter=self.reporter,
+                **_those(entry, self.terms.overrides),
+            )  # fmt: skip
+        except ConfigError as error:
+            tuned = Tuned(settings={}, reason=first_line(error))
+        else:
+            if found.interrupted:
+                raise KeyboardInterrupt
+            trials = [msgspec.to_builtins(trial) for trial in found.trials]
+            tuned = Tuned(settings=found.best.settings if found.best else {}, trials=trials)
+        self.folder.keep_tuned(entry, tuned)
+        for path in (study, study.with_suffix(".toml")):
+            with suppress(FileNotFoundError):
+                path.unlink()  # the trials are kept as text
+        return tuned
+
+    def _row(self, entry: Entry, seed: int) -> Row:
+        """Train and measure one model."""
+        settings = self._tuned(entry).settings
+        epochs, each = self._epochs(self._plan(entry, settings), self.terms.steps)
+        given = {**_those(entry, self.terms.overrides), **settings, "epochs": epochs, "seed": seed, "swap_every": 0}
+        found = entry.plan(self.file, given)
+        blank = Row(
+            entry=entry.name, method=entry.method, variant=found.variant, seed=seed, steps=epochs * each,
+            epochs=epochs, seconds=0.0, parameters=0, settings=msgspec.to_builtins(found.settings),
+            train=msgspec.to_builtins(found.train), weights="", figures={}, skipped={},
+            sdkit=__version__, torch=str(torch.__version__),
+        )  # fmt: skip
+        try:
+            run = ensure_run(
+                self.file, entry.name, method=entry.method, variant=found.variant if entry.variant else "",
+                overrides=given, device=self.device, reporter=self.reporter,
+            )  # fmt: skip
+        except DivergenceError as error:
+            self.reporter.note(f"{entry.name}, seed {seed}: no model, {first_line(error)}")
+            return msgspec.structs.replace(blank, failed=first_line(error))
+        row = self._measured(run, blank)
+        if not self.keep_runs:
+            remove(run.path)
+        return row
+
+    def _measured(self, run: Run, blank: Row) -> Row:
+        subject = open_subject(run.path)
+        found = measure(
+            subject, self.file, repeats=REPEATS, seed=blank.seed, device=self.device, of_data=self.of_data,
+            reporter=self.reporter,
+        )  # fmt: skip
+        assert subject.model is not None
+        return msgspec.structs.replace(
+            blank,
+            seconds=round(sum(record["seconds"] for record in run.metrics()), 1),
+            parameters=sum(value.numel() for value in subject.model.parameters()),
+            weights=subject.weights,
+            figures=figures_of(found),
+            skipped=found["skipped"],
+        )

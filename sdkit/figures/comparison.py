@@ -1,0 +1,107 @@
+"""Figure of a comparison of methods: quality against leakage, and quality against the cost of a step."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sdkit.figures.style import FAINT, INK, SMALL_SIZE, Mark, caption, marks, new_figure, save, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 12
+"""Number of methods that differ in colour or marker; more repeat them, and names stand beside the points."""
+
+
+class Point(NamedTuple):
+    """A method in the figure."""
+
+    name: str
+    quality: Sequence[float]
+    """Values over seeds; more is better."""
+    leak: Sequence[float]
+    """Values over seeds; less is better. Empty where it has none."""
+    cost: float
+    """Cost of a training step, relative to the reference."""
+
+
+def draw_comparison(
+    points: Sequence[Point],
+    path: Path,
+    *,
+    quality: str,
+    leak: str,
+    reference: str,
+    guess: float | None = None,
+    note: str = "",
+) -> None:
+    """Draw a comparison into a PNG; an existing one is replaced.
+
+    Args:
+        points: one for each method, at least one.
+        path: path of the picture.
+        quality: name of the quality.
+        leak: name of the leakage; empty where there is none, and only cost is drawn.
+        reference: name of the method with cost 1.
+        guess: quality without a model, drawn as a line; None where there is none.
+        note: text for the end of the caption.
+    """
+    save(comparison_figure(points, quality=quality, leak=leak, reference=reference, guess=guess, note=note), path)
+
+
+def comparison_figure(
+    points: Sequence[Point], *, quality: str, leak: str, reference: str, guess: float | None = None, note: str = ""
+) -> "Figure":
+    """Return the figure of `draw_comparison`."""
+    leaking = [point for point in points if len(point.leak)] if leak else []
+    figure = new_figure(11.0 if leaking else 6.5, 5.2)
+    panels = figure.subplots(1, 2 if leaking else 1, squeeze=False)[0]
+    look = dict(zip((point.name for point in points), _looks(len(points)), strict=True))
+    if leaking:
+        _scatter(panels[0], [(p.name, p.leak, p.quality) for p in leaking], look)
+        panels[0].set_xlabel(f"{leak} (less is better)", fontsize=SMALL_SIZE, color=INK)
+    _scatter(panels[-1], [(p.name, (p.cost,), p.quality) for p in points], look)
+    panels[-1].set_xlabel(f"cost of a training step, {reference} = 1", fontsize=SMALL_SIZE, color=INK)
+    panels[-1].set_xscale("log")
+    ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16) if _within(tick, [p.cost for p in points])]
+    panels[-1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panels[-1].minorticks_off()
+    for axes in panels:
+        axes.set_ylabel(f"{quality} (more is better)", fontsize=SMALL_SIZE, color=INK)
+        if guess is not None:
+            axes.axhline(guess, color=FAINT, linestyle="--", zorder=0)
+    lone = [point.name for point in points if leak and not len(point.leak)]
+    return caption(
+        figure,
+        f"{quality[:1].upper()}{quality[1:]} against {leak} and against the cost of a step." if leaking else "",
+        "The dashed line is the value without a model." if guess is not None else "",
+        f"Without a value of {leak}: {', '.join(lone)}." if lone else "",
+        note,
+    )
+
+
+def _looks(count: int) -> list[Mark]:
+    known = marks(min(count, MOST))
+    return [known[i % len(known)] for i in range(count)]
+
+
+def _within(tick: float, costs: Sequence[float]) -> bool:
+    return 0.7 * min(costs) <= tick <= 1.4 * max(costs)
+
+
+def _scatter(
+    axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[float]]], look: dict[str, Mark]
+) -> None:
+    """Draw methods as their means over seeds, with bars from the least to the greatest value, and their names."""
+    for name, across, up in points:
+        x, y = float(np.mean(across)), float(np.mean(up))
+        spans = [[[mean - min(values)], [max(values) - mean]] for mean, values in ((x, across), (y, up))]
+        colour, marker = look[name]
+        axes.errorbar(x, y, xerr=spans[0], yerr=spans[1], fmt=marker, color=colour, markersize=6, elinewidth=1)
+        axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=SMALL_SIZE, color=INK)
+    axes.grid(alpha=0.3)
+    axes.margins(0.12)
+    tidy(axes)
