@@ -6,6 +6,7 @@ codes, so that rows of a table compare. Baselines read the data themselves.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -230,9 +231,7 @@ class TasksProtocol(EvaluationProtocol):
                 "kind": task.kind,
                 "figures": plain(result.figures),
                 "intervals": plain(result.intervals),
-                "baselines": case.once_for_data(
-                    f"baselines of {task.name}", lambda: plain(task.baselines(case.file, case.parts, **options))
-                ),
+                "baselines": case.once_for_data(f"baselines of {task.name}", partial(_baselines, task, case, options)),
             }
         return found
 
@@ -245,6 +244,10 @@ class TasksProtocol(EvaluationProtocol):
                 if interval:
                     value += f" ({number(interval['low'])} to {number(interval['high'])})"
                 yield Line(f"task {name}", title, value, _beside(task["baselines"], figure))
+
+
+def _baselines(task: Task, case: Case, options: dict[str, Any]) -> Any:
+    return plain(task.baselines(case.file, case.parts, **options))
 
 
 def _beside(rows: dict[str, dict[str, float | None]], figure: str) -> str:
