@@ -5,7 +5,7 @@ codes, so that rows of a table compare. Baselines read the data themselves.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,7 +23,9 @@ from sdkit.evaluation.downstream.speaker_verification import (
     Verification,
     by_recording,
     mean_spectra,
+    rate_intervals,
     same_speaker,
+    trials,
     verify,
 )
 from sdkit.evaluation.downstream.splits import Ints, Split, Standardiser
@@ -47,10 +49,12 @@ WIDE = 32
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one model with one seed, and bootstrap intervals of the main ones over the test split."""
+    """Figures of one model with one seed, and intervals of the main ones over the test split."""
 
     figures: Figures
     intervals: Mapping[str, Interval]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Results that are no figures, such as the trials of a verification."""
 
 
 class TableTask(Protocol):
@@ -230,6 +234,7 @@ class TasksProtocol(EvaluationProtocol):
                 "kind": task.kind,
                 "figures": plain(result.figures),
                 "intervals": plain(result.intervals),
+                **plain(result.details),
                 "baselines": plain(task.baselines(case.file, case.parts, **options)),
             }
         return found
@@ -243,6 +248,10 @@ class TasksProtocol(EvaluationProtocol):
                 if interval:
                     value += f" ({number(interval['low'])} to {number(interval['high'])})"
                 yield Line(f"task {name}", title, value, _beside(task["baselines"], figure))
+            if "trials" in task:
+                pairs, digest = task["trials"], task["trials"]["sha256"]
+                count = f"{pairs['same']} pairs of one speaker, {pairs['different']} of two"
+                yield Line(f"task {name}", "trials", count, f"{pairs['rule']}; SHA-256 {digest[:16]}")
 
 
 def _beside(rows: dict[str, dict[str, float | None]], figure: str) -> str:
@@ -336,7 +345,8 @@ def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         by_recording(s.static, s.dynamic, recordings[index], who, s.lengths)
         for s, index, who in zip(means.splits, means.parts, speakers, strict=True)
     ]
-    return Result(_rates(verify(found[2], found[0])), {})
+    test, train = found[2], found[0]
+    return Result(_rates(verify(test, train)), rate_intervals(test, train), {"trials": trials(test)})
 
 
 def _detect_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:

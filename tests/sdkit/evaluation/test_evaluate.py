@@ -109,6 +109,8 @@ def test_sections_of_spectra(folder: Path) -> None:
     told = evaluate(found.path, figures=False)
     assert list(told["tasks"]) == ["speaker"]
     assert set(told["tasks"]["speaker"]["figures"]) == set(METRICS["verify"])
+    trials = told["tasks"]["speaker"]["trials"]
+    assert (trials["same"], trials["different"], len(trials["sha256"])) == (2, 4, 64)
     assert told["skipped"]["dci"] == "fewer than two factors can be learnt"  # nobody of the test split is in training
 
 

@@ -74,6 +74,13 @@ RESULTS: dict[str, Any] = {
             "intervals": {},
             "baselines": {"constant": {"mae": 12.0}, "ridge": {"mae": 9.0}, "mean": {"mae": 10.0}},
         },
+        "speaker": {
+            "kind": "verify",
+            "figures": dict.fromkeys(METRICS["verify"], 0.25),
+            "intervals": {"static_eer": {"low": 0.2, "high": 0.3}},
+            "baselines": {"mean spectrum": {"static_eer": 0.3}},
+            "trials": {"same": 672, "different": 17664, "sha256": 4 * "0123456789abcdef", "rule": "all pairs"},
+        },
     },
 }  # fmt: skip
 
@@ -122,6 +129,8 @@ def results() -> dict[str, Any]:
         Line("task ill", "AUROC", "0.500", "constant 0.500; forest 0.700"),
         Line("task ill", "AUROC, sampled codes", "0.500"),
         Line("task oil", "MAE", "11.500", "constant 12.000; ridge 9.000"),
+        Line("task speaker", "EER of s", "0.250 (0.200 to 0.300)", "mean spectrum 0.300"),
+        Line("task speaker", "trials", "672 pairs of one speaker, 17664 of two", "all pairs; SHA-256 0123456789abcdef"),
     ],
     ids=lambda line: f"{line.section}: {line.figure}",
 )
@@ -145,6 +154,7 @@ def test_sections_follow_each_other(results: dict[str, Any]) -> None:
         "DCI",
         "task ill",
         "task oil",
+        "task speaker",
     ]
     assert len({(line.section, line.figure) for line in summary(results)}) == len(summary(results))
 
