@@ -95,12 +95,15 @@ class Task:
             from its codes, `verify` the speaker.
         factor: factor to predict; the targets for `regress`.
         hidden: width of the classifier's hidden layer.
+        cluster: factor whose sequences are near-copies of each other, such as those of stations in one month; they are
+            drawn together for the intervals. Every sequence is drawn by itself when empty.
     """
 
     name: str
     kind: Kind
     factor: str = ""
     hidden: int = 4
+    cluster: str = ""
 
     @property
     def metrics(self) -> Mapping[str, str]:
@@ -294,8 +297,9 @@ def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         **{f"{name}_selected": value for name, value in _areas(read.selected).items()},
         **{f"{name}_sampled": value for name, value in _areas(drawn).items()},
     }
-    scores = read.fixed.probabilities
-    return Result(figures, {"auprc": auprc(labels, scores), "auroc": auroc(labels, scores)})
+    scores, clusters = read.fixed.probabilities, _clusters(task, means)
+    areas = {"auprc": auprc, "auroc": auroc}
+    return Result(figures, {name: area(labels, scores, clusters=clusters) for name, area in areas.items()})
 
 
 def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
@@ -312,7 +316,7 @@ def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         "accuracy_logistic": head.logistic(*asked).accuracy,
         "accuracy_dynamic": _from_dynamic(asked, classes),
     }
-    return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2])})
+    return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2], _clusters(task, means))})
 
 
 def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:
@@ -335,7 +339,7 @@ def _regress(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
     }
     targets = asked[2].targets
     assert targets is not None
-    return Result(figures, {"mae": average(np.abs(read.predictions - targets))})
+    return Result(figures, {"mae": average(np.abs(read.predictions - targets), clusters=_clusters(task, means))})
 
 
 def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
@@ -406,8 +410,13 @@ def _rates(row: Verification) -> Figures:
     return {name: float(getattr(row, name)) for name in METRICS["verify"]}
 
 
-def _interval(read: ClassResult, labels: Ints) -> Interval:
-    return average((read.probabilities.argmax(1) == labels).astype(np.float64))
+def _interval(read: ClassResult, labels: Ints, clusters: Ints | None) -> Interval:
+    return average((read.probabilities.argmax(1) == labels).astype(np.float64), clusters=clusters)
+
+
+def _clusters(task: Task, coded: Coded) -> Ints | None:
+    """Return the cluster (N,) of each test sequence; None where sequences are drawn by themselves."""
+    return coded.labels(task.cluster)[2] if task.cluster else None
 
 
 def _classes(file: SequenceFile, factor: str) -> int:
