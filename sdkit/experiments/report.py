@@ -57,9 +57,10 @@ def _intervals(part: PartResult) -> list[str]:
     lines = []
     for row in part.rows:
         for name, interval in row.intervals.items():
+            method = interval.get("method", "bootstrap")
             lines.append(
                 f"- {row.title}, {part.columns[name]}, first seed: {interval['value']:.3f}, "
-                f"{interval['level']:.0%} bootstrap interval {interval['low']:.3f} to {interval['high']:.3f}"
+                f"{interval['level']:.0%} {method} interval {interval['low']:.3f} to {interval['high']:.3f}"
             )
     return ["", *lines] if lines else []
 

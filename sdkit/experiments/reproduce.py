@@ -233,7 +233,7 @@ class _Maker:
         return found
 
     def _measure(self, load: Callable[[], Method], seed: int) -> dict[str, Any]:
-        """Return the figures of a model, with bootstrap intervals of the main ones over the test split."""
+        """Return the figures of a model, with intervals of the main ones over the test split."""
         model = load()
         found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
         costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)

@@ -20,7 +20,7 @@ class RowResult:
     values: dict[str, list[float]] = field(default_factory=dict)
     """Values by figure, one for each seed."""
     intervals: dict[str, Any] = field(default_factory=dict)
-    """Bootstrap intervals over the test split, for the first seed."""
+    """Intervals over the test split, for the first seed."""
     runs: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """Method, variant, epochs and all settings of a model, and under `changed` those that are not at their default."""

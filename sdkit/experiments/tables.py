@@ -73,7 +73,7 @@ MADE_WITH: dict[str, tuple[str, dict[str, Any]]] = {"speech-db": ("speech", {"sc
 
 MORTALITY = Task("mortality", "detect", "mortality")
 ICU = Task("icu_type", "classify", "icu_type", hidden=4)
-MONTH = Task("month", "classify", "month", hidden=12)
+MONTH = Task("month", "classify", "month", hidden=12, cluster="month")
 OIL = Task("oil_temperature", "regress")
 SPEAKER = Task("speaker", "verify", "speaker")
 LEAKAGE = LeakageTask()
@@ -88,7 +88,7 @@ _WEATHER = (
     "stations share weather: shuffled validation months are training months of other stations, so that validation "
     "chooses little"
 )
-_TWELVE = "the test split is twelve months of one year at twelve stations"
+_TWELVE = "the test split is twelve months of one year at twelve stations; intervals draw whole months"
 _CONSTANT = "the constant answer is at the level of the published rows"
 _PAIRING = (
     "MAE is of correctly paired windows; the paper-compatible column shuffles training pairs as the published code does"

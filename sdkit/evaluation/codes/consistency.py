@@ -74,6 +74,19 @@ class StaticStability:
     dynamic codes, the mean over sequences; start 0 is the reference."""
 
 
+@dataclass(frozen=True)
+class OrderSensitivity:
+    """Dependence of the static code on the order of a sequence's steps."""
+
+    sequences: int
+    shuffled: float | None
+    """Distance of the static code of a sequence whose steps are shuffled to its own, relative to another sequence's: 0
+    where order says nothing, and 1 where a shuffled sequence is as far as another one. None where codes never
+    differ."""
+    moved: float
+    """Share of the steps that the shuffles put elsewhere."""
+
+
 def swap_consistency(
     verbs: Verbs,
     file: SequenceFile,
@@ -170,6 +183,50 @@ def static_stability(
     )
 
 
+def order_sensitivity(
+    verbs: Verbs,
+    file: SequenceFile,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    limit: int = LIMIT,
+    reporter: Reporter | None = None,
+) -> OrderSensitivity:
+    """Shuffle the steps of sequences, each in an order of its own, and compare their static codes with those in order.
+
+    A code that is pooled over steps does not depend on their order; one that is read from one element, or by a
+    recurrent network, may.
+
+    Raises:
+        ConfigError: no such split, or limit < 2.
+        DataError: no two sequences of one length.
+    """
+    near: list[Distances] = []
+    far: list[Distances] = []
+    moved, steps, rng = 0, 0, generator(seed, Draw.PARTNERS)
+    for x in some_sequences(file, split, seed, limit, "shuffling the steps", reporter):
+        if len(x) < 2:
+            continue
+        order = orders(len(x), x.shape[1], rng)
+        static = verbs.encode(x).static
+        shuffled = verbs.encode(x[np.arange(len(x))[:, None], order]).static
+        near.append(_code_distance(shuffled, static))
+        far.append(_code_distance(static[partners(len(x), rng)], static))
+        moved += int((order != np.arange(x.shape[1])).sum())
+        steps += order.size
+    if not near:
+        raise DataError(f"{file.path}: no two sequences of split '{split}' have one length; distances need pairs")
+    return OrderSensitivity(sum(len(part) for part in near), _ratio(_mean(near), _mean(far)), moved / steps)
+
+
+def orders(count: int, steps: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return an order of T steps for each of B sequences, (B, T); none of them is the one that they have."""
+    order = np.argsort(rng.random((count, steps)), 1)
+    unmoved = (order == np.arange(steps)).all(1)
+    order[unmoved] = np.roll(order[unmoved], 1, 1)
+    return order
+
+
 class SwapConsistencyProtocol(EvaluationProtocol):
     """Consistency of the codes when swaps are encoded again."""
 
@@ -205,6 +262,22 @@ class StaticStabilityProtocol(EvaluationProtocol):
         """Yield the intraclass correlation."""
         value = _relative(found["intraclass_correlation"])
         yield Line(self.section, "static code over starts (ICC)", value, "1 constant")
+
+
+class OrderSensitivityProtocol(EvaluationProtocol):
+    """Sensitivity of the static code to the order of the steps."""
+
+    name, section, part = "consistency under shuffled steps", "consistency", "order"
+    needs = Needs(verbs=("encode", BOTH_CODES))
+
+    def run(self, case: Case) -> OrderSensitivity:
+        """Shuffle sequences of the test split."""
+        return order_sensitivity(case.verbs, case.file, seed=case.seed, reporter=case.reporter)
+
+    def lines(self, found: Any) -> Iterator[Line]:
+        """Yield the relative distance."""
+        scale = "0 free of order, 1 as far as another sequence"
+        yield Line(self.section, "static code of shuffled steps", _relative(found["shuffled"]), scale)
 
 
 def some_sequences(

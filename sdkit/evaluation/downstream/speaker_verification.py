@@ -3,13 +3,18 @@
 Every pair of test recordings is scored by the cosine of their codes and called the same speaker above a threshold. At
 the equal error rate (EER) as many different pairs are accepted as same pairs are rejected, as shares. A static code
 should have a low EER, a dynamic code one near 50 %; the gap between the two is the table's third column.
+
+Which pairs were scored is part of a result (`Trials`). Pairs of one speaker are no independent trials, so the intervals
+leave out whole speakers.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sdkit.evaluation.downstream.splits import Floats, Ints, Mask, valid_steps
+from sdkit.evaluation.statistics import Interval, jackknife
 from sdkit.runtime.errors import DataError
 
 PROTOCOL = (
@@ -33,6 +38,8 @@ class Recordings:
     """Dynamic codes (R, D), averaged over the recording's pieces and their valid steps."""
     speakers: Ints
     """Speakers (R,) of the recordings."""
+    numbers: Ints | None = None
+    """Numbers (R,) of the recordings in their file; their positions when None."""
 
     def __post_init__(self) -> None:
         if not len(self.static) == len(self.dynamic) == len(self.speakers) > 0:
@@ -42,6 +49,21 @@ class Recordings:
             )
         if not (np.isfinite(self.static).all() and np.isfinite(self.dynamic).all()):
             raise DataError("codes have NaN or infinity; a model that gives such codes cannot be evaluated")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The pairs that were scored, by their numbers and a digest of the list of them."""
+
+    recordings: int
+    speakers: int
+    same: int
+    """Number of pairs of one speaker."""
+    different: int
+    """Number of pairs of two speakers."""
+    sha256: str
+    """SHA-256 of `trial_list`: two results with one digest are of the same pairs."""
+    rule: str = "all pairs of test recordings"
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,7 @@ def by_recording(
     valid = valid_steps(lengths, *dynamic.shape[:2])
     totals = dynamic.sum(1, dtype=np.float64, where=valid[..., None])
     pieces, steps = (np.bincount(piece, weights)[:, None] for weights in (None, valid.sum(1)))
-    return Recordings(_sums(static, piece, len(names)) / pieces, _sums(totals, piece, len(names)) / steps, owner)
+    return Recordings(_sums(static, piece, len(names)) / pieces, _sums(totals, piece, len(names)) / steps, owner, names)
 
 
 def verify(test: Recordings, train: Recordings) -> Verification:
@@ -96,20 +118,66 @@ def verify(test: Recordings, train: Recordings) -> Verification:
     Raises:
         DataError: no two test recordings of one speaker, or of two.
     """
-    same = same_speaker(test.speakers)
-    static, dynamic = (_eer(same, code) for code in (test.static, test.dynamic))
-    centred_static = _eer(same, test.static - train.static.mean(0))
-    centred_dynamic = _eer(same, test.dynamic - train.dynamic.mean(0))
+    same, scores = same_speaker(test.speakers), _scores(test, train)
+    rates = _rates(same, scores)
     return Verification(
-        static,
-        dynamic,
-        dynamic - static,
-        centred_static,
-        centred_dynamic,
-        centred_dynamic - centred_static,
+        rates["static_eer"],
+        rates["dynamic_eer"],
+        rates["gap"],
+        rates["centred_static_eer"],
+        rates["centred_dynamic_eer"],
+        rates["centred_gap"],
         int(same.sum()),
         int((~same).sum()),
     )
+
+
+def rate_intervals(test: Recordings, train: Recordings) -> dict[str, Interval]:
+    """Return the jackknife intervals of the rates and gaps of `verify`, by name: each speaker is left out in turn.
+
+    Intervals of rates end at 0 and 1. There are none where the pairs without a speaker are of one kind only.
+
+    Raises:
+        DataError: as `verify`.
+    """
+    same, scores = same_speaker(test.speakers), _scores(test, train)
+    whole = _rates(same, scores)
+    first, second = (test.speakers[side] for side in np.triu_indices(len(test.speakers), 1))
+    left_out = []
+    for speaker in np.unique(test.speakers):
+        kept = (first != speaker) & (second != speaker)
+        if not same[kept].any() or same[kept].all():
+            return {}
+        left_out.append(_rates(same[kept], {name: values[kept] for name, values in scores.items()}))
+    found = {name: jackknife(value, [rates[name] for rates in left_out]) for name, value in whole.items()}
+    return {
+        name: replace(one, low=max(one.low, 0.0), high=min(one.high, 1.0)) if name in scores else one
+        for name, one in found.items()
+    }
+
+
+def trials(test: Recordings) -> Trials:
+    """Return the pairs that `verify` scores.
+
+    Raises:
+        DataError: as `verify`.
+    """
+    same = same_speaker(test.speakers)
+    counts = len(test.speakers), len(np.unique(test.speakers)), int(same.sum()), int((~same).sum())
+    return Trials(*counts, hashlib.sha256(trial_list(test).encode()).hexdigest())
+
+
+def trial_list(test: Recordings) -> str:
+    """Return the pairs that `verify` scores as text: a line `A B 1` or `A B 0` for each pair of recordings.
+
+    A and B are the recordings' numbers in their file, A < B, in ascending order; 1 marks a pair of one speaker.
+    """
+    numbers = np.arange(len(test.speakers)) if test.numbers is None else test.numbers
+    order = np.argsort(numbers, kind="stable")
+    numbers, speakers = numbers[order], test.speakers[order]
+    a, b = np.triu_indices(len(numbers), 1)
+    rows = zip(numbers[a].tolist(), numbers[b].tolist(), (speakers[a] == speakers[b]).tolist(), strict=True)
+    return "".join(f"{one} {other} {int(match)}\n" for one, other, match in rows)
 
 
 def mean_spectra(x: Floats, recordings: Ints, speakers: Ints, lengths: Ints | None = None) -> Recordings:
@@ -171,8 +239,20 @@ def equal_error_rate(same: Mask, scores: Floats) -> tuple[float, float]:
     return float(rate), float(high + share * (low - high))
 
 
-def _eer(same: Mask, codes: Floats) -> float:
-    return equal_error_rate(same, cosines(codes))[0]
+def _scores(test: Recordings, train: Recordings) -> dict[str, Floats]:
+    """Return the cosines (P,) of all pairs, by the rate that they lead to."""
+    return {
+        "static_eer": cosines(test.static),
+        "dynamic_eer": cosines(test.dynamic),
+        "centred_static_eer": cosines(test.static - train.static.mean(0)),
+        "centred_dynamic_eer": cosines(test.dynamic - train.dynamic.mean(0)),
+    }
+
+
+def _rates(same: Mask, scores: dict[str, Floats]) -> dict[str, float]:
+    rates = {name: equal_error_rate(same, values)[0] for name, values in scores.items()}
+    gaps = {f"{p}gap": rates[f"{p}dynamic_eer"] - rates[f"{p}static_eer"] for p in ("", "centred_")}
+    return {**rates, **gaps}
 
 
 def _sums(values: Floats, group: Ints, groups: int) -> Floats:

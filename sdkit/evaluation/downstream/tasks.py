@@ -5,7 +5,7 @@ codes, so that rows of a table compare. Baselines read the data themselves.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -24,7 +24,9 @@ from sdkit.evaluation.downstream.speaker_verification import (
     Verification,
     by_recording,
     mean_spectra,
+    rate_intervals,
     same_speaker,
+    trials,
     verify,
 )
 from sdkit.evaluation.downstream.splits import Ints, Split, Standardiser
@@ -48,10 +50,12 @@ WIDE = 32
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one model with one seed, and bootstrap intervals of the main ones over the test split."""
+    """Figures of one model with one seed, and intervals of the main ones over the test split."""
 
     figures: Figures
     intervals: Mapping[str, Interval]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Results that are no figures, such as the trials of a verification."""
 
 
 class TableTask(Protocol):
@@ -92,12 +96,15 @@ class Task:
             from its codes, `verify` the speaker.
         factor: factor to predict; the targets for `regress`.
         hidden: width of the classifier's hidden layer.
+        cluster: factor whose sequences are near-copies of each other, such as those of stations in one month; they are
+            drawn together for the intervals. Every sequence is drawn by itself when empty.
     """
 
     name: str
     kind: Kind
     factor: str = ""
     hidden: int = 4
+    cluster: str = ""
 
     @property
     def metrics(self) -> Mapping[str, str]:
@@ -231,6 +238,7 @@ class TasksProtocol(EvaluationProtocol):
                 "kind": task.kind,
                 "figures": plain(result.figures),
                 "intervals": plain(result.intervals),
+                **plain(result.details),
                 "baselines": case.once_for_data(f"baselines of {task.name}", partial(_baselines, task, case, options)),
             }
         return found
@@ -244,6 +252,10 @@ class TasksProtocol(EvaluationProtocol):
                 if interval:
                     value += f" ({number(interval['low'])} to {number(interval['high'])})"
                 yield Line(f"task {name}", title, value, _beside(task["baselines"], figure))
+            if "trials" in task:
+                pairs, digest = task["trials"], task["trials"]["sha256"]
+                count = f"{pairs['same']} pairs of one speaker, {pairs['different']} of two"
+                yield Line(f"task {name}", "trials", count, f"{pairs['rule']}; SHA-256 {digest[:16]}")
 
 
 def _baselines(task: Task, case: Case, options: dict[str, Any]) -> Any:
@@ -290,8 +302,9 @@ def _detect(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         **{f"{name}_selected": value for name, value in _areas(read.selected).items()},
         **{f"{name}_sampled": value for name, value in _areas(drawn).items()},
     }
-    scores = read.fixed.probabilities
-    return Result(figures, {"auprc": auprc(labels, scores), "auroc": auroc(labels, scores)})
+    scores, clusters = read.fixed.probabilities, _clusters(task, means)
+    areas = {"auprc": auprc, "auroc": auroc}
+    return Result(figures, {name: area(labels, scores, clusters=clusters) for name, area in areas.items()})
 
 
 def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
@@ -308,7 +321,7 @@ def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         "accuracy_logistic": head.logistic(*asked).accuracy,
         "accuracy_dynamic": _from_dynamic(asked, classes),
     }
-    return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2])})
+    return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2], _clusters(task, means))})
 
 
 def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:
@@ -331,7 +344,7 @@ def _regress(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
     }
     targets = asked[2].targets
     assert targets is not None
-    return Result(figures, {"mae": average(np.abs(read.predictions - targets))})
+    return Result(figures, {"mae": average(np.abs(read.predictions - targets), clusters=_clusters(task, means))})
 
 
 def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
@@ -341,7 +354,8 @@ def _verify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         by_recording(s.static, s.dynamic, recordings[index], who, s.lengths)
         for s, index, who in zip(means.splits, means.parts, speakers, strict=True)
     ]
-    return Result(_rates(verify(found[2], found[0])), {})
+    test, train = found[2], found[0]
+    return Result(_rates(verify(test, train)), rate_intervals(test, train), {"trials": trials(test)})
 
 
 def _detect_baselines(task: Task, file: SequenceFile, parts: Parts, seed: int) -> Baselines:
@@ -401,8 +415,13 @@ def _rates(row: Verification) -> Figures:
     return {name: float(getattr(row, name)) for name in METRICS["verify"]}
 
 
-def _interval(read: ClassResult, labels: Ints) -> Interval:
-    return average((read.probabilities.argmax(1) == labels).astype(np.float64))
+def _interval(read: ClassResult, labels: Ints, clusters: Ints | None) -> Interval:
+    return average((read.probabilities.argmax(1) == labels).astype(np.float64), clusters=clusters)
+
+
+def _clusters(task: Task, coded: Coded) -> Ints | None:
+    """Return the cluster (N,) of each test sequence; None where sequences are drawn by themselves."""
+    return coded.labels(task.cluster)[2] if task.cluster else None
 
 
 def _classes(file: SequenceFile, factor: str) -> int:

@@ -6,6 +6,7 @@ sequences of the test split belongs beside every score (protocol: at least 99.9 
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -45,6 +46,13 @@ class Classifier(Protocol):
 
     def probabilities(self, x: Array) -> dict[str, Floats]:
         """Return probabilities (B, C) by factor for sequences (B, T, *element) in data units."""
+
+
+class Extractor(Protocol):
+    """The interface that distances between sets of sequences need of a judge."""
+
+    def features(self, x: Array) -> Floats:
+        """Return features (B, F) of sequences (B, T, *element) in data units."""
 
 
 class EncoderInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,11 +108,19 @@ class JudgeNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits of each factor; a batch holds sequences of one length, all of whose steps are valid."""
+        return self.answers(self.pooled(x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return the mean over steps of the LSTM's states (B, 2 * LSTM_WIDTH), from which the heads read."""
         features = self.encoder(x)
         with torch.autocast(x.device.type, enabled=False):
-            hidden, _ = self.lstm(features.float())
-            mean = hidden.mean(1)
-            return [head(mean) for head in self.heads]
+            hidden: Tensor = self.lstm(features.float())[0]
+            return hidden.mean(1)
+
+    def answers(self, pooled: Tensor) -> list[Tensor]:
+        """Return the logits of each factor."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            return [head(pooled) for head in self.heads]
 
 
 class Judge:
@@ -141,14 +157,27 @@ class Judge:
         Raises:
             DataError: sequences of another element.
         """
+        with torch.inference_mode():
+            parts: list[list[Floats]] = [
+                [F.softmax(logits, -1).cpu().numpy() for logits in self.network(batch)]
+                for batch in self._batches(x, batch_size)
+            ]
+        return {f.name: np.concatenate(part) for f, part in zip(self.factors, zip(*parts, strict=True), strict=True)}
+
+    def features(self, x: Array, *, batch_size: int = BATCH_SIZE) -> Floats:
+        """Return what the heads read of sequences, (B, 2 * LSTM_WIDTH) float32; arguments as for `probabilities`.
+
+        Raises:
+            DataError: sequences of another element.
+        """
+        with torch.inference_mode():
+            return np.concatenate([self.network.pooled(batch).cpu().numpy() for batch in self._batches(x, batch_size)])
+
+    def _batches(self, x: Array, batch_size: int) -> Iterator[Tensor]:
         if x.ndim < 3 or x.shape[2:] != self.element.shape:
             raise DataError(f"x has shape {x.shape}; the judge takes (B, T, *element) of {self.element.describe()}")
-        parts: list[list[Floats]] = []
-        with torch.inference_mode():
-            for start in range(0, len(x), batch_size):
-                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + batch_size])).to(self.device)
-                parts.append([F.softmax(logits, -1).cpu().numpy() for logits in self.network(batch)])
-        return {f.name: np.concatenate(part) for f, part in zip(self.factors, zip(*parts, strict=True), strict=True)}
+        for start in range(0, len(x), batch_size):
+            yield torch.from_numpy(np.ascontiguousarray(x[start : start + batch_size])).to(self.device)
 
     def accuracy(self, file: SequenceFile, split: str | None = "test") -> dict[str, float]:
         """Return the share of a split's real sequences that each head judges correctly.

@@ -6,7 +6,7 @@ prior by samples and decodes its means (`decode_means=True`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from sdkit.evaluation.data import split_rows
 from sdkit.evaluation.judge.classifier import Classifier, labels_for
 from sdkit.evaluation.stage import stage
 from sdkit.runtime.codes import Codes
+from sdkit.runtime.contract import STATIC_PRIOR
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.noise import Purpose, standard_normal
@@ -28,6 +29,9 @@ from sdkit.training.data import equal_lengths
 Floats = NDArray[np.float32]
 EPSILON = 1e-16
 """Addition to probabilities before their logarithm is taken."""
+
+STANDARD = "N(0, I)"
+"""Prior of the static code of a model that has no graph for one."""
 
 Kept = Literal["static", "dynamic", "all"]
 Variants = Callable[[Array, int], Iterator[Array]]
@@ -82,6 +86,9 @@ class FactorScores:
     majority: float
     """Accuracy of always answering the most frequent class of these sequences."""
     accuracy: Spread
+    """Share of sequences judged to show their own label."""
+    agreement: Spread
+    """Share of sequences on which the judge says what it says of the real sequence, right or wrong; S3VAE's Acc."""
     inception_score: Spread
     entropy_given_x: Spread
     entropy: Spread
@@ -101,6 +108,9 @@ class ProtocolScores:
     """Number of sequences in each repeat."""
     repeats: int
     factors: dict[str, FactorScores]
+    drawn_from: str | None = None
+    """Source of the code that was not kept: `N(0, I)`, or the graph of the model that drew it, `static_prior` or
+    `prior` (`prior, means` where its means were decoded); None where nothing was drawn."""
 
 
 def generation_scores(probabilities: Array, labels: Array) -> GenerationScores:
@@ -193,7 +203,8 @@ def dynamic_kept(
         for number in seeds:
             yield verbs.decode(Codes(verbs.draw_static(len(x), number, first), codes.dynamic))
 
-    return _score("dynamic_kept", "dynamic", variants, judge, file, split, verbs.batch_size, reporter)
+    scores = _score("dynamic_kept", "dynamic", variants, judge, file, split, verbs.batch_size, reporter)
+    return replace(scores, drawn_from=STATIC_PRIOR if STATIC_PRIOR in verbs.backend.ports else STANDARD)
 
 
 def static_kept(
@@ -235,7 +246,8 @@ def static_kept(
         for number in seeds:
             yield verbs.decode(Codes(static, draw(verbs, len(x), x.shape[1], number, first)))
 
-    return _score("static_kept", "static", variants, judge, file, split, verbs.batch_size, reporter)
+    scores = _score("static_kept", "static", variants, judge, file, split, verbs.batch_size, reporter)
+    return replace(scores, drawn_from="prior, means" if decode_means else "prior")
 
 
 def _prior_means(verbs: Verbs, count: int, steps: int, seed: int, first: int) -> Floats:
@@ -265,9 +277,11 @@ def _score(
     labels, index = labels_for(judge, file), split_rows(file, split)
     order: list[Indices] = []
     judged: list[list[dict[str, Floats]]] = []
+    seen: list[dict[str, Floats]] = []
     first = 0
     with stage(reporter, f"judging {protocol.replace('_', ' ')}", len(index)) as shown:
         for rows, x in equal_lengths(file, index, batch_size):
+            seen.append(judge.probabilities(x))
             judged.append([judge.probabilities(variant) for variant in variants(x, first)])
             order.append(rows)
             first += len(rows)
@@ -276,12 +290,15 @@ def _score(
     factors = {}
     for column, factor in enumerate(judge.factors):
         repeats = [np.concatenate([batch[factor.name] for batch in part]) for part in zip(*judged, strict=True)]
+        told = np.concatenate([batch[factor.name] for batch in seen]).argmax(1)
+        agreement = Spread.of([float((p.argmax(1) == told).mean()) for p in repeats])
         scores = [generation_scores(p, truth[:, column]) for p in repeats]
-        factors[factor.name] = _summary(factor.kind, kept in ("all", factor.kind), scores, truth[:, column])
+        kept_here = kept in ("all", factor.kind)
+        factors[factor.name] = _summary(factor.kind, kept_here, scores, agreement, truth[:, column])
     return ProtocolScores(protocol, split, len(index), len(judged[0]), factors)
 
 
-def _summary(kind: str, kept: bool, scores: list[GenerationScores], labels: Indices) -> FactorScores:
+def _summary(kind: str, kept: bool, scores: list[GenerationScores], agreement: Spread, labels: Indices) -> FactorScores:
     confusion = np.sum([s.confusion for s in scores], 0)
     chance, majority = chance_levels(labels, len(confusion))
     return FactorScores(
@@ -290,6 +307,7 @@ def _summary(kind: str, kept: bool, scores: list[GenerationScores], labels: Indi
         chance=chance,
         majority=majority,
         accuracy=Spread.of([s.accuracy for s in scores]),
+        agreement=agreement,
         inception_score=Spread.of([s.inception_score for s in scores]),
         entropy_given_x=Spread.of([s.entropy_given_x for s in scores]),
         entropy=Spread.of([s.entropy for s in scores]),

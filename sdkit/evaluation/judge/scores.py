@@ -23,6 +23,9 @@ SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)
 NEEDED = {"dynamic_kept": "resample_static", "static_kept": "resample_dynamic", "swaps": BOTH_CODES}
 """Verb that a score needs beside `reconstruct`, by name of the score."""
 
+TOGETHER = {"static": "all static factors at once", "dynamic": "all dynamic factors at once", "all": "all at once"}
+"""Titles of the joint scores of swaps."""
+
 
 @dataclass(frozen=True)
 class JudgeScores:
@@ -46,6 +49,20 @@ def unjudged(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
     """Return why a model lacks scores, by name of the score."""
     reasons = {score: refusal(verbs.abilities, (verb,), file.steps) for score, verb in NEEDED.items()}
     return {score: reason for score, reason in reasons.items() if reason}
+
+
+def unjudgeable(file: SequenceFile) -> str:
+    """Return why there is no judge for a file, in one line; an empty text where there is one."""
+    if file.factors and file.element.traits.pictorial:
+        return ""
+    return "judges are trained for labelled images"
+
+
+def judge_of(case: Case) -> Judge:
+    """Return the judge of a case's file, found or trained for the first protocol that asks for it."""
+    return case.once(
+        "judge", lambda: find_judge(case.file, folder=case.judges, device=case.device, reporter=case.reporter)
+    )
 
 
 def judge_scores(
@@ -86,14 +103,12 @@ class JudgeProtocol(EvaluationProtocol):
 
     def unmet(self, case: Case) -> str:
         """Return why nothing is judged."""
-        if not (case.file.factors and case.file.element.traits.pictorial):
-            return "judges are trained for labelled images"
-        return super().unmet(case)
+        return unjudgeable(case.file) or super().unmet(case)
 
     def run(self, case: Case) -> dict[str, Any]:
         """Find or train the judge of the file, and judge the test split; scores that are not possible are left out."""
         file, reporter = case.file, case.reporter
-        judge = find_judge(file, folder=case.judges, device=case.device, reporter=reporter)
+        judge = judge_of(case)
         case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
         found = judge_scores(case.verbs, judge, file, repeats=case.repeats, seed=case.seed, reporter=reporter)
         return {name: plain(value) for name, value in vars(found).items() if value is not None}
@@ -105,9 +120,7 @@ class JudgeProtocol(EvaluationProtocol):
         for title, part in (("d kept, s drawn", "dynamic_kept"), ("s kept, d drawn", "static_kept")):
             if part in found:
                 yield from self._kept(title, found[part], found["real"] if part == "dynamic_kept" else None)
-        for name, factor in found.get("swaps", {"factors": {}})["factors"].items():
-            beside = f"chance {percent(factor['chance'])}"
-            yield Line(self.section, f"swap: {name}", percent(factor["accuracy"]), beside)
+        yield from self._swaps(found["swaps"]) if "swaps" in found else ()
         yield from self._truth(found.get("swap_truth"))
         for name, score in found["msd"].items():
             yield Line(self.section, name, number(score["score"]["mean"]), "1 is best")
@@ -116,12 +129,29 @@ class JudgeProtocol(EvaluationProtocol):
         for name, factor in scores["factors"].items():
             wanted = "should be kept" if factor["kept"] else f"should be lost: chance {percent(factor['chance'])}"
             yield Line(self.section, f"{title}: {name}", percent(factor["accuracy"]["mean"]), wanted)
+            if factor["kept"]:
+                agrees, beside = percent(factor["agreement"]["mean"]), f"drawn from {scores['drawn_from']}"
+                yield Line(self.section, f"{title}: {name} as judged on the real sequence", agrees, beside)
             if bound is not None and factor["kept"]:
                 values, best = (
                     ", ".join(number(part[score]["mean"]) for score in SCORES if score != "accuracy")
                     for part in (factor, bound["factors"][name])
                 )
                 yield Line(self.section, f"{title}: IS, H(y|x), H(y)", values, f"real sequences {best}")
+
+    def _swaps(self, swaps: Any) -> Iterator[Line]:
+        for name, factor in swaps["factors"].items():
+            beside = f"chance {percent(factor['chance'])}"
+            yield Line(self.section, f"swap: {name}", percent(factor["accuracy"]), beside)
+            if factor["leaked"] is not None:
+                beside += f"; {factor['differing']} swaps of sources that differ"
+                yield Line(self.section, f"swap: {name} of the other source", percent(factor["leaked"]), beside)
+        kinds = [factor["kind"] for factor in swaps["factors"].values()]
+        for name, joint in swaps["joint"].items():
+            if kinds.count(name) == 1:
+                continue  # that of the one factor, which stands above
+            beside = f"chance {percent(joint['chance'])}; a code unread {percent(joint['unread'])}"
+            yield Line(self.section, f"swap: {TOGETHER[name]}", percent(joint["accuracy"]), beside)
 
     def _truth(self, truth: Any) -> Iterator[Line]:
         if not isinstance(truth, dict):

@@ -1,5 +1,9 @@
 """Swap scores: whether a swapped sequence shows the static factors of one source and the dynamic factors of the other.
 
+No prior is drawn from, so that methods with priors of any kind compare. A factor by itself is right where the swap
+shows it as the source of the code that should carry it; cross-leakage is the share that shows the other source's value
+where the two differ; a swap is jointly right where all factors are.
+
 Sequences of a split are paired at random, each with another one of the same length, and the two swaps of every pair are
 scored. A sequence whose length no other one has gets no partner and is left out.
 """
@@ -24,6 +28,9 @@ from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.verbs.files import SWAPPED
 from sdkit.training.data import equal_lengths
 
+KINDS = ("static", "dynamic")
+"""Kinds of factors."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -44,13 +51,39 @@ class FactorSwaps:
     accuracy: float
     """Share judged as the source of the code that should carry it, the mean of both directions."""
     leaked: float | None
-    """Share judged as the other source, among swaps whose sources differ in the factor; None where none do."""
+    """Cross-leakage: share judged as the other source, among swaps whose sources differ in the factor; None where none
+    do. Guessing gives `chance`."""
+    differing: int
+    """Number of swaps whose sources differ in the factor, both directions counted."""
     chance: float
     """Accuracy of guessing, 1 / C."""
     majority: float
     """Accuracy of always answering the most frequent class of these sequences."""
     directions: dict[str, Shares]
     """Shares by direction, `static_a_dynamic_b` and `static_b_dynamic_a`."""
+
+
+@dataclass(frozen=True)
+class JointSwaps:
+    """Scores of several factors at once."""
+
+    accuracy: float
+    """Share of swaps that are right in every one of the factors, the mean of both directions."""
+    chance: float
+    """Accuracy of guessing each factor by itself, the product of 1 / C."""
+    unread: float
+    """Accuracy where a code is not read and the other source shows instead: the share of pairs that agree in the
+    factors of that code anyway, the larger of both codes' where there are factors of both."""
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Cross-leakage over the factors of one kind."""
+
+    share: float | None
+    """Mean over factors of the share judged as the wrong source; None where the sources of no pair differ."""
+    chance: float | None
+    """Mean of the factors' chance levels."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +97,10 @@ class SwapScores:
     """Mean accuracy of the static factors; None where there is none."""
     dynamic: float | None
     """Mean accuracy of the dynamic factors; None where there is none."""
+    joint: dict[str, JointSwaps]
+    """Scores of all factors at once: `static`, `dynamic` and `all`, as far as the file has such factors."""
+    leaked: dict[str, Leaks]
+    """Cross-leakage by kind of factor, `static` and `dynamic`."""
 
 
 @dataclass(frozen=True)
@@ -120,25 +157,26 @@ def swap_scores(
     rows_a = np.concatenate([group.rows for group in groups])
     rows_b = np.concatenate([group.rows[group.partner] for group in groups])
     a, b = labels[rows_a], labels[rows_b]
-    judged = _judge_swaps(verbs, judge, groups, reporter)
+    judged = np.stack(_judge_swaps(verbs, judge, groups, reporter))
+    static = np.array([factor.kind == "static" for factor in judge.factors])
+    # What each direction should show: static factors of the source of the static code, dynamic ones of the other.
+    wanted = np.stack([np.where(static, a, b), np.where(static, b, a)])
     factors = {}
     for i, factor in enumerate(judge.factors):
-        directions, right, leaked = {}, [], []
-        for direction, seen in zip(SWAPPED, judged, strict=True):
-            of_a, of_b = seen[:, i] == a[:, i], seen[:, i] == b[:, i]
-            from_a = (direction == SWAPPED[0]) == (factor.kind == "static")
-            right.append(of_a if from_a else of_b)
-            leaked.append((of_b if from_a else of_a)[a[:, i] != b[:, i]])
-            directions[direction] = Shares(float(of_a.mean()), float(of_b.mean()))
-        leaks = np.concatenate(leaked)
+        differs = a[:, i] != b[:, i]
+        wrong = judged[:, differs, i] == (a + b - wanted)[:, differs, i]
+        shown = [Shares(float((seen == a[:, i]).mean()), float((seen == b[:, i]).mean())) for seen in judged[:, :, i]]
         factors[factor.name] = FactorSwaps(
             factor.kind,
-            float(np.mean(right)),
-            float(leaks.mean()) if len(leaks) else None,
+            float((judged == wanted)[:, :, i].mean()),
+            float(wrong.mean()) if wrong.size else None,
+            wrong.size,
             *chance_levels(a[:, i], len(factor.values)),
-            directions,
+            dict(zip(SWAPPED, shown, strict=True)),
         )
-    return SwapScores(split, len(a), factors, _mean(factors, "static"), _mean(factors, "dynamic"))
+    means = (_mean(factors, "static"), _mean(factors, "dynamic"))
+    leaked = {kind: _leaks(factors, kind) for kind in KINDS if _of(factors, kind)}
+    return SwapScores(split, len(a), factors, *means, _joint(factors, judged == wanted, a == b), leaked)
 
 
 def swap_truth(
@@ -306,8 +344,39 @@ class _Errors:
         return tuple((self.sums / np.maximum(self.counts, 1))[: self.steps].tolist())
 
 
+def _joint(
+    factors: dict[str, FactorSwaps], right: NDArray[np.bool_], agree: NDArray[np.bool_]
+) -> dict[str, JointSwaps]:
+    """Return the joint scores of right (2, pairs, L), given which values (pairs, L) the sources have in common."""
+    columns = {kind: [i for i, factor in enumerate(factors.values()) if factor.kind == kind] for kind in KINDS}
+    chances = np.array([factor.chance for factor in factors.values()])
+    found = {
+        kind: JointSwaps(
+            float(right[:, :, of].all(2).mean()), float(chances[of].prod()), float(agree[:, of].all(1).mean())
+        )
+        for kind, of in columns.items()
+        if of
+    }
+    if len(found) == len(KINDS):
+        unread = max(part.unread for part in found.values())
+        found["all"] = JointSwaps(float(right.all(2).mean()), float(chances.prod()), unread)
+    return found
+
+
+def _leaks(factors: dict[str, FactorSwaps], kind: str) -> Leaks:
+    told = [(factor.leaked, factor.chance) for factor in _of(factors, kind) if factor.leaked is not None]
+    if not told:
+        return Leaks(None, None)
+    share, chance = np.mean(told, 0)
+    return Leaks(float(share), float(chance))
+
+
+def _of(factors: dict[str, FactorSwaps], kind: str) -> list[FactorSwaps]:
+    return [factor for factor in factors.values() if factor.kind == kind]
+
+
 def _mean(factors: dict[str, FactorSwaps], kind: str) -> float | None:
-    values = [factor.accuracy for factor in factors.values() if factor.kind == kind]
+    values = [factor.accuracy for factor in _of(factors, kind)]
     return float(np.mean(values)) if values else None
 
 

@@ -103,7 +103,7 @@ class MadeJudge:
     """Sees who and what without fail: the nearest of 0, 10 and 20."""
 
     def __init__(self) -> None:
-        self.factors = FACTORS
+        self.factors: tuple[Factor, ...] = FACTORS
 
     def probabilities(self, x: Array) -> dict[str, Floats]:
         def one_hot(values: Array) -> Floats:
@@ -111,6 +111,10 @@ class MadeJudge:
             return np.asarray(np.eye(3, dtype=np.float32)[nearest])
 
         return {"who": one_hot(x[:, :, 0]), "what": one_hot(x[:, :, 2])}
+
+    def features(self, x: Array) -> Floats:
+        """Return who and what as numbers (B, 2)."""
+        return np.asarray(x.mean(1)[:, [0, 2]], np.float32)
 
 
 def verbs(splitter: Splitter | None = None, batch_size: int = 4) -> Verbs:

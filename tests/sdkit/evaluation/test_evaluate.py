@@ -96,7 +96,7 @@ def test_sections_of_labelled_series(results: dict[str, Any]) -> None:
         assert set(task["figures"]) == set(METRICS[task["kind"]])
         assert len(task["baselines"]) >= 2
         assert {"value", "low", "high"} <= set(next(iter(task["intervals"].values())))
-    assert set(results["skipped"]) == {"judge", "task ward", "probe of ward"}
+    assert set(results["skipped"]) == {"judge", "Frechet distance", "task ward", "probe of ward"}
     assert {row["factor"] for row in results["leakage"]} == {"ill", "season", "trend"}
     assert results["dci"]["factors"] == ["ill", "season", "trend"]
     assert results["likelihood"]["sequences"] == 24
@@ -109,6 +109,8 @@ def test_sections_of_spectra(folder: Path) -> None:
     told = evaluate(found.path, figures=False)
     assert list(told["tasks"]) == ["speaker"]
     assert set(told["tasks"]["speaker"]["figures"]) == set(METRICS["verify"])
+    trials = told["tasks"]["speaker"]["trials"]
+    assert (trials["same"], trials["different"], len(trials["sha256"])) == (2, 4, 64)
     assert told["skipped"]["dci"] == "fewer than two factors can be learnt"  # nobody of the test split is in training
 
 
@@ -119,6 +121,7 @@ def test_unlabelled_data_have_codes_consistency_and_likelihood(folder: Path, run
     assert told["tasks"] == {}
     assert told["skipped"] == {
         "judge": "judges are trained for labelled images",
+        "Frechet distance": "judges are trained for labelled images",
         "leakage": "the file has no labelled factor; at least 1 is needed",
         "dci": "the file has no labelled factor; at least 1 is needed",
     }
@@ -156,7 +159,7 @@ def of_images(pictures_run: Run, squares: SequenceFile) -> dict[str, Any]:
 
 
 def test_sections_of_labelled_images(of_images: dict[str, Any]) -> None:
-    assert set(of_images) == ALWAYS | {"likelihood", "judge", "leakage", "dci"}
+    assert set(of_images) == ALWAYS | {"likelihood", "judge", "frechet", "leakage", "dci"}
     assert of_images["skipped"] == {}
     assert set(of_images["judge"]["accuracy_on_real"]) == {"colour", "motion"}
     assert of_images["judge"]["dynamic_kept"]["repeats"] == 2

@@ -17,7 +17,15 @@ def test_plain_values() -> None:
         "empty": [],
     }
     assert plain(value) == {
-        "interval": {"value": 0.5, "low": None, "high": None, "sd": 0.1, "level": 0.95, "draws": 2},
+        "interval": {
+            "value": 0.5,
+            "low": None,
+            "high": None,
+            "sd": 0.1,
+            "level": 0.95,
+            "draws": 2,
+            "method": "bootstrap",
+        },
         "3": [0.5, 2, True, None, "text", "a/b"],
         "array": [[1.0, None]],
         "large": None,

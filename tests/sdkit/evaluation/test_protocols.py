@@ -63,10 +63,18 @@ def test_every_protocol_has_a_name_and_a_place_of_its_own() -> None:
 def test_without_a_static_code(measured: Measure) -> None:
     found = measured(OneCode, SERIES)
     assert {name: reason for name, reason in found["skipped"].items() if reason == SWAP} == dict.fromkeys(
-        ("consistency of swaps", "consistency of the static code", "leakage", "task season"), SWAP
+        (
+            "consistency of swaps",
+            "consistency of the static code",
+            "consistency under shuffled steps",
+            "leakage",
+            "task season",
+        ),
+        SWAP,
     )
-    assert set(found["skipped"]) - {"judge", "task ward"} == {
-        "consistency of swaps", "consistency of the static code", "leakage", "task season",
+    assert set(found["skipped"]) - {"judge", "Frechet distance", "task ward"} == {
+        "consistency of swaps", "consistency of the static code", "consistency under shuffled steps", "leakage",
+        "task season",
     }  # fmt: skip
     assert "consistency" not in found
     assert set(found["codes"]) == {"sequences", "active_dynamic", "dynamic_size"}
@@ -84,6 +92,8 @@ def test_without_a_static_code_a_judge_sees_what_is_kept_of_the_other(measured: 
     assert set(found["judge"]) == {"accuracy_on_real", "weights", "real", "reconstruction", "static_kept", "msd"}
     assert found["judge"]["msd"] == {}
     assert any(line.figure.startswith("s kept, d drawn") for line in summary(found))
+    assert found["skipped"]["Frechet distance, swap"] == SWAP
+    assert set(found["frechet"]) == {"sequences", "features", "floor", "reconstruction", "generation"}
 
 
 def test_a_prior_of_few_steps_is_not_drawn_from(measured: Measure) -> None:
@@ -96,7 +106,8 @@ def test_with_deterministic_codes_all_but_the_divergences_is_there(measured: Mea
     assert found["skipped"] == {}
     assert set(found["codes"]) == {"sequences", "active_static", "static_size", "active_dynamic", "dynamic_size"}
     assert set(found["likelihood"]) == {"sequences", "values", "nll", "terms"}
-    assert set(found["consistency"]) == {"swaps", "static"}
+    assert set(found["consistency"]) == {"swaps", "static", "order"}
+    assert found["judge"]["dynamic_kept"]["drawn_from"] == "static_prior"
     assert set(found["judge"]["msd"]) == {"intervention_two_factor_swap", "intervention_two_factor_sample"}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert not [line for line in summary(found) if line.figure.startswith("KL")]

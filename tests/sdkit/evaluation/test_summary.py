@@ -11,7 +11,8 @@ SPREAD = {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}
 
 def factor(kept: bool, accuracy: float) -> dict[str, Any]:
     return {
-        "kept": kept, "chance": 0.25, "accuracy": {"mean": accuracy}, "inception_score": {"mean": 3.9},
+        "kept": kept, "chance": 0.25, "accuracy": {"mean": accuracy}, "agreement": {"mean": accuracy / 2},
+        "inception_score": {"mean": 3.9},
         "entropy_given_x": {"mean": 0.01}, "entropy": {"mean": 1.375},
     }  # fmt: skip
 
@@ -22,19 +23,33 @@ RESULTS: dict[str, Any] = {
     "consistency": {
         "swaps": {"static": 0.125, "dynamic": None, "twice": 0.5},
         "static": {"intraclass_correlation": 0.75},
+        "order": {"shuffled": 0.25},
     },
     "judge": {
         "accuracy_on_real": {"who": 1.0, "what": 0.975},
         "real": {"factors": {"what": factor(True, 1.0)}},
-        "dynamic_kept": {"factors": {"who": factor(False, 0.3), "what": factor(True, 0.875)}},
-        "static_kept": {"factors": {"who": factor(True, 0.9), "what": factor(False, 0.26)}},
-        "swaps": {"factors": {"who": {"accuracy": 0.8, "chance": 0.25}}},
+        "dynamic_kept": {
+            "factors": {"who": factor(False, 0.3), "what": factor(True, 0.875)}, "drawn_from": "static_prior",
+        },
+        "static_kept": {"factors": {"who": factor(True, 0.9), "what": factor(False, 0.26)}, "drawn_from": "prior"},
+        "swaps": {
+            "factors": {
+                "who": {"kind": "static", "accuracy": 0.8, "chance": 0.25, "leaked": 0.125, "differing": 30},
+                "what": {"kind": "dynamic", "accuracy": 0.7, "chance": 0.5, "leaked": None, "differing": 0},
+            },
+            "joint": {
+                "static": {"accuracy": 0.8, "chance": 0.25, "unread": 0.2},
+                "dynamic": {"accuracy": 0.7, "chance": 0.5, "unread": 1.0},
+                "all": {"accuracy": 0.6, "chance": 0.125, "unread": 1.0},
+            },
+        },
         "swap_truth": {
             "swap": 4.0, "reconstruction": 2.0, "copy": 9.0,
             "swap_by_step": [5.0, 3.0], "reconstruction_by_step": [2.5, 1.5], "copy_by_step": [8.0, 10.0],
         },
         "msd": {"intervention_two_factor_swap": {"score": {"mean": 0.875}}},
     },
+    "frechet": {"sequences": 9, "features": 4, "floor": 0.5, "reconstruction": 1.25, "generation": 8.0},
     "leakage": [
         {
             "factor": "what", "kind": "dynamic", "reader": "linear",
@@ -58,6 +73,13 @@ RESULTS: dict[str, Any] = {
             "figures": dict.fromkeys(METRICS["regress"], 11.5),
             "intervals": {},
             "baselines": {"constant": {"mae": 12.0}, "ridge": {"mae": 9.0}, "mean": {"mae": 10.0}},
+        },
+        "speaker": {
+            "kind": "verify",
+            "figures": dict.fromkeys(METRICS["verify"], 0.25),
+            "intervals": {"static_eer": {"low": 0.2, "high": 0.3}},
+            "baselines": {"mean spectrum": {"static_eer": 0.3}},
+            "trials": {"same": 672, "different": 17664, "sha256": 4 * "0123456789abcdef", "rule": "all pairs"},
         },
     },
 }  # fmt: skip
@@ -85,12 +107,19 @@ def results() -> dict[str, Any]:
             "0 perfect, 1 as far as another sequence",
         ),
         Line("consistency", "static code over starts (ICC)", "0.750", "1 constant"),
+        Line("consistency", "static code of shuffled steps", "0.250", "0 free of order, 1 as far as another sequence"),
         Line("judge", "least accuracy on real sequences", "97.5 %", "bounds all below"),
         Line("judge", "d kept, s drawn: what", "87.5 %", "should be kept"),
         Line("judge", "d kept, s drawn: who", "30.0 %", "should be lost: chance 25.0 %"),
         Line("judge", "d kept, s drawn: IS, H(y|x), H(y)", "3.900, 0.010, 1.375", "real sequences 3.900, 0.010, 1.375"),
         Line("judge", "s kept, d drawn: who", "90.0 %", "should be kept"),
+        Line("judge", "d kept, s drawn: what as judged on the real sequence", "43.8 %", "drawn from static_prior"),
+        Line("judge", "s kept, d drawn: who as judged on the real sequence", "45.0 %", "drawn from prior"),
         Line("judge", "swap: who", "80.0 %", "chance 25.0 %"),
+        Line("judge", "swap: who of the other source", "12.5 %", "chance 25.0 %; 30 swaps of sources that differ"),
+        Line("judge", "swap: all at once", "60.0 %", "chance 12.5 %; a code unread 100.0 %"),
+        Line("Frechet", "reconstruction", "1.250", "real training sequences 0.500"),
+        Line("Frechet", "generation", "8.000", "real training sequences 0.500"),
         Line("judge", "swap against its truth, all steps", "4.00", "reconstruction 2.00, no swap 9.00"),
         Line("judge", "swap against its truth, step 1", "5.00", "reconstruction 2.50, no swap 8.00"),
         Line("judge", "intervention_two_factor_swap", "0.875", "1 is best"),
@@ -100,6 +129,8 @@ def results() -> dict[str, Any]:
         Line("task ill", "AUROC", "0.500", "constant 0.500; forest 0.700"),
         Line("task ill", "AUROC, sampled codes", "0.500"),
         Line("task oil", "MAE", "11.500", "constant 12.000; ridge 9.000"),
+        Line("task speaker", "EER of s", "0.250 (0.200 to 0.300)", "mean spectrum 0.300"),
+        Line("task speaker", "trials", "672 pairs of one speaker, 17664 of two", "all pairs; SHA-256 0123456789abcdef"),
     ],
     ids=lambda line: f"{line.section}: {line.figure}",
 )
@@ -113,16 +144,27 @@ def test_only_a_kept_factor_has_an_inception_score(results: dict[str, Any]) -> N
 
 def test_sections_follow_each_other(results: dict[str, Any]) -> None:
     sections = list(dict.fromkeys(line.section for line in summary(results)))
-    assert sections == ["likelihood", "codes", "consistency", "judge", "leakage", "DCI", "task ill", "task oil"]
+    assert sections == [
+        "likelihood",
+        "codes",
+        "consistency",
+        "judge",
+        "Frechet",
+        "leakage",
+        "DCI",
+        "task ill",
+        "task oil",
+        "task speaker",
+    ]
     assert len({(line.section, line.figure) for line in summary(results)}) == len(summary(results))
 
 
 def test_what_was_not_measured_has_no_line(results: dict[str, Any]) -> None:
-    for name in ("likelihood", "judge", "leakage", "dci"):
+    for name in ("likelihood", "judge", "frechet", "leakage", "dci"):
         del results[name]
     results["tasks"] = {}
     assert {line.section for line in summary(results)} == {"codes", "consistency"}
-    assert len(summary(results)) == 7
+    assert len(summary(results)) == 8
 
 
 def test_what_a_method_has_not_has_no_line(results: dict[str, Any]) -> None:
@@ -136,7 +178,7 @@ def test_what_a_method_has_not_has_no_line(results: dict[str, Any]) -> None:
     assert [line.figure for line in lines if line.section == "codes"] == ["active dynamic units"]
     assert [line.figure for line in lines if line.section == "likelihood"] == ["NLL", "terms of the objective"]
     assert [line.figure for line in lines if line.section == "judge" and ":" in line.figure] == [
-        "s kept, d drawn: who", "s kept, d drawn: what",
+        "s kept, d drawn: who", "s kept, d drawn: who as judged on the real sequence", "s kept, d drawn: what",
     ]  # fmt: skip
 
 

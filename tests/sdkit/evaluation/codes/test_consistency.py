@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdkit.evaluation.codes.consistency import static_stability, swap_consistency
+from sdkit.evaluation.codes.consistency import order_sensitivity, orders, static_stability, swap_consistency
 from sdkit.methods import graphs
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError
@@ -144,3 +144,56 @@ def test_what_cannot_be_measured(tmp_path: Path, file: SequenceFile) -> None:
         swap_consistency(verbs(), short)
     with pytest.raises(DataError, match="fewer than two sequences of 4 steps"):
         static_stability(verbs(), short, window=4)
+
+
+class Pooled(Splitter):
+    """The static code is the mean over steps, whatever their order."""
+
+    def static(self, features: Array) -> Array:
+        return np.asarray(features[:, :, 2:].mean(1), np.float32)
+
+
+def test_a_code_that_is_the_same_in_any_order(file: SequenceFile) -> None:
+    for splitter in (Splitter(), Pooled()):
+        found = order_sensitivity(verbs(splitter), file)
+        assert found.sequences == 9
+        assert found.shuffled == pytest.approx(0, abs=1e-6)
+        assert 0.5 < found.moved <= 1
+
+
+class Late(Splitter):
+    """The static code is when the first step is, and nothing else."""
+
+    def static(self, features: Array) -> Array:
+        return np.stack([features[:, 0, 3], np.zeros(len(features), np.float32)], 1)
+
+
+def test_a_code_that_reads_the_order(file: SequenceFile, tmp_path: Path) -> None:
+    found = order_sensitivity(verbs(Late()), file)
+    assert found.shuffled is None  # every sequence starts at time 0, so that only shuffling changes the code
+    x, labels = grid(2)
+    x[:, :, 3] += 10 * labels[:, 1:]
+    pairs = order_sensitivity(verbs(Late()), write(tmp_path / "two.h5", x, labels))
+    # Two steps are always exchanged, so that the code moves by 1; others start at 0, 10 or 20.
+    assert pairs.moved == 1.0
+    assert pairs.shuffled is not None
+    assert 1 / 20 < pairs.shuffled < 1 / 5
+    assert pairs == order_sensitivity(verbs(Late(), batch_size=2), write(tmp_path / "again.h5", x, labels))
+
+
+def test_shuffled_sequences_of_other_lengths(tmp_path: Path) -> None:
+    x, labels = grid(5)
+    lengths = np.array([5, 3, 5, 3, 5, 3, 2, 5, 5])
+    for row, length in enumerate(lengths):
+        x[row, length:] = 1e6  # would be seen at once
+    found = order_sensitivity(verbs(), write(tmp_path / "ragged.h5", x, labels, lengths=lengths))
+    assert (found.sequences, found.shuffled) == (8, 0.0)  # the one of two steps has no other of its length
+    with pytest.raises(DataError, match="no two sequences of split 'test' have one length; distances need pairs"):
+        order_sensitivity(verbs(), write(tmp_path / "no.h5", x[:2], labels[:2], lengths=lengths[:2]))
+
+
+def test_no_order_is_the_one_there_was() -> None:
+    for steps in (2, 3, 8):
+        found = orders(200, steps, np.random.default_rng(0))
+        assert (np.sort(found, 1) == np.arange(steps)).all()
+        assert (found != np.arange(steps)).any(1).all()

@@ -1,5 +1,6 @@
 """Equal error rates that can be worked out by hand, and the averages that lead to them."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,10 @@ from sdkit.evaluation.downstream.speaker_verification import (
     cosines,
     equal_error_rate,
     mean_spectra,
+    rate_intervals,
     same_speaker,
+    trial_list,
+    trials,
     verify,
 )
 from sdkit.runtime.errors import DataError
@@ -36,6 +40,53 @@ def test_the_core_test_set_has_its_pairs() -> None:
     assert found.dynamic_eer == pytest.approx(0.5, abs=0.03)
     assert found.gap == found.dynamic_eer - found.static_eer
     assert found.centred_gap == found.centred_dynamic_eer - found.centred_static_eer
+
+
+def test_the_trials_are_told() -> None:
+    codes, speakers = np.ones((4, 2)), np.array([7, 3, 7, 3])
+    found = trials(Recordings(codes, codes, speakers, np.array([12, 5, 8, 30])))
+    text = "5 8 0\n5 12 0\n5 30 1\n8 12 1\n8 30 0\n12 30 0\n"
+    assert trial_list(Recordings(codes, codes, speakers, np.array([12, 5, 8, 30]))) == text
+    assert (found.recordings, found.speakers, found.same, found.different) == (4, 2, 2, 4)
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    # The order of the recordings in memory is no part of the list, and their speakers are.
+    order = [1, 0, 3, 2]
+    again = Recordings(codes, codes, speakers[order], np.array([12, 5, 8, 30])[order])
+    assert trials(again) == found
+    assert trials(Recordings(codes, codes, speakers)).sha256 != found.sha256
+    named = by_recording(codes, np.ones((4, 2, 1)), np.array([9, 4, 9, 4]), np.array([0, 1, 0, 1]))
+    assert named.numbers is not None
+    assert named.numbers.tolist() == [4, 9]
+
+
+def test_intervals_leave_out_whole_speakers() -> None:
+    rng, speakers = np.random.default_rng(0), np.repeat(np.arange(6), 4)
+    static = 2 * rng.standard_normal((6, 3))[speakers] + rng.standard_normal((24, 3))
+    recordings = Recordings(static, rng.standard_normal((24, 3)), speakers)
+    found = rate_intervals(recordings, recordings)
+    row = verify(recordings, recordings)
+    assert {name: one.value for name, one in found.items()} == {name: getattr(row, name) for name in found}
+    assert set(found) == {f"{p}{name}" for p in ("", "centred_") for name in ("static_eer", "dynamic_eer", "gap")}
+    one = found["dynamic_eer"]
+    assert (one.method, one.draws, one.level) == ("jackknife", 6, 0.95)
+    without = []
+    for speaker in range(6):
+        kept = speaker != recordings.speakers
+        static, dynamic = recordings.static[kept], recordings.dynamic[kept]
+        without.append(verify(Recordings(static, dynamic, recordings.speakers[kept]), recordings).dynamic_eer)
+    assert one.sd == pytest.approx(np.sqrt(5 * np.var(without)))
+    assert one.low < one.value < one.high
+    gap = found["gap"]
+    assert gap.high - gap.low == pytest.approx(2 * 2.5706 * gap.sd, rel=1e-3)  # t of five degrees of freedom
+    assert all(0 <= one.low <= one.high <= 1 for name, one in found.items() if name.endswith("eer"))
+
+
+def test_speakers_without_whom_there_are_no_trials_have_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    two = Recordings(rng.normal(size=(4, 2)), rng.normal(size=(4, 2)), np.array([0, 0, 1, 1]))
+    assert rate_intervals(two, two) == {}  # without one of them no pair is of two speakers
+    lone = Recordings(rng.normal(size=(4, 2)), rng.normal(size=(4, 2)), np.array([0, 0, 1, 2]))
+    assert rate_intervals(lone, lone) == {}  # without the first no pair is of one
 
 
 @pytest.mark.parametrize(

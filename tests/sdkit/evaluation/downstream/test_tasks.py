@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_a_class_is_told_where_the_static_code_tells_it(waves: SequenceFile) -> 
     assert max(deaf.figures.values()) < 0.67
 
 
+def test_near_copies_are_drawn_together(waves: SequenceFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+    alone, together = (run(replace(TARGETS, cluster=name), Deaf(), waves) for name in ("", "season"))
+    assert together.figures == alone.figures
+    one, other = (found.intervals["mae"] for found in (alone, together))
+    assert one.value == other.value
+    season = waves.labels()[parts_of(waves).test, 1]  # type: ignore[index]
+    assert len(np.unique(season)) == 3
+    # Means of three seasons, each drawn as a whole, so that an end of the interval is the mean of one season.
+    assert (other.low, other.high) != (one.low, one.high)
+
+
 def test_a_leak_into_the_dynamic_codes_is_seen(waves: SequenceFile) -> None:
     class Leaking(Told):
         dynamic_row = 0
@@ -178,7 +191,9 @@ def test_speakers_are_verified_by_their_codes(voices: SequenceFile) -> None:
     )
     assert found.figures["static_eer"] < 0.3
     assert found.figures["gap"] == pytest.approx(found.figures["dynamic_eer"] - found.figures["static_eer"])
-    assert found.intervals == {}
+    assert found.intervals == {}  # of two speakers, none can be left out
+    trials = found.details["trials"]
+    assert (trials.recordings, trials.speakers, trials.same, trials.different) == (4, 2, 2, 4)
 
 
 # Figures and their names.

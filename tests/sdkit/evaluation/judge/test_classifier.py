@@ -92,6 +92,17 @@ def test_probabilities(file: SequenceFile, judge: Judge) -> None:
         judge.probabilities(x[:, :, 0])
 
 
+def test_features_are_what_the_heads_read(file: SequenceFile, judge: Judge) -> None:
+    x = file.read(slice(0, 7))
+    features = judge.features(x, batch_size=2)
+    assert (features.shape, features.dtype) == ((7, 256), np.dtype(np.float32))
+    told = judge.probabilities(x)
+    for factor, logits in zip(judge.factors, judge.network.answers(torch.from_numpy(features)), strict=True):
+        np.testing.assert_allclose(torch.softmax(logits, 1).detach().numpy(), told[factor.name], atol=1e-5)
+    with pytest.raises(DataError, match=r"x has shape \(7, 3, 8, 8\); the judge takes"):
+        judge.features(x[:, :, 0])
+
+
 def test_a_seed_gives_the_same_judge(file: SequenceFile) -> None:
     first, again, other = (train_judge(file, seed=s, epochs=1, device="cpu") for s in (1, 1, 2))
     assert first.weights_sha256() == again.weights_sha256() != other.weights_sha256()

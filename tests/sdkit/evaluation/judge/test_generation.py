@@ -117,6 +117,24 @@ def test_a_perfect_splitter(file: SequenceFile) -> None:
     assert {name: factor.kept for name, factor in kept.factors.items()} == {"who": True, "what": False}
 
 
+class Confused(MadeJudge):
+    """Takes everything for the next class: always wrong, and always of one mind."""
+
+    def probabilities(self, x: Array) -> dict[str, Floats]:
+        return {name: np.roll(p, 1, 1) for name, p in super().probabilities(x).items()}
+
+
+def test_a_judge_that_is_wrong_may_still_agree_with_itself(file: SequenceFile) -> None:
+    kept = dynamic_kept(verbs(), Confused(), file, repeats=2)
+    assert accuracies(kept)["what"] == 0.0
+    assert kept.factors["what"].agreement.values == (1.0, 1.0)
+    # Who is drawn is always taken for one class, which is what the judge says of a third of the real sequences.
+    assert kept.factors["who"].agreement.mean == pytest.approx(1 / 3)
+    assert static_kept(verbs(), Confused(), file).factors["who"].agreement.mean == 1.0
+    assert real(Confused(), file).factors["who"].agreement.mean == 1.0
+    assert reconstruction(verbs(Leaky()), Confused(), file).factors["what"].agreement.mean == 1.0
+
+
 def test_a_leak_shows_in_the_factor_that_should_be_lost(file: SequenceFile) -> None:
     assert accuracies(dynamic_kept(verbs(Leaky()), MadeJudge(), file)) == {"who": 1.0, "what": 1.0}
     assert accuracies(static_kept(verbs(Leaky()), MadeJudge(), file)) == {
@@ -146,6 +164,14 @@ def test_static_codes_are_drawn_from_the_models_own_prior(file: SequenceFile) ->
     kept = dynamic_kept(verbs(WithPriors()), MadeJudge(), file, repeats=2)
     assert kept.factors["who"].confusion == ((0, 0, 6), (0, 0, 6), (0, 0, 6))
     assert accuracies(kept)["what"] == 1.0
+    assert kept.drawn_from == "static_prior"
+    assert static_kept(verbs(WithPriors()), MadeJudge(), file).drawn_from == "prior"
+
+
+def test_the_prior_that_was_drawn_from_is_told(file: SequenceFile) -> None:
+    assert dynamic_kept(verbs(), MadeJudge(), file).drawn_from == "N(0, I)"
+    assert static_kept(verbs(), MadeJudge(), file, decode_means=True).drawn_from == "prior, means"
+    assert reconstruction(verbs(), MadeJudge(), file).drawn_from is None
 
 
 def test_a_prior_without_means_decodes_samples_alone(file: SequenceFile) -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdkit.evaluation.judge.classifier import Floats
 from sdkit.evaluation.judge.swapping import pair_codes, partners, swap_scores, swap_truth
+from sdkit.runtime.element import Array
 from sdkit.runtime.errors import DataError
-from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.storage.sequences import Factor, SequenceFile
 from tests.sdkit.evaluation.made import FACTORS, Leaky, MadeJudge, ZeroAnchor, grid, verbs, write
 
 AB, BA = "static_a_dynamic_b", "static_b_dynamic_a"
@@ -52,10 +54,65 @@ def test_a_leak(file: SequenceFile) -> None:
     assert (scores.dynamic, scores.factors["what"].leaked) == (1.0, 0.0)
 
 
+def test_all_factors_at_once(file: SequenceFile) -> None:
+    a, b = pairs(file)
+    same_who, same_what = (a == b).mean(0)
+    assert same_who != same_what
+    scores = swap_scores(verbs(), MadeJudge(), file)
+    assert {name: joint.accuracy for name, joint in scores.joint.items()} == {"static": 1, "dynamic": 1, "all": 1}
+    assert [joint.chance for joint in scores.joint.values()] == pytest.approx([1 / 3, 1 / 3, 1 / 9])
+    unread = [same_who, same_what, max(same_who, same_what)]
+    assert [joint.unread for joint in scores.joint.values()] == pytest.approx(unread)
+    assert list(scores.leaked) == ["static", "dynamic"]
+    assert {leaks.share for leaks in scores.leaked.values()} == {0.0}
+    assert {leaks.chance for leaks in scores.leaked.values()} == {1 / 3}
+    leak = swap_scores(verbs(Leaky()), MadeJudge(), file)
+    # Every swap shows the source of the dynamic codes, which is right in both where the sources are the same person.
+    joint = {name: part.accuracy for name, part in leak.joint.items()}
+    assert joint == pytest.approx({"static": same_who, "dynamic": 1.0, "all": same_who})
+    assert (leak.leaked["static"].share, leak.leaked["dynamic"].share) == (1.0, 0.0)
+    assert leak.factors["who"].differing == 2 * (a != b)[:, 0].sum()
+
+
+class Second(MadeJudge):
+    """Sees who it is in two factors, the second of which it never gets right."""
+
+    def __init__(self) -> None:
+        self.factors = (FACTORS[0], Factor("twin", "static", ("0", "1", "2", "3")), FACTORS[1])
+
+    def probabilities(self, x: Array) -> dict[str, Floats]:
+        found = super().probabilities(x)
+        return {**found, "twin": np.eye(4, dtype=np.float32)[np.full(len(x), 3)]}
+
+
+def test_one_wrong_factor_spoils_the_whole(tmp_path: Path) -> None:
+    x, labels = grid()
+    judge = Second()
+    twice = np.stack([labels[:, 0], labels[:, 0], labels[:, 1]], 1)
+    scores = swap_scores(verbs(), judge, write(tmp_path / "twins.h5", x, twice, factors=judge.factors))
+    assert (scores.static, scores.dynamic) == (0.5, 1.0)
+    assert {name: joint.accuracy for name, joint in scores.joint.items()} == {"static": 0, "dynamic": 1, "all": 0}
+    assert scores.joint["static"].chance == pytest.approx(1 / 12)
+    # What is neither source's value is wrong and no leak.
+    assert (scores.factors["twin"].leaked, scores.leaked["static"].share) == (0.0, 0.0)
+    assert scores.leaked["static"].chance == pytest.approx((1 / 3 + 1 / 4) / 2)
+
+
+def test_without_dynamic_factors_there_is_no_whole(tmp_path: Path) -> None:
+    x, labels = grid()
+    judge = MadeJudge()
+    judge.factors = FACTORS[:1]
+    found = swap_scores(verbs(), judge, write(tmp_path / "who.h5", x, labels[:, :1], factors=FACTORS[:1]))
+    assert list(found.joint) == list(found.leaked) == ["static"]
+
+
 def test_sources_that_do_not_differ_tell_no_leak(tmp_path: Path) -> None:
     x, labels = grid()
     file = write(tmp_path / "alone.h5", x[:3], labels[:3])
-    assert swap_scores(verbs(), MadeJudge(), file).factors["who"].leaked is None
+    found = swap_scores(verbs(), MadeJudge(), file)
+    assert (found.factors["who"].leaked, found.factors["who"].differing) == (None, 0)
+    assert (found.leaked["static"].share, found.leaked["dynamic"].share) == (None, 0.0)
+    assert found.joint["static"].unread == 1.0
 
 
 def test_lengths_do_not_mix(tmp_path: Path) -> None:
