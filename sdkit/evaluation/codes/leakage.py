@@ -52,6 +52,11 @@ class LeakageTask:
     name: str = "leakage"
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Verbs that a model needs for a row of a table."""
+        return LeakageProtocol.needs.verbs
+
+    @property
     def metrics(self) -> Mapping[str, str]:
         """Empty, since the figures are named after the data's own factors."""
         return {}

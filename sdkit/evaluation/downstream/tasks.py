@@ -43,6 +43,7 @@ OF_STATIC: tuple[Kind, ...] = ("classify", "verify")
 """Kinds of tasks that read the static code alone."""
 WIDE = 32
 """Hidden width of a second head, which shows the cost of the protocol's narrow one."""
+POOLED = "it has no static code: the mean over time of the dynamic codes is read in its place"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Result:
 
     figures: Figures
     intervals: Mapping[str, Interval]
+    notes: tuple[str, ...] = ()
+    """What the figures mean, where it is not what they mean of other models."""
 
 
 class TableTask(Protocol):
@@ -63,6 +66,10 @@ class TableTask(Protocol):
     @property
     def metrics(self) -> Mapping[str, str]:
         """Titles of the figures by name, the main ones first."""
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Verbs that a model needs for a row of a table."""
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
@@ -108,12 +115,18 @@ class Task:
         """Verbs that a model needs for the task to be meaningful."""
         return ("encode", BOTH_CODES) if self.kind in OF_STATIC else ("encode",)
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Verbs that a model needs for a row of a table, where a class is also read from dynamic codes alone."""
+        return ("encode",) if self.kind == "classify" else self.verbs
+
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
     ) -> Result:
         """Encode the file, train heads on the training codes and return their figures on the test codes.
 
-        Heads run on the CPU whatever the device.
+        Heads run on the CPU whatever the device. A class is read from the mean over time of the dynamic codes where the
+        model has no static code.
 
         Raises:
             CapabilityError: the model cannot encode.
@@ -122,6 +135,9 @@ class Task:
         """
         means = code(verbs, file, parts, reporter=reporter)
         sampled = code(verbs, file, parts, noise=seed, reporter=reporter)
+        if self.kind == "classify" and refusal(verbs.abilities, self.verbs, file.steps):
+            found = RUNNERS[self.kind](self, _pooled(means), _pooled(sampled), seed)
+            return replace(found, notes=(POOLED,))
         return RUNNERS[self.kind](self, means, sampled, seed)
 
     def baselines(
@@ -304,6 +320,12 @@ def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         "accuracy_dynamic": _from_dynamic(asked, classes),
     }
     return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2])})
+
+
+def _pooled(coded: Coded) -> Coded:
+    """Return codes with the mean over time of the dynamic ones as the static code."""
+    train, val, test = (replace(split, static=pool(split, "mean")) for split in coded.splits)
+    return replace(coded, splits=(train, val, test))
 
 
 def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:

@@ -154,6 +154,11 @@ class JudgeTask:
         return f"judge-{self.factor}-{self.repeats}"
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Verbs that a model needs for a row of a table."""
+        return JudgeProtocol.needs.verbs
+
+    @property
     def metrics(self) -> Mapping[str, str]:
         """Titles of the figures by name; static factors follow, by their own names."""
         return {
