@@ -95,8 +95,7 @@ def reproduce(
     if not files:
         hint = f"give the source, as in `sdkit reproduce {name} --source {next(iter(skipped))}=PATH`"
         raise MissingFileError(f"{name} needs {' or '.join(skipped)}, of which none lies under {DATA}; {hint}")
-    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped)
-    result.peers = peers
+    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped, peers)
     makers = [
         _Maker(part, (file := files[part.data]), parts_of(file), epochs, device, reporter)
         for part in wanted
@@ -136,12 +135,18 @@ def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str],
 
 
 def _empty(
-    name: str, seeds: list[int], epochs: int | None, chosen: list[str], only: str | None, skipped: dict[str, str]
+    name: str,
+    seeds: list[int],
+    epochs: int | None,
+    chosen: list[str],
+    only: str | None,
+    skipped: dict[str, str],
+    peers: bool,
 ) -> TableResult:
     """Return a table without parts."""
-    file_name = name if only is None else f"{name}-{only}"
-    paths = {"json_path": RESULTS / f"{file_name}.json", "markdown_path": RESULTS / f"{file_name}.md"}
-    return TableResult(name, TABLES[name].title, seeds, epochs, chosen, only, [], skipped, **paths)
+    file = RESULTS / (name if only is None else f"{name}-{only}")
+    title, json_path, markdown_path = TABLES[name].title, Path(f"{file}.json"), Path(f"{file}.md")
+    return TableResult(name, title, seeds, epochs, chosen, only, [], skipped, json_path, markdown_path, peers)
 
 
 @dataclass
