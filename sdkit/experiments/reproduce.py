@@ -17,7 +17,6 @@ import torch
 
 from sdkit import methods
 from sdkit.data import make_dataset
-from sdkit.evaluation.base import refusal
 from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.tasks import TableTask
 from sdkit.evaluation.likelihood import likelihood
@@ -188,7 +187,7 @@ class _Maker:
             return f"there is no method '{row.method}' here"
         found = plan(self.file.element, method=row.method, variant=row.variant)
         abilities = Abilities(row.method, found.method.refusals(found.settings))
-        return refusal(abilities, self.part.task.required, self.file.steps)
+        return self.part.task.unmet(abilities, self.file.steps)
 
     def rows(self, chosen: list[Row], seeds: list[int]) -> Iterator[RowResult]:
         """Yield baselines, controls and models, those of other methods last."""
@@ -286,8 +285,10 @@ class _Maker:
         """Return the figures of a model, with bootstrap intervals of the main ones over the test split."""
         model = load()
         found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
-        costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
-        figures = {name: value for name in COSTS if (value := getattr(costs, name)) is not None}
+        figures: dict[str, float] = {}
+        if any(term.kind != "other" for term in model.terms):
+            costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
+            figures = {name: value for name in COSTS if (value := getattr(costs, name)) is not None}
         return {
             "figures": {**found.figures, **figures},
             "intervals": plain(found.intervals),

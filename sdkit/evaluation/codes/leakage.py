@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, percent
+from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, percent, refusal
 from sdkit.evaluation.codes.encoded import Coded, code, codes_of
 from sdkit.evaluation.codes.probes import Leakage, LeakageTable, Reader, leakage_table
 from sdkit.evaluation.data import Parts, label_column, label_table
 from sdkit.evaluation.downstream.tasks import Baselines, Figures, Result
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
@@ -51,10 +52,9 @@ class LeakageTask:
 
     name: str = "leakage"
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Verbs that a model needs for a row of a table."""
-        return LeakageProtocol.needs.verbs
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures: it lacks one of the codes."""
+        return refusal(abilities, LeakageProtocol.needs.verbs, steps)
 
     @property
     def metrics(self) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ from sdkit.evaluation.downstream.speaker_verification import (
 from sdkit.evaluation.downstream.splits import Ints, Split, Standardiser
 from sdkit.evaluation.plain import plain
 from sdkit.evaluation.stage import stage
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -67,9 +68,8 @@ class TableTask(Protocol):
     def metrics(self) -> Mapping[str, str]:
         """Titles of the figures by name, the main ones first."""
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Verbs that a model needs for a row of a table."""
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures on sequences of this many steps; an empty text where it has."""
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
@@ -115,10 +115,9 @@ class Task:
         """Verbs that a model needs for the task to be meaningful."""
         return ("encode", BOTH_CODES) if self.kind in OF_STATIC else ("encode",)
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Verbs that a model needs for a row of a table, where a class is also read from dynamic codes alone."""
-        return ("encode",) if self.kind == "classify" else self.verbs
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures; a class is also read from dynamic codes alone (`run`)."""
+        return refusal(abilities, ("encode",) if self.kind == "classify" else self.verbs, steps)
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
