@@ -30,6 +30,9 @@ def reproduce(
     rows: Annotated[
         str | None, typer.Option(help="Rows to run, separated by commas; the table's own by default.")
     ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Train the other methods of the table too; as long again for each.")
+    ] = False,
     only: Annotated[str | None, typer.Option(help="Run only this one of the table's data sets.")] = None,
     device: Device = "auto",
     show: Annotated[bool, typer.Option("--list", help="List tables, their data sets and rows, and stop.")] = False,
@@ -51,6 +54,7 @@ def reproduce(
         seeds=seeds,
         epochs=epochs,
         rows=rows.split(",") if rows else None,
+        peers=peers,
         only=only,
         device=device,
         reporter=reporter(),
@@ -60,6 +64,7 @@ def reproduce(
     else:
         for part in result.parts:
             _show(result, part)
+            _show_copied(part)
     say(f"all figures, intervals and settings: {result.markdown_path} and {result.json_path}")
 
 
@@ -67,6 +72,7 @@ def _show(result: "TableResult", part: "PartResult") -> None:
     """Print the main columns of a part; the files have them all."""
     from rich.table import Table
 
+    from sdkit.experiments.report import KINDS, sentences
     from sdkit.experiments.reproduce import COSTS
 
     columns = [
@@ -79,17 +85,37 @@ def _show(result: "TableResult", part: "PartResult") -> None:
     table.add_column("row", overflow="fold", min_width=18)
     for name in columns:
         table.add_column(part.columns[name], overflow="fold", justify="right")
-    kind = ""
-    for row in part.rows:
-        if row.kind != kind and kind:
+    for kind, title in KINDS.items():
+        rows = [row for row in part.rows if row.kind == kind]
+        if rows:
             table.add_section()
-        kind = row.kind
-        table.add_row(row.title, *[row.cell(name) for name in columns])
-        if row.printed:
-            table.add_row("  the paper prints", *[row.printed.get(name, "") for name in columns], style="italic")
+            table.add_row(title, style="bold")
+        for row in rows:
+            table.add_row(row.title, *[row.cell(name) for name in columns])
+            if row.printed:
+                table.add_row("  the paper prints", *[row.printed.get(name, "") for name in columns], style="italic")
     out.print(table)
-    for note in part.notes:
-        out.print(f"{note[0].upper()}{note[1:]}.", markup=False)
+    for sentence in sentences(part):
+        out.print(sentence, markup=False)
+
+
+def _show_copied(part: "PartResult") -> None:
+    """Print the figures that publications print, apart from those that are measured."""
+    from rich.table import Table
+
+    from sdkit.experiments.report import APART, COPIED, copied_notes, copied_table
+
+    if not part.copied:
+        return
+    titles, rows = copied_table(part)
+    table = Table(title=f"{COPIED}: {part.data}")
+    for title in titles:
+        table.add_column(title, overflow="fold", justify="left" if title in (titles[0], titles[-1]) else "right")
+    for row in rows:
+        table.add_row(*row, style="italic")
+    out.print(table)
+    for sentence in (APART, *copied_notes(part)):
+        out.print(sentence, markup=False)
 
 
 def _list() -> None:
@@ -98,9 +124,11 @@ def _list() -> None:
     from sdkit.experiments.tables import TABLES
 
     table = Table(title="tables of the paper")
-    for column in ("name", "what", "data sets", "models"):
+    for column in ("name", "what", "data sets", "models", "other methods (--peers)"):
         table.add_column(column, overflow="fold")
     for key, entry in TABLES.items():
         models = dict.fromkeys(row for part in entry.parts for row in part.rows)
-        table.add_row(key, entry.title, ", ".join(dict.fromkeys(p.data for p in entry.parts)), ", ".join(models))
+        peers = dict.fromkeys(row for part in entry.parts for row in part.peers)
+        data = dict.fromkeys(part.data for part in entry.parts)
+        table.add_row(key, entry.title, *(", ".join(names) for names in (data, models, peers)))
     out.print(table)

@@ -5,7 +5,18 @@ import json
 from sdkit.evaluation.plain import plain
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 
-KINDS = {"baseline": "without a model", "control": "controls", "model": "models"}
+KINDS = {
+    "baseline": "without a model",
+    "control": "controls",
+    "model": "models",
+    "reimplemented": "other methods, re-implemented",
+}
+COPIED = "Copied figures"
+APART = (
+    "Printed in publications and not measured here. Other networks, splits and judges lie behind them: they do not "
+    "rank with the rows above."
+)
+REIMPLEMENTED = "other methods are re-implemented and trained here, over the element networks of the models above them"
 
 
 def as_json(result: TableResult) -> str:
@@ -26,7 +37,28 @@ def command(result: TableResult) -> str:
     """Return the command that reproduces the table."""
     options = {"epochs": result.epochs, "rows": ",".join(result.chosen), "only": result.only}
     given = [f"--{name} {value}" for name, value in options.items() if value]
-    return " ".join([f"sdkit reproduce {result.name} --seeds {len(result.seeds)}", *given])
+    flags = ["--peers"] if result.peers else []
+    return " ".join([f"sdkit reproduce {result.name} --seeds {len(result.seeds)}", *given, *flags])
+
+
+def sentences(part: PartResult) -> list[str]:
+    """Return the notes on a part and on its rows, and why rows are left out, as sentences."""
+    of_rows = [f"{row.title}: {note}" for row in part.rows for note in row.notes]
+    others = [REIMPLEMENTED] if any(row.kind == "reimplemented" for row in part.rows) else []
+    left_out = [f"{title}: left out, {reason}" for title, reason in part.left_out.items()]
+    return [f"{text[0].upper()}{text[1:]}." for text in (*part.notes, *others, *of_rows, *left_out)]
+
+
+def copied_table(part: PartResult) -> tuple[list[str], list[list[str]]]:
+    """Return titles and rows of the copied figures: row, figures and edition."""
+    names = list(dict.fromkeys(name for row in part.copied for name in row.figures))
+    titles = ["row", *(part.columns.get(name, name) for name in names), "copied from"]
+    return titles, [[row.title, *(row.figures.get(name, "") for name in names), row.edition] for row in part.copied]
+
+
+def copied_notes(part: PartResult) -> list[str]:
+    """Return the notes on copied rows, as sentences."""
+    return [f"{row.title}: {row.note}." for row in part.copied if row.note]
 
 
 def _part(part: PartResult, result: TableResult) -> list[str]:
@@ -43,10 +75,20 @@ def _part(part: PartResult, result: TableResult) -> list[str]:
                 lines.append(_row(f"*the paper prints, {row.title}*", [row.printed.get(n, "") for n in part.columns]))
     seeds = len(result.seeds)
     lines += ["", f"Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)} of representation and heads."]
-    lines += [f"{note[0].upper()}{note[1:]}." for note in part.notes]
+    lines += sentences(part)
     lines += _intervals(part)
-    lines += ["", *[_settings(row) for row in part.rows if row.kind == "model"], ""]
-    return lines
+    lines += ["", *[_settings(row) for row in part.rows if row.trained], ""]
+    return lines + _copied(part)
+
+
+def _copied(part: PartResult) -> list[str]:
+    if not part.copied:
+        return []
+    titles, rows = copied_table(part)
+    lines = [f"### {COPIED}: {part.data}, {part.task}", "", APART, ""]
+    lines += [_row(titles[0], titles[1:]), "|---" * len(titles) + "|", *[_row(row[0], row[1:]) for row in rows], ""]
+    notes = copied_notes(part)
+    return [*lines, *notes, ""] if notes else lines
 
 
 def _row(title: str, cells: list[str]) -> str:

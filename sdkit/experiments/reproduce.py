@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
+from sdkit import methods
 from sdkit.data import make_dataset
 from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.tasks import TableTask
@@ -27,7 +28,8 @@ from sdkit.experiments.tables import MADE_WITH, ROWS, TABLES, Part, Row
 from sdkit.methods.base import Batch, Method
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.bundles.bundle import sha256
-from sdkit.runtime.errors import ConfigError, MissingFileError
+from sdkit.runtime.capabilities import Abilities
+from sdkit.runtime.errors import CapabilityError, ConfigError, MissingFileError
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.output import replacing
@@ -42,7 +44,7 @@ DATA = RUNS / "data"
 COSTS = {"static_divergence": "KL_s", "dynamic_divergence": "KL_d", "nll_value": "NLL a value"}
 """Figures of the model itself that stand in every table, since means hide a collapsed code; a method has those that its
 terms give."""
-KEPT_VERSION = 2
+KEPT_VERSION = 3
 """Version of the stored figures; those of another version are measured again."""
 
 
@@ -53,11 +55,14 @@ def reproduce(
     seeds: int = 3,
     epochs: int | None = None,
     rows: Sequence[str] | None = None,
+    peers: bool = False,
     only: str | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
 ) -> TableResult:
     """Reproduce a table of the paper and return it; it is also written to runs/reproduce/NAME.json and NAME.md.
+
+    Figures that publications print for other methods are copied into a table of their own.
 
     Args:
         name: name of the table, such as `table3-icu`.
@@ -66,12 +71,15 @@ def reproduce(
         seeds: number of seeds, counted from 0.
         epochs: number of epochs of every row; the preset's when None.
         rows: names of models to run (`ROWS`); the table's own when None.
+        peers: whether the other methods of the table are trained too, after `rows`; those that cannot do the table's
+            task are left out.
         only: one of the table's data sets.
         device: device, as in `train`.
         reporter: receives the progress.
 
     Raises:
-        ConfigError: an unknown table, row or data set, or fewer than one seed.
+        CapabilityError: a row of `rows` whose method cannot do the table's task.
+        ConfigError: an unknown table, row, method or data set, fewer than one seed, or `peers` of a table without any.
         MissingFileError: no data set of the table exists or can be made.
 
     >>> sdkit.reproduce("table3-icu", sources={"physionet": "no-such.h5"})
@@ -80,31 +88,34 @@ def reproduce(
     """
     reporter = reporter or Quiet()
     sources = dict(sources or {})
-    _check(name, seeds, rows or (), [*sources, *([only] if only else [])])
+    _check(name, seeds, rows or (), [*sources, *([only] if only else [])], peers)
     wanted = [part for part in TABLES[name].parts if only in (None, part.data)]
     files, skipped = _files(wanted, sources, reporter)
     if not files:
         hint = f"give the source, as in `sdkit reproduce {name} --source {next(iter(skipped))}=PATH`"
         raise MissingFileError(f"{name} needs {' or '.join(skipped)}, of which none lies under {DATA}; {hint}")
-    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped)
+    result = _empty(name, list(range(seeds)), epochs, list(rows or ()), only, skipped, peers)
+    makers = [
+        _Maker(part, (file := files[part.data]), parts_of(file), epochs, device, reporter)
+        for part in wanted
+        if part.data in files
+    ]
+    chosen = [maker.chosen(rows or maker.part.rows, peers) for maker in makers]  # all, before the first is trained
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for part in wanted:
-        if part.data not in files:
-            continue
-        file = files[part.data]
-        maker = _Maker(part, file, parts_of(file), epochs, device, reporter)
-        chosen = [ROWS[row] for row in (rows or part.rows)]
-        done = PartResult(part.data, part.task.name, {}, [], list(part.notes), maker.counts)
+    for maker, (asked, left_out) in zip(makers, chosen, strict=True):
+        part = maker.part
+        done = PartResult(part.data, part.task.name, {}, [], list(part.notes), maker.counts, left_out)
+        done.copied = list(part.copied)
         result.parts.append(done)
-        for finished in maker.rows(chosen, result.seeds):
+        for finished in maker.rows(asked, result.seeds):
             done.rows.append(finished)
             done.columns = _columns(part.task, done.rows)
             _write(result)  # after every row, so that finished rows can be read
     return result
 
 
-def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str]) -> None:
-    """Raise ConfigError unless there are such a table, rows and data sets of it."""
+def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str], peers: bool) -> None:
+    """Raise ConfigError unless there are such a table, rows, their methods and data sets of it."""
     if name not in TABLES:
         raise ConfigError(f"unknown table '{name}'; there are: {', '.join(TABLES)}")
     if seeds < 1:
@@ -112,6 +123,10 @@ def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str])
     for row in rows:
         if row not in ROWS:
             raise ConfigError(f"unknown row '{row}'; there are: {', '.join(ROWS)}")
+        methods.find(ROWS[row].method)
+    if peers and not any(part.peers for part in TABLES[name].parts):
+        having = [key for key, table in TABLES.items() if any(part.peers for part in table.parts)]
+        raise ConfigError(f"{name} compares with no other methods; those that do are: {', '.join(having)}")
     known = list(dict.fromkeys(part.data for part in TABLES[name].parts))
     for data in data_sets:
         if data not in known:
@@ -119,12 +134,18 @@ def _check(name: str, seeds: int, rows: Sequence[str], data_sets: Sequence[str])
 
 
 def _empty(
-    name: str, seeds: list[int], epochs: int | None, chosen: list[str], only: str | None, skipped: dict[str, str]
+    name: str,
+    seeds: list[int],
+    epochs: int | None,
+    chosen: list[str],
+    only: str | None,
+    skipped: dict[str, str],
+    peers: bool,
 ) -> TableResult:
     """Return a table without parts."""
-    file_name = name if only is None else f"{name}-{only}"
-    paths = {"json_path": RESULTS / f"{file_name}.json", "markdown_path": RESULTS / f"{file_name}.md"}
-    return TableResult(name, TABLES[name].title, seeds, epochs, chosen, only, [], skipped, **paths)
+    file = RESULTS / (name if only is None else f"{name}-{only}")
+    title, json_path, markdown_path = TABLES[name].title, Path(f"{file}.json"), Path(f"{file}.md")
+    return TableResult(name, title, seeds, epochs, chosen, only, [], skipped, json_path, markdown_path, peers)
 
 
 @dataclass
@@ -143,8 +164,33 @@ class _Maker:
         """Numbers of sequences of each part."""
         return {name: len(index) for name, index in self.parts._asdict().items()}
 
+    def chosen(self, rows: Sequence[str], peers: bool) -> tuple[list[Row], dict[str, str]]:
+        """Return the rows to make, and reasons why rows of other methods are left out, by title.
+
+        Raises:
+            CapabilityError: one of `rows` has a method that cannot do the task.
+        """
+        left_out: dict[str, str] = {}
+        for name in rows:
+            if reason := self._obstacle(ROWS[name]):
+                raise CapabilityError(f"{self.part.task.name} cannot have the row '{name}': {reason}")
+        others = [name for name in self.part.peers if name not in rows] if peers else []
+        for name in others:
+            if reason := self._obstacle(ROWS[name]):
+                left_out[ROWS[name].title] = reason
+                self.reporter.note(f"{ROWS[name].title}: left out, {reason}")
+        return [ROWS[name] for name in (*rows, *others) if ROWS[name].title not in left_out], left_out
+
+    def _obstacle(self, row: Row) -> str:
+        """Return why a row cannot be made, in one line; an empty text where it can."""
+        if row.method not in methods.names():
+            return f"there is no method '{row.method}' here"
+        found = plan(self.file.element, method=row.method, variant=row.variant)
+        abilities = Abilities(row.method, found.method.refusals(found.settings))
+        return self.part.task.unmet(abilities, self.file.steps)
+
     def rows(self, chosen: list[Row], seeds: list[int]) -> Iterator[RowResult]:
-        """Yield baselines, controls and models."""
+        """Yield baselines, controls and models, those of other methods last."""
         yield from self._baselines(seeds)
         yield self._untrained(chosen[0], seeds)
         for row in chosen:
@@ -170,7 +216,9 @@ class _Maker:
         return result
 
     def _trained(self, row: Row, seeds: list[int]) -> RowResult:
-        result = RowResult(row.title, "model", printed=self.part.printed.get(row.name, {}))
+        result = RowResult(row.title, row.kind, printed=self.part.printed.get(row.name, {}))
+        if row.name in self.part.remarks:
+            result.notes.append(self.part.remarks[row.name])
         for seed in seeds:
             run = self._run(row, seed)
             path = run.path / "figures" / f"{self.part.task.name}.json"
@@ -181,6 +229,7 @@ class _Maker:
             result.minutes += sum(m["seconds"] for m in run.metrics()) / 60
             if seed == seeds[0]:
                 result.intervals = found["intervals"]
+                result.notes += found["notes"]
                 result.settings = self._settings(row, run.config)
         return result
 
@@ -236,9 +285,15 @@ class _Maker:
         """Return the figures of a model, with intervals of the main ones over the test split."""
         model = load()
         found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
-        costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
-        figures = {name: value for name in COSTS if (value := getattr(costs, name)) is not None}
-        return {"figures": {**found.figures, **figures}, "intervals": plain(found.intervals)}
+        figures: dict[str, float] = {}
+        if any(term.kind != "other" for term in model.terms):
+            costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
+            figures = {name: value for name in COSTS if (value := getattr(costs, name)) is not None}
+        return {
+            "figures": {**found.figures, **figures},
+            "intervals": plain(found.intervals),
+            "notes": list(found.notes),
+        }
 
     def _options(self, seed: int) -> dict[str, Any]:
         return {"seed": seed, "device": self.device, "reporter": self.reporter}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdkit.evaluation.downstream.tasks import Figures
+from sdkit.experiments.copied import Copied
 
 
 @dataclass
@@ -16,7 +17,8 @@ class RowResult:
 
     title: str
     kind: str
-    """Kind of the row: `model`, `control` or `baseline`."""
+    """Kind of the row: `baseline`, `control`, `model` of the paper's method, or `reimplemented`, of another method over
+    the same element networks."""
     values: dict[str, list[float]] = field(default_factory=dict)
     """Values by figure, one for each seed."""
     intervals: dict[str, Any] = field(default_factory=dict)
@@ -28,6 +30,13 @@ class RowResult:
     """Minutes of training, all seeds together."""
     printed: Mapping[str, str] = field(default_factory=dict)
     """Figures that the paper prints."""
+    notes: list[str] = field(default_factory=list)
+    """What the figures mean, where it is not what they mean in other rows."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a model with runs and settings of its own."""
+        return self.kind in ("model", "reimplemented")
 
     def add(self, figures: Figures) -> None:
         """Append the figures of one seed."""
@@ -53,6 +62,10 @@ class PartResult:
     rows: list[RowResult]
     notes: list[str]
     counts: dict[str, int]
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Reasons why other methods have no row, by title."""
+    copied: list[Copied] = field(default_factory=list)
+    """Rows that publications print: nothing of them is measured here, and they rank with no other row."""
 
 
 @dataclass
@@ -73,3 +86,5 @@ class TableResult:
     """Reasons why data sets are left out."""
     json_path: Path
     markdown_path: Path
+    peers: bool = False
+    """Whether rows of other methods were requested."""

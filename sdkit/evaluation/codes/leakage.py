@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, percent
+from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, percent, refusal
 from sdkit.evaluation.codes.encoded import Coded, code, codes_of
 from sdkit.evaluation.codes.probes import Leakage, LeakageTable, Reader, leakage_table
 from sdkit.evaluation.data import Parts, label_column, label_table
 from sdkit.evaluation.downstream.tasks import Baselines, Figures, Result
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
@@ -50,6 +51,10 @@ class LeakageTask:
     """Probes of every factor on the code that should hold it and on the one that should not, means and samples."""
 
     name: str = "leakage"
+
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures: it lacks one of the codes."""
+        return refusal(abilities, LeakageProtocol.needs.verbs, steps)
 
     @property
     def metrics(self) -> Mapping[str, str]:

@@ -32,6 +32,7 @@ from sdkit.evaluation.downstream.speaker_verification import (
 from sdkit.evaluation.downstream.splits import Ints, Split, Standardiser
 from sdkit.evaluation.plain import plain
 from sdkit.evaluation.stage import stage
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.errors import DataError
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -46,6 +47,7 @@ OF_STATIC: tuple[Kind, ...] = ("classify", "verify")
 """Kinds of tasks that read the static code alone."""
 WIDE = 32
 """Hidden width of a second head, which shows the cost of the protocol's narrow one."""
+POOLED = "it has no static code: the mean over time of the dynamic codes is read in its place"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Result:
     intervals: Mapping[str, Interval]
     details: Mapping[str, Any] = field(default_factory=dict)
     """Results that are no figures, such as the trials of a verification."""
+    notes: tuple[str, ...] = ()
+    """What the figures mean, where it is not what they mean of other models."""
 
 
 class TableTask(Protocol):
@@ -68,6 +72,9 @@ class TableTask(Protocol):
     @property
     def metrics(self) -> Mapping[str, str]:
         """Titles of the figures by name, the main ones first."""
+
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures on sequences of this many steps; an empty text where it has."""
 
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
@@ -116,12 +123,17 @@ class Task:
         """Verbs that a model needs for the task to be meaningful."""
         return ("encode", BOTH_CODES) if self.kind in OF_STATIC else ("encode",)
 
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures; a class is also read from dynamic codes alone (`run`)."""
+        return refusal(abilities, ("encode",) if self.kind == "classify" else self.verbs, steps)
+
     def run(
         self, verbs: Verbs, file: SequenceFile, parts: Parts, *, seed: int = 0, device: str = "auto", reporter: Reporter
     ) -> Result:
         """Encode the file, train heads on the training codes and return their figures on the test codes.
 
-        Heads run on the CPU whatever the device.
+        Heads run on the CPU whatever the device. A class is read from the mean over time of the dynamic codes where the
+        model has no static code.
 
         Raises:
             CapabilityError: the model cannot encode.
@@ -130,6 +142,9 @@ class Task:
         """
         means = code(verbs, file, parts, reporter=reporter)
         sampled = code(verbs, file, parts, noise=seed, reporter=reporter)
+        if self.kind == "classify" and refusal(verbs.abilities, self.verbs, file.steps):
+            found = RUNNERS[self.kind](self, _pooled(means), _pooled(sampled), seed)
+            return replace(found, notes=(POOLED,))
         return RUNNERS[self.kind](self, means, sampled, seed)
 
     def baselines(
@@ -322,6 +337,12 @@ def _classify(task: Task, means: Coded, sampled: Coded, seed: int) -> Result:
         "accuracy_dynamic": _from_dynamic(asked, classes),
     }
     return Result(figures, {"accuracy": _interval(read, means.labels(task.factor)[2], _clusters(task, means))})
+
+
+def _pooled(coded: Coded) -> Coded:
+    """Return codes with the mean over time of the dynamic ones as the static code."""
+    train, val, test = (replace(split, static=pool(split, "mean")) for split in coded.splits)
+    return replace(coded, splits=(train, val, test))
 
 
 def _from_dynamic(asked: tuple[Split, Split, Split], classes: int) -> float:

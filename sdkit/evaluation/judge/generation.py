@@ -98,6 +98,16 @@ class FactorScores:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """A judge's agreement with itself on pairs of generated sequences."""
+
+    agreement: Spread
+    """Share of pairs whose most probable class is the same."""
+    entropy: Spread
+    """Entropy H(y) in nats of the second sequences: the variety without which agreement says nothing."""
+
+
+@dataclass(frozen=True)
 class ProtocolScores:
     """A protocol's scores on one split."""
 
@@ -248,6 +258,56 @@ def static_kept(
 
     scores = _score("static_kept", "static", variants, judge, file, split, verbs.batch_size, reporter)
     return replace(scores, drawn_from="prior, means" if decode_means else "prior")
+
+
+def agreement(
+    verbs: Verbs,
+    judge: Classifier,
+    factor: str,
+    *,
+    count: int,
+    steps: int,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Agreement:
+    """Judge pairs of generated sequences that have the same dynamic codes and two draws of the static code.
+
+    It needs no encoder and no labels, and is no accuracy: nothing says that the class is the right one. Repeat r draws
+    with seed + r, as `Verbs.generate` does; the second static codes are those of the `count` sequences that follow.
+
+    Args:
+        verbs: the model.
+        judge: judge of the factor.
+        factor: factor that the dynamic codes should carry.
+        count: number of pairs of a repeat.
+        steps: number of elements of a sequence.
+        repeats: number of repeats.
+        seed: seed of the first repeat.
+        reporter: receives the progress.
+
+    Raises:
+        CapabilityError: the model cannot generate, or decode codes.
+        ConfigError: repeats < 1, or more steps than the prior draws.
+    """
+    verbs.abilities.require("generate")
+    seeds = _seeds(seed, repeats)
+    agreed, entropies = [], []
+    with stage(reporter, "judging generated pairs", repeats * count) as shown:
+        for number in seeds:
+            judged = []
+            for first in range(0, count, verbs.batch_size):
+                size = min(verbs.batch_size, count - first)
+                dynamic = verbs.draw_dynamic(size, steps, number, first)
+                statics = (verbs.draw_static(size, number, start) for start in (first, count + first))
+                pair = [judge.probabilities(verbs.decode(Codes(s, dynamic)))[factor] for s in statics]
+                judged.append(np.stack(pair))
+                shown.advance(size)
+            one, two = np.concatenate(judged, 1).astype(np.float64)
+            agreed.append(float((one.argmax(1) == two.argmax(1)).mean()))
+            marginal = two.mean(0)
+            entropies.append(-float((marginal * np.log(marginal + EPSILON)).sum()))
+    return Agreement(Spread.of(agreed), Spread.of(entropies))
 
 
 def _prior_means(verbs: Verbs, count: int, steps: int, seed: int, first: int) -> Floats:

@@ -14,6 +14,7 @@ from sdkit.evaluation.judge.msd import Intervention
 from sdkit.evaluation.judge.swapping import SwapScores, SwapTruth
 from sdkit.evaluation.judge.training import find_judge
 from sdkit.evaluation.plain import plain
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.verbs.arrays import Verbs
@@ -22,6 +23,12 @@ SCORES = {"accuracy": "Acc", "inception_score": "IS", "entropy_given_x": "H(y|x)
 """Titles of the scores of a factor whose code is kept, as in the paper."""
 NEEDED = {"dynamic_kept": "resample_static", "static_kept": "resample_dynamic", "swaps": BOTH_CODES}
 """Verb that a score needs beside `reconstruct`, by name of the score."""
+ALL_DRAWN = ("generate", "decode")
+"""Verbs that the agreement on generated sequences needs."""
+ENCODERLESS = (
+    "it has no encoder: agreement is the share of generated pairs, of one d and two draws of s, that the judge gives "
+    "one class; a model that draws a single class has it in full, which H(y) of its draws shows"
+)
 
 TOGETHER = {"static": "all static factors at once", "dynamic": "all dynamic factors at once", "all": "all at once"}
 """Titles of the joint scores of swaps."""
@@ -183,6 +190,11 @@ class JudgeTask:
         """Name of the task, which includes the number of draws."""
         return f"judge-{self.factor}-{self.repeats}"
 
+    def unmet(self, abilities: Abilities, steps: int) -> str:
+        """Return why a model has no figures: it can neither reconstruct nor generate."""
+        reason = refusal(abilities, JudgeProtocol.needs.verbs, steps)
+        return reason if refusal(abilities, ALL_DRAWN, steps) else ""
+
     @property
     def metrics(self) -> Mapping[str, str]:
         """Titles of the figures by name; static factors follow, by their own names."""
@@ -207,10 +219,24 @@ class JudgeTask:
         device: str = "auto",
         reporter: Reporter,
     ) -> Result:
-        """Judge a model on the test split; figures that are not possible are left out."""
+        """Judge a model on the test split; figures that are not possible are left out.
+
+        Of a model without an encoder, which keeps no code of a real sequence, the judge's agreement on pairs of
+        generated sequences is told, which is no accuracy and has a column of its own.
+        """
         judge = find_judge(file, device=device, reporter=reporter)
+        if refusal(verbs.abilities, JudgeProtocol.needs.verbs, file.steps):
+            draws: dict[str, Any] = {
+                "count": len(parts.test),
+                "steps": file.steps,
+                "repeats": self.repeats,
+                "seed": seed,
+            }
+            drawn = generation.agreement(verbs, judge, self.factor, **draws, reporter=reporter)
+            figures = {f"agreement on {self.factor}, d kept": drawn.agreement.mean, "H(y) of draws": drawn.entropy.mean}
+            return Result(figures, {}, (ENCODERLESS,))
         found = judge_scores(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
-        figures: Figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
+        figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
         if found.static_kept is not None:
             figures["leaked"] = found.static_kept.factors[self.factor].accuracy.mean
             figures |= _static_factors(found.static_kept)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sdkit.experiments.report import as_json, as_markdown, command
+from sdkit.experiments.copied import Copied
+from sdkit.experiments.report import APART, as_json, as_markdown, command
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 
 SETTINGS = {
@@ -79,6 +80,63 @@ def test_the_rest_of_the_page(result: TableResult) -> None:
     assert text.endswith(".\n")
 
 
+def with_others(result: TableResult) -> None:
+    """Add a re-implemented row, a row that is left out and copied ones."""
+    (part,) = result.parts
+    row = RowResult("TVAE", "reimplemented", {"score": [0.5, 0.7]}, settings={**SETTINGS, "method": "tvae"})
+    row.notes = ["it is read otherwise"]
+    part.rows.insert(0, row)
+    part.left_out = {"UVAE": "this model cannot encode: it is deaf"}
+    part.copied = [
+        Copied("TVAE", "tvae", "the first edition", {"score": "0.5012 ± 0.1", "entropy": "1.2"}),
+        Copied("Raw", "raw", "the second edition", {"score": "0.6"}, "it is of other data"),
+    ]
+
+
+def test_other_methods_are_below_the_models_and_what_is_copied_is_apart(result: TableResult) -> None:
+    with_others(result)
+    text = as_markdown(result)
+    measured, _, copied = text.partition("### Copied figures: waves, ill\n")
+    assert [row[0] for row in table(measured)][-5:] == [
+        "**models**", "our model", "*the paper prints, our model*", "**other methods, re-implemented**", "TVAE",
+    ]  # fmt: skip
+    assert "0.5012" not in measured
+    assert table(copied) == [
+        ["row", "AUPRC", "H(y|x)", "copied from"],
+        ["---"] * 4,
+        ["TVAE", "0.5012 ± 0.1", "1.2", "the first edition"],
+        ["Raw", "0.6", "", "the second edition"],
+    ]
+    lines = text.splitlines()
+    assert APART in lines
+    assert "Raw: it is of other data." in lines
+    assert "TVAE: it is read otherwise." in lines
+    assert "UVAE: left out, this model cannot encode: it is deaf." in lines
+    assert (
+        "Other methods are re-implemented and trained here, over the element networks of the models above them."
+        in lines
+    )
+    assert any(line.startswith("- TVAE: method tvae, variant paper, epochs 2") for line in lines)
+
+
+def test_json_keeps_copied_rows_apart(result: TableResult) -> None:
+    with_others(result)
+    (part,) = json.loads(as_json(result))["parts"]
+    assert {row["kind"] for row in part["rows"]} == {"baseline", "control", "model", "reimplemented"}
+    assert part["rows"][0]["notes"] == ["it is read otherwise"]
+    assert part["left_out"] == {"UVAE": "this model cannot encode: it is deaf"}
+    assert part["copied"][1] == {
+        "title": "Raw", "method": "raw", "edition": "the second edition", "figures": {"score": "0.6"},
+        "note": "it is of other data",
+    }  # fmt: skip
+
+
+def test_a_table_without_other_methods_says_nothing_of_them(result: TableResult) -> None:
+    text = as_markdown(result)
+    assert "opied" not in text
+    assert "re-implemented" not in text
+
+
 def test_a_method_without_variants_names_none(result: TableResult) -> None:
     row = result.parts[0].rows[2]
     row.settings = {"method": "gp", "variant": "", "epochs": 3, "changed": {}, "train": {}, "settings": {}}
@@ -131,3 +189,5 @@ def test_the_command_names_what_was_asked(result: TableResult) -> None:
     assert command(dataclasses.replace(result, epochs=None)) == "sdkit reproduce table0 --seeds 2"
     asked = dataclasses.replace(result, chosen=["paper", "no-sub"], only="waves")
     assert command(asked) == "sdkit reproduce table0 --seeds 2 --epochs 2 --rows paper,no-sub --only waves"
+    others = dataclasses.replace(result, epochs=None, peers=True)
+    assert command(others) == "sdkit reproduce table0 --seeds 2 --peers"

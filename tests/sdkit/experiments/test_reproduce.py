@@ -12,22 +12,23 @@ import torch
 
 from sdkit.evaluation.codes.encoded import encode_file
 from sdkit.evaluation.data import parts_of
-from sdkit.evaluation.downstream.tasks import METRICS, Task
+from sdkit.evaluation.downstream.tasks import METRICS, POOLED, Task
 from sdkit.experiments import reproduce as module
 from sdkit.experiments import runs, tables
+from sdkit.experiments.copied import Copied
 from sdkit.experiments.reproduce import COSTS, reproduce, sources_of
 from sdkit.experiments.results import RowResult, TableResult
 from sdkit.experiments.tables import Part, Row, Table
 from sdkit.methods.base import Facts
 from sdkit.methods.graphs import verbs
-from sdkit.runtime.errors import ConfigError, MissingFileError, SdkitError
+from sdkit.runtime.errors import CapabilityError, ConfigError, MissingFileError, SdkitError
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.config import TrainConfig, preset
 from sdkit.training.run import DataInfo, Run, RunConfig
 from tests.notes import Notes
 from tests.sdkit.evaluation.labelled import POSITIVE, SMALL, hurry, series, spectra
-from tests.sdkit.evaluation.other_methods import Fixed, FixedSettings, OneCode, register
+from tests.sdkit.evaluation.other_methods import Dreamer, Fixed, FixedSettings, OneCode, register
 
 pytestmark = pytest.mark.filterwarnings("ignore::sdkit.training.loop.CollapseWarning")
 
@@ -298,6 +299,68 @@ def test_rows_of_other_methods(folder: Path, result: TableResult, monkeypatch: p
     assert changed["learning_rate"] == preset("series")["train"]["learning_rate"]
     text = found.markdown_path.read_text("utf-8")
     assert f"- {Fixed.title}: method fixed, epochs 1, {', '.join(f'{n} {v}' for n, v in changed.items())}; " in text
+
+
+@pytest.fixture
+def others(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """Return a table of two other methods, one that cannot encode and one that does not exist, in an empty folder."""
+    shutil.copyfile(folder / "waves.h5", tmp_path / "waves.h5")
+    monkeypatch.chdir(tmp_path)
+    register(monkeypatch)
+    quick = {"batch_size": 24, "swap_every": 0}
+    for method in (OneCode, Fixed, Dreamer):
+        monkeypatch.setitem(ROWS, method.name, Row(method.name, method.title, "", quick, method.name))
+    monkeypatch.setitem(ROWS, "gone", Row("gone", "a method of tomorrow", method="gone"))
+    copied = (Copied("Dreams", "dreamer", "a first edition", {"accuracy": "0.9"}),)
+    season = Task("season", "classify", "season")
+    part = Part(
+        "waves", season, ("paper",), peers=("fixed", "dreamer", "one-code", "gone"), copied=copied,
+        remarks={"fixed": "it is remarkable"},
+    )  # fmt: skip
+    monkeypatch.setitem(TABLES, "others", Table("Other methods", (part,)))
+    return TABLES["others"]
+
+
+def test_other_methods_are_made_on_request(others: Table) -> None:
+    alone = make("others", seeds=1, epochs=1).parts[0]
+    assert [r.title for r in alone.rows if r.trained] == ["our model"]
+    assert (alone.left_out, alone.copied) == ({}, list(others.parts[0].copied))
+
+    notes = Notes()
+    found = make("others", seeds=1, epochs=1, peers=True, reporter=notes)
+    (part,) = found.parts
+    kinds = {r.title: r.kind for r in part.rows if r.trained}
+    assert kinds == {"our model": "model", Fixed.title: "reimplemented", OneCode.title: "reimplemented"}
+    assert list(kinds) == ["our model", Fixed.title, OneCode.title]
+    assert part.left_out == {
+        Dreamer.title: "this model cannot encode: its method has no encoder",
+        "a method of tomorrow": "there is no method 'gone' here",
+    }
+    assert f"{Dreamer.title}: left out, {part.left_out[Dreamer.title]}" in notes.lines
+    assert part.copied == list(others.parts[0].copied)
+    assert row(found, Fixed.title).notes == ["it is remarkable"]
+    assert row(found, OneCode.title).notes == [POOLED]
+    assert make("others", seeds=1, epochs=1, peers=True).parts[0].rows == part.rows  # the notes are kept
+
+
+def test_rows_beside_other_methods(others: Table) -> None:
+    found = make("others", seeds=1, epochs=1, rows=["fixed", "no-sub"], peers=True).parts[0]
+    assert [r.title for r in found.rows if r.trained] == [Fixed.title, "no subtraction", OneCode.title]
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "options"),
+    [
+        (ConfigError, "unknown method 'gone'", {"rows": ["paper", "gone"]}),
+        (CapabilityError, "season cannot have the row 'dreamer': this", {"rows": ["paper", "dreamer"]}),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_is_refused_before_another_is_trained(
+    others: Table, error: type[SdkitError], says: str, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ensure_run", _refuse)
+    with pytest.raises(error, match=says):
+        make("others", **options)
 
 
 def test_the_control_of_a_method_that_finishes_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.bootstrap import auprc, auroc
 from sdkit.evaluation.downstream.predictors import WindowRegressor
-from sdkit.evaluation.downstream.tasks import BASELINES, METRICS, RUNNERS, Figures, Result, Task, tasks_of
+from sdkit.evaluation.downstream.tasks import BASELINES, METRICS, POOLED, RUNNERS, Figures, Result, Task, tasks_of
 from sdkit.methods.graphs import verbs as torch_verbs
+from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import Factor, SequenceFile, SequenceMeta, SequenceWriter
@@ -156,6 +157,33 @@ def test_near_copies_are_drawn_together(waves: SequenceFile, monkeypatch: pytest
     assert len(np.unique(season)) == 3
     # Means of three seasons, each drawn as a whole, so that an end of the interval is the mean of one season.
     assert (other.low, other.high) != (one.low, one.high)
+
+
+def test_without_a_static_code_a_class_is_told_from_the_mean_of_the_dynamic_codes(waves: SequenceFile) -> None:
+    class Leaking(Told):
+        dynamic_row = 0
+
+    model = verbs(Leaking())
+    model.abilities = Abilities("one", {"swap": "its method has no static code"})
+    found = SEASON.run(model, waves, parts_of(waves), reporter=Quiet())
+    assert found.notes == (POOLED,)
+    assert min(found.figures.values()) > 0.8
+    assert found.figures["accuracy_logistic"] == found.figures["accuracy_dynamic"]  # of the same vectors
+    assert run(SEASON, Leaking(), waves).notes == ()
+    # What the static code holds is not read: that of a model without one is a constant.
+    model = verbs(Told())
+    model.abilities = Abilities("one", {"swap": "its method has no static code"})
+    assert SEASON.run(model, waves, parts_of(waves), reporter=Quiet()).figures["accuracy"] < 0.67
+
+
+@pytest.mark.parametrize(
+    ("refused", "rows"),
+    [("swap", {"ill", "season", "targets"}), ("encode", set()), ("generate", {"ill", "season", "targets", "speaker"})],
+)
+def test_tasks_of_a_table_that_a_model_can_do(refused: str, rows: set[str]) -> None:
+    abilities = Abilities("one", {refused: "it is what it is"})
+    for task in (ILL, SEASON, TARGETS, SPEAKER):
+        assert (task.unmet(abilities, 5) == "") == (task.name in rows), task.name
 
 
 def test_a_leak_into_the_dynamic_codes_is_seen(waves: SequenceFile) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from sdkit.evaluation.judge.classifier import Floats
 from sdkit.evaluation.judge.generation import (
+    Agreement,
     ProtocolScores,
     Spread,
+    agreement,
     dynamic_kept,
     generation_scores,
     real,
@@ -188,6 +190,52 @@ def test_a_model_without_the_verb_is_refused(file: SequenceFile) -> None:
     for decode_means in (False, True):
         with pytest.raises(ConfigError, match="draws at most 3 steps, not 4"):
             static_kept(model, MadeJudge(), file, decode_means=decode_means)
+
+
+class Drawn(Splitter):
+    """Decodes drawn codes as one of three deeds, by the sign of the first of the dynamic or of the static code."""
+
+    by = "dynamic"
+
+    def decoded(self, static: Array, dynamic: Array) -> Array:
+        code = static if self.by == "static" else dynamic[:, 0]
+        what = np.repeat(np.where(code[:, :1] > 0, 10.0, 0.0)[:, None], dynamic.shape[1], 1)
+        return np.concatenate([what] * 4, 2).astype(np.float32)
+
+
+class DrawnByStatic(Drawn):
+    by = "static"
+
+
+class DrawnAlike(Splitter):
+    """Decodes whatever is drawn as one deed."""
+
+    def decoded(self, static: Array, dynamic: Array) -> Array:
+        return np.zeros((*dynamic.shape[:2], 4), np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [7, 500])
+def test_generated_pairs_agree_on_what_dynamic_codes_alone_decide(batch_size: int) -> None:
+    def found(splitter: Splitter) -> Agreement:
+        return agreement(verbs(splitter, batch_size), MadeJudge(), "what", count=400, steps=4, repeats=3)
+
+    kept, lost, same = found(Drawn()), found(DrawnByStatic()), found(DrawnAlike())
+    assert list(kept.agreement.values) == [1, 1, 1]
+    assert kept.entropy.mean == pytest.approx(np.log(2), abs=0.01)
+    assert lost.agreement.mean == pytest.approx(0.5, abs=0.05)  # two independent coins
+    assert len(set(lost.agreement.values)) == 3  # each repeat has draws of its own
+    assert same.agreement.mean == 1
+    assert same.entropy.mean == pytest.approx(0, abs=1e-6)  # which shows that agreement says nothing here
+
+
+def test_generated_pairs_of_a_model_that_cannot_generate() -> None:
+    model = verbs()
+    model.abilities = Abilities("one", {"generate": "it is shy"})
+    with pytest.raises(CapabilityError, match="cannot generate: it is shy"):
+        agreement(model, MadeJudge(), "what", count=4, steps=4)
+    model.abilities = Abilities("one", {}, max_steps=3)
+    with pytest.raises(ConfigError, match="draws at most 3 steps, not 4"):
+        agreement(model, MadeJudge(), "what", count=4, steps=4)
 
 
 class Recording(Splitter):

@@ -150,6 +150,34 @@ def test_a_model_without_a_verb_has_the_other_scores(
     assert set(WHAT.run(model, file, parts(file), reporter=Quiet()).figures) == figures_left
 
 
+BLIND = ("encode", "reconstruct", "swap", "resample_static", "resample_dynamic")
+
+
+def test_a_model_without_an_encoder_has_an_agreement_and_no_accuracy(file: SequenceFile) -> None:
+    model = verbs()
+    model.abilities = Abilities("one", dict.fromkeys(BLIND, "it has no encoder"))
+    found = WHAT.run(model, file, parts(file), reporter=Quiet())
+    assert set(found.figures) == {"agreement on what, d kept", "H(y) of draws"}
+    assert found.figures["agreement on what, d kept"] == 1  # what is done is in the dynamic codes alone
+    assert found.notes == (module.ENCODERLESS,)
+    assert set(found.figures).isdisjoint(WHAT.metrics)
+    assert WHAT.run(verbs(), file, parts(file), reporter=Quiet()).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("refused", "says"),
+    [
+        ((), ""),
+        (("swap", "resample_static"), ""),
+        (BLIND, ""),
+        ((*BLIND, "generate"), "this model cannot reconstruct: it is what it is"),
+        ((*BLIND, "decode"), "this model cannot reconstruct: it is what it is"),
+    ],
+)
+def test_a_model_that_can_be_judged_somehow_has_a_row(refused: tuple[str, ...], says: str) -> None:
+    assert WHAT.unmet(Abilities("one", dict.fromkeys(refused, "it is what it is")), 4) == says
+
+
 def test_a_prior_of_fewer_steps_is_not_drawn_from(file: SequenceFile) -> None:
     model = verbs()
     model.abilities = Abilities("one", {}, max_steps=3)
