@@ -13,15 +13,12 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from sdkit.elements import ElementDecoder
 from sdkit.methods.base import Batch, Choice, Code, Facts, Losses, Method, Range, Settings, Term
-from sdkit.methods.graphs import EncoderGraph
+from sdkit.methods.graphs import NO_STATIC, DynamicDecoderGraph, EncoderGraph, NoStaticGraph
 from sdkit.methods.parts import gp
 from sdkit.runtime.contract import DYNAMIC_POSTERIOR
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
-
-NO_STATIC = "its method has no static code"
 
 
 class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,17 +140,6 @@ class Gpvae(Method):
         return gp.factors(s.kernel, steps, s.length_scale, s.scales, s.dynamic_size, s.variance).float()
 
 
-class NoStaticGraph(nn.Module):
-    """features (B, T, G) -> static_mean (B, 1), static_std (B, 1), both 0: every method has a static code for hosts."""
-
-    inputs, outputs = ("features",), ("static_mean", "static_std")
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return zeros."""
-        zero = 0.0 * features[:, 0, :1]
-        return zero, torch.zeros_like(zero)
-
-
 class MarginalsGraph(nn.Module):
     """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): the marginals of each step."""
 
@@ -185,21 +171,6 @@ class PosteriorGraph(nn.Module):
         mean, diagonal, coupling = self.path(features)
         drawn: Tensor = mean + gp.draw(noise, diagonal, coupling)
         return drawn
-
-
-class DynamicDecoderGraph(nn.Module):
-    """dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
-
-    inputs = ("dynamic",)
-
-    def __init__(self, method: Gpvae) -> None:
-        super().__init__()
-        assert isinstance(method.decoder, ElementDecoder)
-        self.decoder, self.outputs = method.decoder, method.decoder.outputs
-
-    def forward(self, dynamic: Tensor) -> tuple[Tensor, ...]:
-        """Map codes to data."""
-        return self.decoder.in_units(self.decoder(dynamic))
 
 
 class ProcessGraph(nn.Module):
