@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sdkit.methods.base import Method
+from sdkit.methods.parts import gp
+from sdkit.methods.parts.process import ProcessPrior, TimePath
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 from sdkit.runtime.contract import Ports
 from sdkit.runtime.element import Array
@@ -118,6 +120,56 @@ class StandardPriorGraph(nn.Module):
         """Return the noise and zeros."""
         zero = torch.zeros_like(noise)
         return noise + zero, zero
+
+
+class MarginalsGraph(nn.Module):
+    """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): the marginals of each step."""
+
+    inputs, outputs = ("features",), ("dynamic_mean", "dynamic_std")
+    compiled = True
+
+    def __init__(self, path: TimePath) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features to means and marginal standard deviations."""
+        mean, diagonal, coupling = self.path(features)
+        return mean, torch.sqrt(gp.variances(diagonal, coupling))
+
+
+class CorrelatedPosteriorGraph(nn.Module):
+    """features (B, T, G), noise (B, T, D) -> dynamic (B, T, D): a sample whose steps are correlated."""
+
+    inputs, outputs = ("features", "noise"), ("dynamic",)
+    compiled = True
+
+    def __init__(self, path: TimePath) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Map features and noise to dynamic codes."""
+        mean, diagonal, coupling = self.path(features)
+        drawn: Tensor = mean + gp.draw(noise, diagonal, coupling)
+        return drawn
+
+
+class ProcessGraph(nn.Module):
+    """noise (B, T, D) -> dynamic (B, T, D), dynamic_mean (B, T, D) of 0: a draw from the Gaussian processes."""
+
+    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+
+    def __init__(self, prior: ProcessPrior) -> None:
+        super().__init__()
+        self.register_buffer("factors", prior.factors)
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to sampled dynamic codes: (T, T) leading blocks of the factors are the factors of T steps."""
+        steps = noise.shape[1]
+        block = self.factors[:, :steps, :steps]  # type: ignore[index]
+        drawn = torch.matmul(block, noise.permute(2, 1, 0)).permute(2, 1, 0)
+        return drawn, torch.zeros_like(noise)
 
 
 class TorchBackend:
