@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sdkit.methods.base import Facts
 from sdkit.methods.gaussian import GaussianMethod, GaussianSettings
+from sdkit.methods.parts.element_path import ElementPath
 from sdkit.methods.parts.gaussian import GaussianHead
 
 
@@ -57,19 +58,6 @@ class FullDynamicPath(nn.Module):
         return self.head(hidden)  # type: ignore[no-any-return]
 
 
-class FactorisedDynamicPath(nn.Module):
-    """Posterior q(d_t | x_t): one hidden layer over the features of the element."""
-
-    def __init__(self, features: int, width: int, size: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(features, width)
-        self.head = GaussianHead(width, size)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features (B, T, G) to mean and log-variance (B, T, D)."""
-        return self.head(torch.tanh(self.hidden(features)))  # type: ignore[no-any-return]
-
-
 class Dsvae(GaussianMethod):
     """Both codes are inferred from the whole sequence."""
 
@@ -92,7 +80,7 @@ class Dsvae(GaussianMethod):
         s, d, width = settings.static_size, settings.dynamic_size, settings.hidden_size
         static = StaticPath(features, width, s)
         if settings.factorised:
-            return static, FactorisedDynamicPath(features, width, d)
+            return static, ElementPath(features, width, d)
         return static, FullDynamicPath(features, s, width, d)
 
     @classmethod

@@ -11,17 +11,23 @@ from types import MappingProxyType
 from typing import Any, ClassVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sdkit.elements import ElementDecoder
 from sdkit.methods.base import Batch, Choice, Code, Facts, Losses, Method, Range, Settings, Term
-from sdkit.methods.graphs import EncoderGraph
+from sdkit.methods.graphs import (
+    NO_STATIC,
+    CorrelatedPosteriorGraph,
+    DynamicDecoderGraph,
+    EncoderGraph,
+    MarginalsGraph,
+    NoStaticGraph,
+    ProcessGraph,
+)
 from sdkit.methods.parts import gp
+from sdkit.methods.parts.process import ProcessPrior, TimePath
 from sdkit.runtime.contract import DYNAMIC_POSTERIOR
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
-
-NO_STATIC = "its method has no static code"
 
 
 class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,24 +62,6 @@ class GpvaeSettings(Settings, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ConfigError(f"window = {self.window}; it must be odd, so that a step has as many before as after it")
 
 
-class TimePath(nn.Module):
-    """Posterior q(d | x_1:T): a convolution over time, a layer, and three heads."""
-
-    def __init__(self, features: int, width: int, window: int, size: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(features, width, window, padding=window // 2)
-        self.hidden = nn.Linear(width, width)
-        self.mean, self.diagonal, self.coupling = (nn.Linear(width, size) for _ in range(3))
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map features (B, T, G) to mean, diagonal and super-diagonal of the precision factor, all (B, T, D)."""
-        seen = torch.relu(self.convolution(features.transpose(1, 2))).transpose(1, 2)
-        seen = torch.relu(self.hidden(seen))
-        diagonal = 1.0 + nn.functional.softplus(self.diagonal(seen))
-        coupling = nn.functional.softplus(self.coupling(seen))
-        return self.mean(seen), diagonal, coupling
-
-
 class Gpvae(Method):
     """Gaussian processes over time; no static code."""
 
@@ -88,12 +76,12 @@ class Gpvae(Method):
     def __init__(self, settings: GpvaeSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.path = TimePath(self.features, settings.hidden_size, settings.window, settings.dynamic_size)
-        # Determined by the settings, so not part of the weights. A batch of longer sequences computes its own.
-        self.factors: Tensor
-        self.register_buffer("factors", self._factors(self.max_steps or 2), persistent=False)
+        s = settings
+        group = gp.Group(s.kernel, s.dynamic_size, s.length_scale, s.scales, s.variance)
+        self.prior = ProcessPrior((group,), self.max_steps)
 
     @property
-    def max_steps(self) -> int | None:
+    def max_steps(self) -> int:
         """Largest T that the prior draws."""
         return self.settings.max_steps or max(self.facts.steps, 2)
 
@@ -116,12 +104,10 @@ class Gpvae(Method):
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
         """Return NLL + beta KL[q(d | x) || GP], summed over a sequence and averaged over the batch."""
         features = self.encode(batch.x)
-        steps = features.shape[1]
         with torch.autocast(batch.x.device.type, enabled=False):
             mean, diagonal, coupling = self.path(features.float())
             d = mean + gp.draw(torch.randn_like(mean), diagonal, coupling)
-            factors = self.factors if steps <= self.factors.shape[1] else self._factors(steps).to(mean.device)
-            kl = gp.kl_to_process(mean, diagonal, coupling, factors[:, :steps, :steps]).mean()
+            kl = self.prior.kl(mean, diagonal, coupling).mean()
         decoded = self.decode(d)
         with torch.autocast(batch.x.device.type, enabled=False):
             nll = self.nll(decoded, batch.x).sum(1).mean()
@@ -134,89 +120,9 @@ class Gpvae(Method):
             "static": NoStaticGraph(),
             "dynamic": MarginalsGraph(self.path),
             "decoder": DynamicDecoderGraph(self),
-            "prior": ProcessGraph(self.factors),
-            DYNAMIC_POSTERIOR: PosteriorGraph(self.path),
+            "prior": ProcessGraph(self.prior),
+            DYNAMIC_POSTERIOR: CorrelatedPosteriorGraph(self.path),
         }
-
-    def _factors(self, steps: int) -> Tensor:
-        s = self.settings
-        return gp.factors(s.kernel, steps, s.length_scale, s.scales, s.dynamic_size, s.variance).float()
-
-
-class NoStaticGraph(nn.Module):
-    """features (B, T, G) -> static_mean (B, 1), static_std (B, 1), both 0: every method has a static code for hosts."""
-
-    inputs, outputs = ("features",), ("static_mean", "static_std")
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return zeros."""
-        zero = 0.0 * features[:, 0, :1]
-        return zero, torch.zeros_like(zero)
-
-
-class MarginalsGraph(nn.Module):
-    """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): the marginals of each step."""
-
-    inputs, outputs = ("features",), ("dynamic_mean", "dynamic_std")
-    compiled = True
-
-    def __init__(self, path: TimePath) -> None:
-        super().__init__()
-        self.path = path
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features to means and marginal standard deviations."""
-        mean, diagonal, coupling = self.path(features)
-        return mean, torch.sqrt(gp.variances(diagonal, coupling))
-
-
-class PosteriorGraph(nn.Module):
-    """features (B, T, G), noise (B, T, D) -> dynamic (B, T, D): a sample whose steps are correlated."""
-
-    inputs, outputs = ("features", "noise"), ("dynamic",)
-    compiled = True
-
-    def __init__(self, path: TimePath) -> None:
-        super().__init__()
-        self.path = path
-
-    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Map features and noise to dynamic codes."""
-        mean, diagonal, coupling = self.path(features)
-        drawn: Tensor = mean + gp.draw(noise, diagonal, coupling)
-        return drawn
-
-
-class DynamicDecoderGraph(nn.Module):
-    """dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
-
-    inputs = ("dynamic",)
-
-    def __init__(self, method: Gpvae) -> None:
-        super().__init__()
-        assert isinstance(method.decoder, ElementDecoder)
-        self.decoder, self.outputs = method.decoder, method.decoder.outputs
-
-    def forward(self, dynamic: Tensor) -> tuple[Tensor, ...]:
-        """Map codes to data."""
-        return self.decoder.in_units(self.decoder(dynamic))
-
-
-class ProcessGraph(nn.Module):
-    """noise (B, T, D) -> dynamic (B, T, D), dynamic_mean (B, T, D) of 0: a draw from the Gaussian processes."""
-
-    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
-
-    def __init__(self, factors: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("factors", factors)
-
-    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Map noise to sampled dynamic codes: (T, T) leading blocks of the factors are the factors of T steps."""
-        steps = noise.shape[1]
-        block = self.factors[:, :steps, :steps]  # type: ignore[index]
-        drawn = torch.matmul(block, noise.permute(2, 1, 0)).permute(2, 1, 0)
-        return drawn, torch.zeros_like(noise)
 
 
 METHOD = Gpvae

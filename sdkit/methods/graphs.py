@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from sdkit.methods.base import Method
+from sdkit.methods.parts import gp
+from sdkit.methods.parts.process import ProcessPrior, TimePath
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 from sdkit.runtime.contract import Ports
 from sdkit.runtime.element import Array
 from sdkit.runtime.engines.torchscript import call_module
 from sdkit.runtime.verbs.arrays import Verbs
+
+NO_STATIC = "its method has no static code"
+"""Reason for the verbs that need a static code, of methods that have none."""
 
 
 class EncoderGraph(nn.Module):
@@ -30,6 +35,17 @@ class EncoderGraph(nn.Module):
         return self.encoder(x)  # type: ignore[no-any-return]
 
 
+class NoStaticGraph(nn.Module):
+    """features (B, T, G) -> static_mean (B, 1), static_std (B, 1), both 0: every method has a static code for hosts."""
+
+    inputs, outputs = ("features",), ("static_mean", "static_std")
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return zeros."""
+        zero = 0.0 * features[:, 0, :1]
+        return zero, torch.zeros_like(zero)
+
+
 class DecoderGraph(nn.Module):
     """static (B, S), dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
 
@@ -43,6 +59,21 @@ class DecoderGraph(nn.Module):
     def forward(self, static: Tensor, dynamic: Tensor) -> tuple[Tensor, ...]:
         """Map codes to data."""
         return self.decoder.in_units(self.decoder(join(static, dynamic)))  # type: ignore[operator, no-any-return]
+
+
+class DynamicDecoderGraph(nn.Module):
+    """dynamic (B, T, D) -> x (B, T, *element) float32 in data units, and x_std where there is one."""
+
+    inputs = ("dynamic",)
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.decoder = method.decoder
+        self.outputs: tuple[str, ...] = method.decoder.outputs  # type: ignore[assignment]
+
+    def forward(self, dynamic: Tensor) -> tuple[Tensor, ...]:
+        """Map codes to data."""
+        return self.decoder.in_units(self.decoder(dynamic))  # type: ignore[operator, no-any-return]
 
 
 class RecurrentPriorGraph(nn.Module):
@@ -78,6 +109,67 @@ class RecurrentPriorGraph(nn.Module):
             samples.append(d)
             means.append(mean)
         return torch.cat(samples, 1), torch.cat(means, 1)
+
+
+class StandardPriorGraph(nn.Module):
+    """noise (B, T, D) -> dynamic (B, T, D), the noise itself, and dynamic_mean (B, T, D) of 0: the prior N(0, I)."""
+
+    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noise and zeros."""
+        zero = torch.zeros_like(noise)
+        return noise + zero, zero
+
+
+class MarginalsGraph(nn.Module):
+    """features (B, T, G) -> dynamic_mean (B, T, D), dynamic_std (B, T, D): the marginals of each step."""
+
+    inputs, outputs = ("features",), ("dynamic_mean", "dynamic_std")
+    compiled = True
+
+    def __init__(self, path: TimePath) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features to means and marginal standard deviations."""
+        mean, diagonal, coupling = self.path(features)
+        return mean, torch.sqrt(gp.variances(diagonal, coupling))
+
+
+class CorrelatedPosteriorGraph(nn.Module):
+    """features (B, T, G), noise (B, T, D) -> dynamic (B, T, D): a sample whose steps are correlated."""
+
+    inputs, outputs = ("features", "noise"), ("dynamic",)
+    compiled = True
+
+    def __init__(self, path: TimePath) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Map features and noise to dynamic codes."""
+        mean, diagonal, coupling = self.path(features)
+        drawn: Tensor = mean + gp.draw(noise, diagonal, coupling)
+        return drawn
+
+
+class ProcessGraph(nn.Module):
+    """noise (B, T, D) -> dynamic (B, T, D), dynamic_mean (B, T, D) of 0: a draw from the Gaussian processes."""
+
+    inputs, outputs = ("noise",), ("dynamic", "dynamic_mean")
+
+    def __init__(self, prior: ProcessPrior) -> None:
+        super().__init__()
+        self.register_buffer("factors", prior.factors)
+
+    def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to sampled dynamic codes: (T, T) leading blocks of the factors are the factors of T steps."""
+        steps = noise.shape[1]
+        block = self.factors[:, :steps, :steps]  # type: ignore[index]
+        drawn = torch.matmul(block, noise.permute(2, 1, 0)).permute(2, 1, 0)
+        return drawn, torch.zeros_like(noise)
 
 
 class TorchBackend:

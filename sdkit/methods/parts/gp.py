@@ -4,7 +4,8 @@ A stationary kernel's Cholesky factor of T_max steps begins with that of any T <
 sequences of every length.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +36,25 @@ def factors(kernel: Kernel, steps: int, longest: float, scales: int, size: int, 
     matrices = [kernel_matrix(kernel, steps, scale, variance) for scale in length_scales(size, longest, scales)]
     found: Tensor = torch.linalg.cholesky(torch.stack(matrices))
     return found
+
+
+class Group(NamedTuple):
+    """Dimensions whose processes have a kernel of the same form."""
+
+    kernel: Kernel
+    size: int
+    """Number of dimensions; a group of none is left out."""
+    longest: float
+    """Length scale of the first of them, in steps."""
+    scales: int = 1
+    """Number of length scales, each half of the one before."""
+    variance: float = 1.0
+    """Variance of the kernel."""
+
+
+def joined_factors(groups: Iterable[Group], steps: int) -> Tensor:
+    """Return the Cholesky factors (D, T, T) float64 of the dimensions of all groups, in order."""
+    return torch.cat([factors(g.kernel, steps, g.longest, g.scales, g.size, g.variance) for g in groups if g.size])
 
 
 def draw(noise: Tensor, diagonal: Tensor, coupling: Tensor) -> Tensor:
