@@ -1,11 +1,11 @@
 """C-DSVAE, the contrastively disentangled sequential VAE: each code is compared with that of a view which keeps it.
 
-Both posteriors read one bidirectional LSTM. s is contrasted with the static code of the same steps in another order, the
-dynamic codes with those of the same motion in another appearance, each against the rest of the batch. Differences from
-the release: the first view is made of features of elements, which need no second encoding, and neither is decoded; s has
-linear heads; densities of the estimated information are those of the posteriors, unless `legacy_density` says otherwise.
-Views of series, vectors and spectra are ours, and so are colour and blur of images: the release has its views as data.
-In training, changed images pass through the batch norms as data do, and enter their running statistics.
+Both posteriors read one bidirectional LSTM. s is contrasted with the static code of the same steps in another order,
+the dynamic codes with those of the same motion in another appearance, each against the rest of the batch. Differences
+from the release: the first view is made of features of elements, which need no second encoding, and neither is decoded;
+s has linear heads; the information is estimated with the posteriors' densities unless `legacy_density` is set. Views of
+series, vectors and spectra are ours, and so are colour and blur of images: the release has its views as data. In
+training, changed images pass through the batch norms as data do, and enter their running statistics.
 """
 
 from types import MappingProxyType

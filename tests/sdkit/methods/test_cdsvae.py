@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -107,4 +108,4 @@ def test_legacy_densities_change_the_information_alone() -> None:
 @pytest.mark.parametrize("name", ["static_contrast_weight", "dynamic_contrast_weight", "jitter_strength"])
 def test_weights_are_not_negative(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} = -1"):
-        CdsvaeSettings(**{name: -1.0})
+        msgspec.structs.replace(CdsvaeSettings(), **{name: -1.0})

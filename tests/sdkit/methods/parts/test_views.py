@@ -22,7 +22,7 @@ BINS = 41
 def facts(kind: str) -> Facts:
     element = ELEMENTS[kind]
     measured = {"feature_mean": (5.0, -1.0, 0.0), "feature_std": (2.0, 0.5, 1.0)} if element.features else {}
-    return Facts(element, steps=5, count=8, **measured)  # type: ignore[arg-type]
+    return Facts(element, steps=5, count=8, **measured)
 
 
 def data(element: Element, count: int = 6, steps: int = 5) -> Tensor:
