@@ -63,7 +63,9 @@ class Cdsvae(TrunkMethod):
     def extra(self, found: Pass, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return both weighted contrasts and the weighted information, and these three terms."""
         settings: CdsvaeSettings = self.settings
-        changed = self.encode(reappeared(batch.x, self.facts, settings.jitter_strength))
+        with torch.autocast(batch.x.device.type, enabled=False):
+            changed = reappeared(batch.x, self.facts, settings.jitter_strength)
+        changed = self.encode(changed)
         count = len(changed)
         with torch.autocast(batch.x.device.type, enabled=False):
             hidden = self.trunk(torch.cat([reordered(found.elements), changed.float()]))[0]

@@ -155,7 +155,7 @@ class Spyl(TrunkMethod):
         """Return the codes that the positives keep: (B, S) for those of s, (B, T, D) for those of d."""
         if self.settings.positives == "predict":
             return found.static.mean, found.dynamic.mean
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(found.s.device.type, enabled=False):
             mean = averaged(found.dynamic)
             near_s = neighbours(distances(found.static, found.static))
             near_d = neighbours(distances(mean, mean))

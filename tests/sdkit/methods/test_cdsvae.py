@@ -108,3 +108,15 @@ def test_legacy_densities_change_the_information_alone() -> None:
 def test_weights_are_not_negative(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} = -1"):
         msgspec.structs.replace(CdsvaeSettings(), **{name: -1.0})
+
+
+def test_half_precision_changes_the_networks_of_elements_alone() -> None:
+    found = model()
+    losses = []
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses.append(found(tiny_batch(sequences(6, 5))))
+    for name, full in losses[0].terms.items():
+        assert losses[1].terms[name].dtype == torch.float32
+        assert losses[1].terms[name].item() == pytest.approx(full.item(), rel=0.05, abs=0.05)

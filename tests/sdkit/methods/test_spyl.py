@@ -188,3 +188,15 @@ def test_views_are_decoded_in_data_units(kind: str) -> None:
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         msgspec.structs.replace(SpylSettings(), **changes)
+
+
+def test_half_precision_changes_the_networks_of_elements_alone() -> None:
+    found = model()
+    losses = []
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses.append(found(batch()))
+    for name, full in losses[0].terms.items():
+        assert losses[1].terms[name].dtype == torch.float32
+        assert losses[1].terms[name].item() == pytest.approx(full.item(), rel=0.05, abs=0.05)
