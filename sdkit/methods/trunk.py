@@ -105,4 +105,6 @@ class TrunkEncoderGraph(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data to features."""
-        return self.trunk(self.encoder(x))[0]  # type: ignore[no-any-return]
+        # The initial state is computed from an input of the graph, so that B stays free.
+        zero = torch.zeros(2, x.shape[0], self.trunk.hidden_size, device=x.device)
+        return self.trunk(self.encoder(x), (zero, zero))[0]  # type: ignore[no-any-return]
