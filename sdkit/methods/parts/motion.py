@@ -21,8 +21,9 @@ DIRECTIONS = 8
 """Number of directions: 0 right, 1 right and down, 2 down, ... 7 right and up."""
 STILL = -1
 """Label of a cell that has no direction."""
-BLUR = 5
-"""Side in pixels of the mean that smooths images before their flow: the gradient reaches as far as things move."""
+BLUR, STRIDE = 5, 2
+"""Side in pixels of the means that images are replaced by before their flow, and the distance of one from the next: so
+the gradient reaches as far as things move."""
 RIDGE = 1e-3
 """Addition to the diagonal of the least squares, relative to its mean: edges of one direction determine no flow along
 themselves."""
@@ -95,7 +96,8 @@ def _cells(values: Tensor) -> Tensor:
 
 def _flow(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the flow of each cell, rightwards and downwards, both (B, T - 1, GRID * GRID)."""
-    smooth = functional.avg_pool2d(x.flatten(0, 1), BLUR, 1, BLUR // 2, count_include_pad=False).reshape(x.shape)
+    smooth = functional.avg_pool2d(x.flatten(0, 1), BLUR, STRIDE, BLUR // 2, count_include_pad=False)
+    smooth = smooth.reshape(*x.shape[:3], *smooth.shape[2:])
     middle, change = (smooth[:, 1:] + smooth[:, :-1]) / 2, smooth[:, 1:] - smooth[:, :-1]
     padded = functional.pad(middle.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
     padded = padded.reshape(*middle.shape[:2], *padded.shape[1:])
