@@ -43,8 +43,8 @@ class Kind:
     """Whether an element is a picture of pixels."""
     windowed: ClassVar[bool] = False
     """Whether an element spans several steps of time."""
-    binned: ClassVar[bool] = False
-    """Whether features are the bins of a spectrum, in their order."""
+    spectral: ClassVar[bool] = False
+    """Whether features are the bins of a spectrum in their order, so that an element has a volume."""
     incomplete: ClassVar[bool] = True
     """Whether values may be missing, as NaN."""
     presumed: ClassVar[bool] = True

@@ -13,7 +13,7 @@ class Spectrum(Kind):
     name = "spectrum"
     axes = ("F",)
     plural = "spectrum frames"
-    binned = True
+    spectral = True
     assumption = (
         "as spectrum frames (N, T, F); window=W cuts a series (N, steps, F), kind=vector takes vectors, as poses"
     )

@@ -47,7 +47,7 @@ def reappeared(x: Tensor, facts: Facts, strength: float = 1.0) -> Tensor:
     change: Callable[[Tensor, Facts, float], Tensor] = _affine
     if traits.pictorial:
         change = _photographed
-    elif traits.binned:
+    elif traits.spectral:
         change = _amplified
     return change(x.float(), facts, strength)
 

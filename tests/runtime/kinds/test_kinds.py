@@ -65,7 +65,7 @@ def test_traits() -> None:
     assert those("incomplete") == ["series", "spectrum", "vector"]
     assert those("pictorial") == ["image"]
     assert those("windowed") == ["series"]
-    assert those("binned") == ["spectrum"]
+    assert those("spectral") == ["spectrum"]
 
 
 def test_the_schema_of_the_manifest_lists_them() -> None:
