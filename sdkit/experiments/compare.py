@@ -1,9 +1,9 @@
 """`compare`: methods side by side on one data set, under equal conditions.
 
-Every method has the same element networks, the same number of optimiser steps, the same number of trials of a search on
-the validation split, the same judge and the same heads; the test split is read once, when a row is measured. Models are
-trained one after the other in this process. A comparison that was interrupted goes on where it stopped, and more seeds
-or methods are added to a finished one.
+Every method has the same element networks, the same number of optimiser steps of the same batch size, the same number
+of trials of a search on the validation split, the same judge and the same heads; the test split is read once, when a
+row is measured. Models are trained one after the other in this process. A comparison that was interrupted goes on where
+it stopped, and more seeds or methods are added to a finished one.
 """
 
 import time
@@ -25,6 +25,7 @@ from sdkit.experiments.comparison.entries import ALL, Entry, Folder, Row, Terms,
 from sdkit.experiments.comparison.report import Comparison, draw, write
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tune import tune
+from sdkit.methods import DEFAULT
 from sdkit.runtime.errors import ConfigError, DivergenceError, first_line
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
@@ -172,7 +173,12 @@ class _Work:
             yield row
 
     def _plan(self, entry: Entry, found: Mapping[str, Any]) -> Plan:
-        return entry.plan(self.file, {**_those(entry, self.terms.overrides), **found})
+        return entry.plan(self.file, {**self._given(entry), **found})
+
+    def _given(self, entry: Entry) -> dict[str, Any]:
+        """Return the settings that a method is given: the user's, and the batch size that all share."""
+        usual = Entry(DEFAULT).plan(self.file, {}).train.batch_size
+        return {"batch_size": usual, **_those(entry, self.terms.overrides)}
 
     def _epochs(self, found: Plan, steps: float) -> tuple[int, int]:
         """Return the number of whole epochs that are nearest to a number of steps, and the steps of an epoch."""
@@ -201,7 +207,7 @@ class _Work:
             found = tune(
                 self.file.path, trials=self.terms.trials, epochs=epochs, objective=self.terms.objective, study=study,
                 method=entry.method, variant=entry.variant or None, device=self.device, reporter=self.reporter,
-                **_those(entry, self.terms.overrides),
+                **self._given(entry),
             )  # fmt: skip
         except ConfigError as error:
             tuned = Tuned(settings={}, reason=first_line(error))
@@ -220,7 +226,7 @@ class _Work:
         """Train and measure one model."""
         settings = self._tuned(entry).settings
         epochs, each = self._epochs(self._plan(entry, settings), self.terms.steps)
-        given = {**_those(entry, self.terms.overrides), **settings, "epochs": epochs, "seed": seed, "swap_every": 0}
+        given = {**self._given(entry), **settings, "epochs": epochs, "seed": seed, "swap_every": 0}
         found = entry.plan(self.file, given)
         blank = Row(
             entry=entry.name, method=entry.method, variant=found.variant, seed=seed, steps=epochs * each,

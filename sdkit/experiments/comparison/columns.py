@@ -20,7 +20,7 @@ class Figure(msgspec.Struct, frozen=True):
     value: float
     better: Direction
     beside: float | None = None
-    """Value without a model: guessing, the most frequent class, a constant."""
+    """Value without a model: guessing, the most frequent class, a constant, or the floor of a distance."""
     main: bool = False
     """Whether it belongs to the short table."""
 
@@ -47,6 +47,7 @@ class Found(NamedTuple):
 def read(results: Results) -> Iterator[Found]:
     """Yield the figures of the results of `evaluate`, the main ones of each subject first."""
     yield from _judged(results.get("judge", {}))
+    yield from _frechet(results.get("frechet", {}))
     yield from _leaked(results.get("leakage", ()))
     yield from _tasks(results.get("tasks", {}))
     yield from _codes(results)
@@ -58,20 +59,30 @@ def _judged(judge: Results) -> Iterator[Found]:
     for kind in ("static", "dynamic"):
         chance = [factor["chance"] for factor in factors.values() if factor["kind"] == kind]
         yield Found(f"swap: {kind} right", swaps.get(kind), "up", mean(chance), main=True)
-    yield Found("swap: all right", swaps.get("joint"), "up", swaps.get("joint_chance"), main=True)
-    leaks = [factor["leaked"] for factor in factors.values() if factor["leaked"] is not None]
-    yield Found("swap: leaked", mean(leaks), "down", main=True)
+    for name, joint in swaps.get("joint", {}).items():
+        title = f"swap: all {'' if name == 'all' else f'{name} '}right"
+        yield Found(title, joint["accuracy"], "up", max(joint["chance"], joint["unread"]), main=name == "all")
+    for kind, leaks in swaps.get("leaked", {}).items():
+        yield Found(f"swap: {kind} leaked", leaks["share"], "down", leaks["chance"], main=True)
     for part, drawn in KEPT.items():
         for name, factor in judge.get(part, {}).get("factors", {}).items():
             if factor["kept"]:
-                kept = factor["accuracy"]["mean"]
-                yield Found(f"{drawn}: {name} right", kept, "up", factor["chance"], main=part == "dynamic_kept")
+                beside, main = factor["chance"], part == "dynamic_kept"
+                yield Found(f"{drawn}: {name} right", factor["accuracy"]["mean"], "up", beside, main)
+                if factor.get("agreement"):
+                    yield Found(f"{drawn}: {name} agrees", factor["agreement"]["mean"], "up", beside)
     for name, factor in factors.items():
         yield Found(f"swap: {name} right", factor["accuracy"], "up", factor["chance"])
     truth = judge.get("swap_truth")
     if isinstance(truth, Mapping):
         yield Found("swap: error", truth["swap"], "down", truth["copy"])
         yield Found("reconstruction: error", truth["reconstruction"], "down")
+
+
+def _frechet(distances: Results) -> Iterator[Found]:
+    for name in ("reconstruction", "swap", "generation"):
+        floor = distances.get("floor")
+        yield Found(f"Frechet: {name}", distances.get(name), "down", floor, main=name == "generation")
 
 
 def _leaked(rows: Any) -> Iterator[Found]:
@@ -111,6 +122,8 @@ def _codes(results: Results) -> Iterator[Found]:
     swaps = results.get("consistency", {}).get("swaps", {})
     yield Found("encoded swap: distance of s", swaps.get("static"), "down", 1.0)
     yield Found("encoded swap: distance of d", swaps.get("dynamic"), "down", 1.0)
+    order = results.get("consistency", {}).get("order", {})
+    yield Found("shuffled steps: distance of s", order.get("shuffled"), "none", 1.0)
     dci = results.get("dci", {})
     for name in ("disentanglement", "completeness", "informativeness"):
         yield Found(name, dci.get(name), "up")

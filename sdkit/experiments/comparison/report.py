@@ -18,7 +18,7 @@ from sdkit.figures.comparison import Point, draw_comparison
 LEVEL = 0.05
 """Family-wise error at which a difference counts."""
 QUALITY = ("swap: all right", "swap: static right")
-LEAKS = ("swap: leaked", "leakage into d", "leakage into s")
+LEAKS = ("swap: static leaked", "leakage into d", "leakage into s")
 
 
 @dataclass
