@@ -234,7 +234,7 @@ class JudgeTask:
             }
             drawn = generation.agreement(verbs, judge, self.factor, **draws, reporter=reporter)
             figures = {f"agreement on {self.factor}, d kept": drawn.agreement.mean, "H(y) of draws": drawn.entropy.mean}
-            return Result(figures, {}, (ENCODERLESS,))
+            return Result(figures, {}, notes=(ENCODERLESS,))
         found = judge_scores(verbs, judge, file, repeats=self.repeats, seed=seed, reporter=reporter)
         figures = {} if found.dynamic_kept is None else self._protocol(found.dynamic_kept)
         if found.static_kept is not None:
