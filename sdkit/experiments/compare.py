@@ -23,6 +23,7 @@ from sdkit.experiments.comparison.columns import figures_of
 from sdkit.experiments.comparison.cost import measure_costs
 from sdkit.experiments.comparison.entries import ALL, Entry, Folder, Row, Terms, Tuned, data_digest, parse
 from sdkit.experiments.comparison.report import Comparison, draw, write
+from sdkit.experiments.comparison.swaps import draw_swaps_of, swapped
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tune import tune
 from sdkit.methods import DEFAULT
@@ -103,6 +104,10 @@ def compare(
         found.tuned.update({entry.name: tuned for entry in entries if (tuned := folder.tuned(entry))})
         write(found)
     draw(found)
+    swaps = {name: x for name, x in folder.swaps().items() if name in found.entries}
+    if swaps:
+        note = f"{terms.steps} optimiser steps, seed 0."
+        draw_swaps_of(swaps, file, parts.test, folder.path / "swaps.png", note=note)
     return found
 
 
@@ -254,6 +259,8 @@ class _Work:
             reporter=self.reporter,
         )  # fmt: skip
         assert subject.model is not None
+        if blank.seed == 0 and (x := swapped(subject.verbs, self.file, self.parts.test)) is not None:
+            self.folder.keep_swaps(blank.entry, x)
         return msgspec.structs.replace(
             blank,
             seconds=round(sum(record["seconds"] for record in run.metrics()), 1),

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 
 from sdkit import methods
 from sdkit.experiments.comparison.columns import Figure
 from sdkit.methods.base import Method
+from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, FileFormatError
 from sdkit.runtime.storage.output import replacing
 from sdkit.runtime.storage.sequences import SequenceFile
@@ -168,6 +170,17 @@ class Folder:
     def keep_row(self, row: Row) -> None:
         """Store a finished row."""
         self._write(self._row_path(row.entry, row.seed), row)
+
+    def swaps(self) -> dict[str, Array]:
+        """Return the swapped pairs (P, T, *element) that were kept, by entry."""
+        return {path.stem: np.load(path)["x"] for path in sorted((self.path / "swaps").glob("*.npz"))}
+
+    def keep_swaps(self, entry: str, x: Array) -> None:
+        """Store swapped pairs (P, T, *element)."""
+        path = self.path / "swaps" / f"{entry}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, force=True) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, x=x)
 
     def costs(self) -> dict[str, float]:
         """Return the costs of a step by entry, as far as measured."""
