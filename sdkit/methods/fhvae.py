@@ -71,7 +71,8 @@ def over_segments(lstm: nn.LSTM, x: Tensor, steps: int) -> Tensor:
     # The initial state is computed from an input of the graph, so that B stays free.
     zero = torch.zeros(1, segments.shape[0], lstm.hidden_size, dtype=x.dtype, device=x.device)
     hidden, _ = lstm(segments, (zero, zero))
-    return hidden.reshape(x.shape[0], -1, lstm.hidden_size)[:, : x.shape[1]]
+    hidden = hidden.reshape(x.shape[0], -1, lstm.hidden_size)
+    return hidden[:, : x.shape[1]]  # type: ignore[no-any-return]
 
 
 def last_of_segments(x: Tensor, steps: int) -> Tensor:
@@ -176,7 +177,7 @@ class Fhvae(Method):
         return means
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
-        """Return NLL + beta (KL(z1) + KL(z2) - log p(mu)) - alpha log p(i | z2), summed over the segments of a sequence.
+        """Return NLL + beta (KL(z1) + KL(z2) - log p(mu)) - alpha log p(i | z2), summed over segments.
 
         In evaluation, where sequences are not those of the table, mu is the mean of its posterior and the
         discriminative term is left out.

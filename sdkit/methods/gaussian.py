@@ -82,6 +82,11 @@ class GaussianMethod(Method):
         """
         return found.s.new_zeros(()), {}
 
+    def divergence(self, kl_s: Tensor, kl_d: Tensor) -> Tensor:
+        """Return the weighted divergences of both codes; a subclass may weigh one more than the other."""
+        weighted: Tensor = self.settings.beta * (kl_s + kl_d)
+        return weighted
+
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
         """Return SSE or NLL + beta (KL_s + KL_d), each summed over a sequence and averaged over the batch."""
         features = self.encode(batch.x)
@@ -94,7 +99,7 @@ class GaussianMethod(Method):
             nll = self.nll(decoded, batch.x).sum(1).mean()
             kl_s, kl_d = kl_to_standard(found.static).mean(), kl(found.dynamic, prior).sum(1).mean()
         extra, terms = self.extra(found, batch)
-        loss = nll + self.settings.beta * (kl_s + kl_d) + extra
+        loss = nll + self.divergence(kl_s, kl_d) + extra
         return Losses(loss, {"nll": nll, "kl_s": kl_s, "kl_d": kl_d, **terms}, found.static.mean, found.dynamic.mean)
 
     def posterior(self, features: Tensor) -> Pass:

@@ -134,6 +134,7 @@ def test_segments_of_several_steps_are_exported_for_sequences_of_any_length(kind
 
 def test_the_table_is_not_exported(tmp_path: Path) -> None:
     found = lively_model(method="fhvae", count=50_000)
+    assert isinstance(found, Fhvae)
     bundle = quick_export(write_run(tmp_path / "run", found))
     assert sum(file.stat().st_size for file in bundle.path.rglob("*.onnx")) < found.means.numel()
 
