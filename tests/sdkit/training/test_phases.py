@@ -1,4 +1,4 @@
-"""What the loop asks of a method beside its loss: phases, terms, `finish` and reasons of a collapse."""
+"""What the loop asks of a method beside its loss: phases, stages, terms, `finish` and reasons of a collapse."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
-from sdkit.training import loop
+from sdkit.training import checkpoint, loop
 from sdkit.training.data import Batches, split_indices
 from sdkit.training.loop import CollapseWarning
 from sdkit.training.run import Run
@@ -91,6 +91,69 @@ def test_phases_resume_to_the_bit(data: Path) -> None:
         assert all(torch.equal(found[name], expected[name]) for name in found)
     state = torch.load(resumed.path / "state.pt", weights_only=True)
     assert list(state["optimizers"]) == ["model", "critic"]
+
+
+class Stops(Quiet):
+    """Reports nothing and interrupts training when an epoch begins."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def start(self, what: str, total: int) -> None:
+        if what.startswith(f"epoch {self.epoch}/"):
+            raise KeyboardInterrupt
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, settled: float, losses: list[float]) -> list[int]:
+    """Let the last stage begin at a share of the training, and validation find these losses, epoch by epoch.
+
+    Return the epochs whose weights became the best, which training will append.
+    """
+    kept: list[int] = []
+    save = checkpoint.save
+
+    def watch(*args: Any, epoch: int, best: float, improved: bool) -> None:
+        save(*args, epoch=epoch, best=best, improved=improved)
+        kept.extend([epoch] if improved else [])
+
+    def validate(trainer: loop.Trainer) -> dict[str, Any]:
+        return {"val": {"loss": losses[trainer.epoch]}}
+
+    monkeypatch.setattr(checkpoint, "save", watch)
+    monkeypatch.setattr(Rival, "settled", settled)
+    monkeypatch.setattr(loop.Trainer, "_validate", validate)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("settled", "losses", "best"),
+    [
+        (0.0, [1.0, 2.0, 5.0, 4.0], [1]),
+        (0.5, [1.0, 2.0, 5.0, 4.0], [1, 2, 3, 4]),
+        (0.5, [1.0, 2.0, 4.0, 5.0], [1, 2, 3]),
+        (0.3, [1.0, 2.0, 4.0, 5.0], [1, 2, 3]),  # the second epoch begins before the last stage does
+        (0.25, [1.0, 2.0, 4.0, 5.0], [1, 2]),
+        (1.0, [1.0, 2.0, 4.0, 5.0], [1, 2, 3, 4]),
+    ],
+)
+def test_the_best_epoch_is_one_of_the_last_stage(
+    data: Path, monkeypatch: pytest.MonkeyPatch, settled: float, losses: list[float], best: list[int]
+) -> None:
+    """Before the last stage the newest epoch replaces the one before, and the first of the stage replaces both."""
+    kept = staged(monkeypatch, settled, losses)
+    fit(data, epochs=4)
+    assert kept == best
+
+
+@pytest.mark.parametrize("broken", [2, 3, 4])
+def test_a_resumed_run_compares_epochs_of_the_last_stage_alone(
+    data: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    kept = staged(monkeypatch, 0.5, [1.0, 2.0, 5.0, 6.0])
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, epochs=4, name="broken", reporter=Stops(broken))
+    train(resume="runs/broken", device="cpu")
+    assert kept == [1, 2, 3]
 
 
 def test_a_model_is_finished_on_few_batches_while_it_learns_and_on_all_at_the_end(
