@@ -362,6 +362,7 @@ SAMPLING = {
     "dsvae": "from x, static to dynamic_mean, dynamic_std",
     "gpvae": "from x, dynamic_noise to dynamic",
     "patchwork": "from x, dynamic_noise, static to dynamic",
+    "rwae": "from x, dynamic_noise to dynamic",
 }
 """Methods whose dynamic codes a client cannot draw from what encode gives, and what it needs and gets."""
 
