@@ -68,12 +68,13 @@ def evaluate(
     )
     with replacing(target, force=force) as temporary:
         temporary.mkdir()
-        if figures and not (reason := refusal(subject.verbs.abilities, ("encode",), file.steps)):
+        reasons = [refusal(subject.verbs.abilities, (verb,), file.steps) for verb in ("encode", "generate")]
+        if figures and not all(reasons):
             from sdkit.evaluation.pictures import draw
 
             results["figures"] = draw(subject.verbs, file, results, temporary, seed=seed, reporter=reporter)
         elif figures:
-            results["skipped"]["figures"] = reason
+            results["skipped"]["figures"] = reasons[0]
         text = json.dumps(results, indent=1, allow_nan=False)
         (temporary / "evaluation.json").write_text(text + "\n", "utf-8")
     return results

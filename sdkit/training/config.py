@@ -22,6 +22,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     learning_rate: float = 1e-3
     """Learning rate of Adam, constant."""
+    adam_beta1: float = 0.9
+    """Decay of Adam's mean of gradients, its momentum; adversarial training takes less."""
     batch_size: int = 128
     """Number B of sequences of an optimiser step."""
     epochs: int = 100
@@ -52,8 +54,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ConfigError(f"{name} = {getattr(self, name)}; it must be at least {least}")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate = {self.learning_rate}; it must be positive")
-        if not 0 <= self.val_fraction < 1:
-            raise ConfigError(f"val_fraction = {self.val_fraction}; it must lie in [0, 1)")
+        for name in ("val_fraction", "adam_beta1"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; it must lie in [0, 1)")
         if self.precision not in get_args(Precision):
             raise ConfigError(f"precision = {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
 

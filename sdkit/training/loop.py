@@ -24,6 +24,8 @@ from sdkit.training.swaps import draw_swaps
 
 EpochHook = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_CURVES = 10.0
+ADAM_BETA2 = 0.999
+"""Decay of Adam's mean of squared gradients."""
 LOSS = "loss"
 """Name of the weighted sum in a record, beside the terms."""
 FEW_BATCHES = 4
@@ -56,7 +58,9 @@ class Trainer:
         if train.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         phases = self.model.phases
-        adams = [torch.optim.Adam(self.model.phase_parameters(phase), train.learning_rate) for phase in phases]
+        self.trained = {phase: list(self.model.phase_parameters(phase)) for phase in phases}
+        betas = (train.adam_beta1, ADAM_BETA2)
+        adams = [torch.optim.Adam(parameters, train.learning_rate, betas) for parameters in self.trained.values()]
         self.wrapped, *prepared = self.accelerator.prepare(self.model, *adams)
         self.optimizers = dict(zip(phases, prepared, strict=True))
         self.epoch, self.best = 0, float("inf")
@@ -118,10 +122,11 @@ class Trainer:
         for phase, optimizer in self.optimizers.items():
             losses = self._forward(batch, phase)
             self._require_finite(losses)
-            optimizer.zero_grad(set_to_none=True)
+            # Of all parameters: what another phase has left in its own is none of this one's.
+            self.model.zero_grad(set_to_none=True)
             self.accelerator.backward(losses.loss)
             if self.config.train.gradient_clip:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
+                self.accelerator.clip_grad_norm_(self.trained[phase], self.config.train.gradient_clip)
             optimizer.step()
             parts.append(losses.loss.detach())
             terms |= losses.terms

@@ -179,7 +179,10 @@ def test_finish_may_be_called_with_any_batches(method: str, kind: str) -> None:
     with torch.no_grad():
         model.finish([Batch(x, torch.arange(len(x)))])
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
-    assert np.isfinite(verbs(model).reconstruct(x.numpy())).all()
+    run = verbs(model)
+    assert np.isfinite(
+        run.generate(2, T) if "reconstruct" in run.abilities.refusals else run.reconstruct(x.numpy())
+    ).all()
 
 
 def test_unknown_method_is_refused_with_the_nearest_name() -> None:
