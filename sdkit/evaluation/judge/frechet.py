@@ -7,7 +7,8 @@ images:
 
 The features are what the judge's heads read. A distance depends on the judge, and grows as sets shrink, since their
 covariances are estimates. The floor, the distance between as many real training sequences and the real test sequences,
-has both in common with the other figures of a table; only differences beyond it mean anything.
+has both in common with the other figures of a table. Generated sequences can reach it; reconstructions and swaps are
+made of the very test sequences, so that their distances can lie below.
 """
 
 from collections.abc import Callable, Iterator
