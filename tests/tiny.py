@@ -49,9 +49,9 @@ def tiny_model(
     torch.manual_seed(seed)
     model = tiny_plan(variant, method, **changes).build(tiny_facts(element, **facts))
     with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.ndim > 1 and "lstm" not in name:
-                value.mul_(2.0)  # default weights give codes so small that a wrong one would pass unseen
+        for value in model.parameters():
+            if value.ndim > 2:
+                value.mul_(2.0)  # convolutions' own weights give codes so small that a wrong one would pass unseen
     return model.eval()
 
 

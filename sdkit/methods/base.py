@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sdkit import elements
 from sdkit.elements import ElementDecoder, ElementEncoder, Network
+from sdkit.elements.initialise import initialise
 from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.contract import STEP
@@ -169,6 +170,10 @@ class Method(nn.Module, ABC):
         encoder, decoder = elements.build(self.network(settings, facts))
         self.encoder, self.decoder = cast(nn.Module, encoder), cast(nn.Module, decoder)
         self.features: int = encoder.features
+
+    def initialise(self) -> None:
+        """Draw the weights of a new model; called once, when all of its layers are there."""
+        initialise(self)
 
     @classmethod
     def network(cls, settings: Any, facts: Facts) -> Network:

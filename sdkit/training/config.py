@@ -75,7 +75,9 @@ class Plan(NamedTuple):
 
     def build(self, facts: Facts) -> Method:
         """Return a model with new weights."""
-        return self.method(self.settings, facts)
+        model = self.method(self.settings, facts)
+        model.initialise()
+        return model
 
 
 TRAIN_KEYS = TrainConfig.__struct_fields__
