@@ -132,7 +132,7 @@ class Glr(Method):
         """Return the widths of the codes, the weights of the divergences and of the counterfactual term, the part."""
         return {
             **super().search(element),
-            "static_weight": Range(1e-1, 1e2),
+            "static_weight": Range(1e-2, 1e1),
             "dynamic_weight": Range(1e-1, 4.0),
             "counterfactual": Choice((0.0, 1.0, 10.0)),
             "part": Choice((0.3, 0.6)),
