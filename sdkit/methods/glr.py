@@ -5,8 +5,8 @@ series and at use from all of it; d, half of it under Cauchy and half under RBF 
 element with a bidiagonal precision factor over time. A counterfactual term decodes the dynamic codes with a static code
 s' of the prior and wants s' back, not s, when the result is encoded again. Differences from the release: element
 networks and likelihood are those of every method here, so the LSTM reads windows, not time steps; weights are relative
-to sums; the exponent of the counterfactual term is bounded, and of each decoded series only the part that is encoded
-again is decoded.
+to sums, and those of the divergences rise from 0 in a warm-up; the exponent of the counterfactual term is bounded; of
+each decoded series only the part that is encoded again is decoded.
 """
 
 from collections.abc import Mapping
@@ -53,6 +53,8 @@ class GlrSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_field
     """Weight of the divergence of the dynamic codes, relative to the likelihood summed over a sequence."""
     counterfactual: float = 1.0
     """Weight of the counterfactual term, relative to the likelihood summed over a sequence; 0 leaves it out."""
+    warmup: float = 0.2
+    """Share of the training, from 0 to less than 1, in which the weights of the divergences rise from 0."""
     length_scale: float = 2.0
     """Length scale of the first processes of either kernel, in steps."""
     scales: int = 4
@@ -69,6 +71,8 @@ class GlrSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_field
         self.require_at_least(1e-3, "length_scale", "cauchy_variance")
         if not 0 < self.part <= 1:
             raise ConfigError(f"part = {self.part}; it must be more than 0 and at most 1")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup = {self.warmup}; it must be at least 0 and less than 1")
 
 
 class GlobalPath(nn.Module):
@@ -128,14 +132,17 @@ class Glr(Method):
         """Return the widths of the codes, the weights of the divergences and of the counterfactual term, the part."""
         return {
             **super().search(element),
-            "static_weight": Range(1e-1, 1e2),
+            "static_weight": Range(1e-2, 1e1),
             "dynamic_weight": Range(1e-1, 4.0),
             "counterfactual": Choice((0.0, 1.0, 10.0)),
             "part": Choice((0.3, 0.6)),
         }
 
     def forward(self, batch: Batch, phase: str = "model") -> Losses:
-        """Return NLL + w_s KL_s + w_d KL[q(d | x) || GP] + w_c counterfactual, sums averaged over the batch."""
+        """Return NLL + w_s KL_s + w_d KL[q(d | x) || GP] + w_c counterfactual, sums averaged over the batch.
+
+        w_s and w_d rise from 0 during the warm-up.
+        """
         features = self.encode(batch.x)
         # The recurrent part and the processes are cheap and sum over steps, so they run in float32 in every precision.
         with torch.autocast(batch.x.device.type, enabled=False):
@@ -147,12 +154,25 @@ class Glr(Method):
         with torch.autocast(batch.x.device.type, enabled=False):
             nll = self.nll(decoded, batch.x).sum(1).mean()
         weights = self.settings
-        loss = nll + weights.static_weight * kl_s + weights.dynamic_weight * kl_gp
+        loss = nll + self.rise(batch.progress) * (weights.static_weight * kl_s + weights.dynamic_weight * kl_gp)
         terms = {"nll": nll, "kl_s": kl_s, "kl_gp": kl_gp}
         if weights.counterfactual:
             terms["counterfactual"] = self.counterfactual(s, d)
             loss = loss + weights.counterfactual * terms["counterfactual"]
         return Losses(loss, terms, static.mean, mean)
+
+    @property
+    def settled(self) -> float:
+        """Share of the training after which the divergences have their full weight."""
+        return float(self.settings.warmup)
+
+    def rise(self, progress: float) -> float:
+        """Return the share of their weight that the divergences have, where `progress` of the training is done.
+
+        Smooth processes have kernels that are nearly singular: at full weight from the start, their divergence of
+        hundreds of nats presses all means to 0 before the decoder has learned to use them.
+        """
+        return min(1.0, progress / self.settings.warmup) if self.settings.warmup else 1.0
 
     def static_posterior(self, features: Tensor) -> Gaussian:
         """Return q(s | x) = N(mean, I), (B, S), from features of a part (B, L, G)."""

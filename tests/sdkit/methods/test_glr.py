@@ -186,3 +186,21 @@ def test_streams_are_refused() -> None:
 def test_part_must_be_a_share(part: float) -> None:
     with pytest.raises(ConfigError, match="it must be more than 0 and at most 1"):
         GlrSettings(part=part)
+
+
+def test_divergences_rise_to_their_weight_during_the_warm_up() -> None:
+    found = model(warmup=0.2, static_weight=3.0, dynamic_weight=0.3, counterfactual=0.0)
+    assert found.settled == 0.2
+    batch = tiny_batch(sequences(4, 5))
+    for progress, share in ((0.0, 0.0), (0.05, 0.25), (0.2, 1.0), (1.0, 1.0)):
+        losses = found(batch._replace(progress=progress))
+        terms = losses.terms
+        expected = terms["nll"] + share * (3 * terms["kl_s"] + 0.3 * terms["kl_gp"])
+        assert losses.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert model(warmup=0.0).rise(0.0) == 1.0
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0])
+def test_warm_up_must_end(warmup: float) -> None:
+    with pytest.raises(ConfigError, match="it must be at least 0 and less than 1"):
+        GlrSettings(warmup=warmup)
