@@ -57,6 +57,11 @@ class Trainer:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         phases = self.model.phases
         adams = [torch.optim.Adam(self.model.phase_parameters(phase), train.learning_rate) for phase in phases]
+        if self.model.settled or len(phases) > 1:
+            from accelerate import DistributedDataParallelKwargs
+
+            # A step of one stage or phase leaves parameters of another without a gradient, which processes must know.
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.wrapped, *prepared = self.accelerator.prepare(self.model, *adams)
         self.optimizers = dict(zip(phases, prepared, strict=True))
         self.epoch, self.best = 0, float("inf")
