@@ -11,7 +11,6 @@ import pytest
 from sdkit.data import puppets
 from tests.tiny import TINY_64
 
-
 SMALL = {
     **{name: value for name, value in TINY_64.items() if not name.endswith("_widths")},
     **{"encoder_widths": [4] * 5, "decoder_widths": [4] * 4, "batch_size": 16, "swap_every": 0},
