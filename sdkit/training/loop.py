@@ -61,6 +61,11 @@ class Trainer:
         self.trained = {phase: list(self.model.phase_parameters(phase)) for phase in phases}
         betas = (train.adam_beta1, ADAM_BETA2)
         adams = [torch.optim.Adam(parameters, train.learning_rate, betas) for parameters in self.trained.values()]
+        if self.model.settled or len(phases) > 1:
+            from accelerate import DistributedDataParallelKwargs
+
+            # A step of one stage or phase leaves parameters of another without a gradient, which processes must know.
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.wrapped, *prepared = self.accelerator.prepare(self.model, *adams)
         self.optimizers = dict(zip(phases, prepared, strict=True))
         self.epoch, self.best = 0, float("inf")
