@@ -40,6 +40,9 @@ class RwaeSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """Width of the stacked LSTM layers of the prior."""
     prior_layers: int = 2
     """Number of LSTM layers of the prior."""
+    initial_std: float = 0.1
+    """Standard deviation of the posteriors before training: at 1 they would equal the prior at once, ignoring the data,
+    and only a weak gradient would lead away from there."""
     smallest_std: float = 1e-2
     """Smallest standard deviation of the prior of a dynamic code: nothing else in the loss would hold it up."""
 
@@ -47,7 +50,7 @@ class RwaeSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         super().__post_init__()
         self.require_at_least(0, "static_weight", "dynamic_weight")
         self.require_at_least(1, "hidden_size", "prior_hidden_size", "prior_layers")
-        self.require_at_least(1e-5, "smallest_std")
+        self.require_at_least(1e-5, "initial_std", "smallest_std")
 
 
 class FeedbackPath(nn.Module):
@@ -110,6 +113,8 @@ class Rwae(Method):
         self.dynamic_path = FeedbackPath(width, width, settings.dynamic_size)
         self.recurrence = nn.LSTM(settings.static_size + settings.dynamic_size, width, batch_first=True)
         self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
+        for head in (self.static_head, self.dynamic_path.head):
+            nn.init.constant_(head.log_variance.bias, 2 * math.log(settings.initial_std))
         self.prior.head.low = max(self.prior.head.low, 2 * math.log(settings.smallest_std))
 
     @classmethod

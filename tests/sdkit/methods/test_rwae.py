@@ -112,6 +112,14 @@ def test_the_deviation_of_the_prior_has_a_floor_in_the_loss_and_in_the_graph(sma
     assert (drawn - mean).numpy() == pytest.approx(smallest, rel=1e-4)
 
 
+@pytest.mark.parametrize("initial", [0.5, 0.05])
+def test_posteriors_begin_with_a_small_deviation(initial: float) -> None:
+    run = verbs(model(initial_std=initial))
+    features = run.backend.run("encoder", {"x": sequences(8, 5)})["features"]
+    for code in ("static", "dynamic"):
+        assert run.backend.run(code, {"features": features})[f"{code}_std"].mean() == pytest.approx(initial, rel=0.5)
+
+
 def test_the_prior_is_trained_by_the_discrepancy_alone() -> None:
     for weight, reached in ((0.0, False), (1.0, True)):
         found = model(dynamic_weight=weight)
