@@ -19,7 +19,6 @@ from tests.hosts.golden import (
     read,
     refused,
     too_long,
-    with_torchscript,
 )
 from tests.hosts.patchwork import CONFORMANCE, MAX_STEPS, installed
 
@@ -94,11 +93,10 @@ def test_a_set_has_the_verbs_of_each_bundle_and_what_the_others_are_refused_with
     assert "limit" not in bundles["generator"]
 
 
-def test_torchscript_of_the_same_models_gives_the_kept_results(tmp_path: Path) -> None:
-    folder = with_torchscript(tmp_path / "both")
+def test_torchscript_of_the_same_models_gives_the_kept_results(conformance_set: Path) -> None:
     for name in NAMES:
-        rt = Runtime.open(folder / name, device="cpu", backend="torchscript", threads=1)
-        check(name, found(rt, inputs_of(folder, name)))
+        rt = Runtime.open(conformance_set / name, device="cpu", backend="torchscript", threads=1)
+        check(name, found(rt, inputs_of(KEPT, name)))
 
 
 def test_the_set_is_small_and_what_its_description_says() -> None:
