@@ -7,9 +7,10 @@ from typing import Literal
 import pytest
 
 from sdkit import methods
+from sdkit.export.proof.cases import SIZES
 from sdkit.methods.graphs import verbs
 from sdkit.runtime.runtime import Runtime
-from tests.export.runs import lively_model, quick_export, write_run
+from tests.export.runs import FEW, lively_model, quick_export, write_run
 from tests.sdkit.methods.elements import ELEMENTS
 
 STEPS = 5
@@ -17,7 +18,7 @@ Format = Literal["onnx", "all"]
 
 
 def format_of(method: str, kind: str) -> Format:
-    """Return `all` for one kind of each method, in turn, and `onnx` for the others.
+    """Return `all` for one kind of each method, in turn, which is proven at every size, and `onnx` for the others.
 
     TorchScript graphs are traced or compiled from the same modules as ONNX graphs, and of a kind only encoder and
     decoder know; each kind has its turn with every fourth method.
@@ -30,7 +31,8 @@ def format_of(method: str, kind: str) -> Format:
 def test_export_is_proven(method: str, kind: str, tmp_path: Path) -> None:
     model = lively_model(method=method, element=ELEMENTS[kind])
     wanted = format_of(method, kind)
-    bundle = quick_export(write_run(tmp_path / "run", model, steps=STEPS), format=wanted)
+    sizes = SIZES if wanted == "all" else FEW
+    bundle = quick_export(write_run(tmp_path / "run", model, steps=STEPS), sizes=sizes, format=wanted)
     manifest = bundle.manifest
     assert manifest.formats == (("onnx", "torchscript") if wanted == "all" else ("onnx",))
     assert (manifest.method, manifest.version) == (method, 2)
