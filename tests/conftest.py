@@ -72,6 +72,12 @@ def missing(path: Path) -> Iterator[bool]:
         done.touch()
 
 
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Let trainings draw nothing: pictures take most of the time of a tiny one."""
+    for name in ("draw_curves", "draw_swaps"):
+        patch.setattr(f"sdkit.training.loop.{name}", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def puppets_file(shared: Path) -> Path:
     """Return a small file of puppets with all three splits."""
@@ -91,6 +97,7 @@ def trained(shared: Path, puppets_file: Path) -> Callable[[str], Run]:
         run.path.parent.mkdir(exist_ok=True)
         with missing(run.path) as wanted, pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore", CollapseWarning)  # two epochs of a tiny model may well collapse
+            leave_out_pictures(patch)
             if wanted:
                 patch.chdir(shared)
                 train(puppets_file, variant=variant, name=variant, epochs=2, batch_size=16, **TINY_64)
@@ -101,8 +108,13 @@ def trained(shared: Path, puppets_file: Path) -> Callable[[str], Run]:
 
 @pytest.fixture(scope="session")
 def exported(shared: Path, trained: Callable[[str], Run]) -> Callable[[str], Bundle]:
-    """Return a function that exports a tiny run of a variant in both formats, likewise."""
+    """Return a function that exports a tiny run of a variant in both formats, likewise.
+
+    The paper's is proven in a process of its own, as a user's is.
+    """
     from sdkit.export import export_bundle
+    from sdkit.export.proof.cases import SIZES
+    from tests.export.runs import quick_export
 
     def make(variant: str = "paper") -> Bundle:
         run = trained(variant)
@@ -110,7 +122,11 @@ def exported(shared: Path, trained: Callable[[str], Run]) -> Callable[[str], Bun
         with missing(made) as wanted:
             if wanted:
                 # It comes whole into the run's folder, which another process may be copying.
-                export_bundle(run, made, format="all").path.rename(run.bundle)
+                if variant == "paper":
+                    bundle = export_bundle(run, made, format="all")
+                else:
+                    bundle = quick_export(run, made, sizes=SIZES, format="all")
+                bundle.path.rename(run.bundle)
         return Bundle.open(run.bundle)
 
     return make
@@ -119,9 +135,12 @@ def exported(shared: Path, trained: Callable[[str], Run]) -> Callable[[str], Bun
 @pytest.fixture(scope="session")
 def mini(shared: Path) -> Bundle:
     """Return a bundle in both formats of a tiny model of 16x16 images, in a run; nothing of it may be changed."""
+    from sdkit.export.proof.cases import SIZES
     from tests.export.runs import lively_model, quick_export, write_run
 
     run = Run(shared / "mini" / "run")
     run.path.parent.mkdir(exist_ok=True)
     with missing(run.path) as wanted:
-        return quick_export(write_run(run.path, lively_model()), format="all") if wanted else Bundle.open(run.bundle)
+        if wanted:
+            return quick_export(write_run(run.path, lively_model()), sizes=SIZES, format="all")
+        return Bundle.open(run.bundle)

@@ -17,6 +17,8 @@ from sdkit.methods import listing
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.verbs.stream import Stream
 from sdkit.training.run import Run
+from tests.export.runs import prove_here
+from tests.sdkit.evaluation.labelled import hurry
 
 CLASSES = (sdkit.Runtime, sdkit.Bundle, sdkit.Run, sdkit.SequenceFile, Stream)
 WITHOUT = {
@@ -57,8 +59,10 @@ def place(
     shutil.copytree(trained("filter").path, tmp_path / "runs" / "puppets")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SDKIT_RUN", raising=False)
-    # The judge of the example may be as bad as it likes.
+    # The judge of the example may be as bad as it likes, and so may the heads.
     monkeypatch.setitem(find_judge.__kwdefaults__ or {}, "epochs", 1)
+    hurry(monkeypatch)
+    prove_here(monkeypatch)
     return tmp_path
 
 

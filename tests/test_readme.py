@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from sdkit.cli.main import app
 from sdkit.runtime.bundles.manifest import schema
 from sdkit.training.config import preset
+from tests.conftest import leave_out_pictures
+from tests.export.runs import prove_here
 from tests.tiny import TINY_64
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,8 @@ def test_python_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monk
 
     # The preset's layers would take most of the time, and no line says how wide they are.
     monkeypatch.setattr("sdkit.training.config.preset", tiny)
+    leave_out_pictures(monkeypatch)
+    prove_here(monkeypatch)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert (tmp_path / "codes.h5").is_file()

@@ -1,7 +1,6 @@
 """The training loop: plain, on Hugging Face Accelerate, and resumable to the bit."""
 
 import json
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -71,7 +70,7 @@ class Trainer:
         self.epoch, self.best = 0, float("inf")
         self.metrics: list[dict[str, Any]] = []
         self.warned: set[str] = set()
-        self.drawn = -math.inf
+        self.drawn = time.monotonic()  # the curves of a first epoch are single points
 
     def resume(self) -> None:
         """Load the state of the last complete epoch."""

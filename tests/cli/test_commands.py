@@ -145,6 +145,7 @@ def test_the_three_commands_of_the_card(here: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("sdkit.training.train.make_dataset", small)
     monkeypatch.setattr("sdkit.training.config.preset", tiny)
+    prove_here(monkeypatch)
     for name, seed in (("a", 1), ("b", 2)):
         sdkit_(f"data make puppets --count 6 --split test --seed {seed} -o {name}.h5")
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from sdkit.export import bundle as bundle_module
+from sdkit.export.proof import parity
 from sdkit.export.proof.cases import sample, scale_of
 from sdkit.export.proof.verification import verify
 from sdkit.methods.base import Batch, Method
@@ -28,6 +29,9 @@ from tests.tiny import tiny_model
 
 OFFLINE = needed(verb for verb in VERBS if verb != "stream")
 """The graphs of a model that cannot run online: encoder, static, dynamic, decoder, prior."""
+Sizes = tuple[tuple[int, int], ...]
+FEW: Sizes = ((4, 2), (1, 9))
+"""Of all sizes of cases the shortest sequence, the smallest batch, and more steps than the traced example has."""
 
 
 def lively_model(variant: str | None = None, **changes: Any) -> Method:
@@ -72,10 +76,11 @@ def prove_here(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bundle_module, "prove", lambda folder, source: verify(folder, run=source))
 
 
-def quick_export(run: Run, path: Path | None = None, **options: Any) -> Bundle:
-    """Export a run and prove it in this process."""
+def quick_export(run: Run, path: Path | None = None, *, sizes: Sizes = FEW, **options: Any) -> Bundle:
+    """Export a run and prove it in this process, on cases of these sizes (B, T)."""
     with pytest.MonkeyPatch.context() as patch:
         prove_here(patch)
+        patch.setattr(parity, "SIZES", sizes)
         return bundle_module.export_bundle(run, path, **options)
 
 

@@ -87,7 +87,7 @@ FRESH = ["best.safetensors", "config.json", "last.safetensors", "metrics.jsonl"]
 def test_a_trained_run_is_exported_in_both_formats_and_proven(
     trained: Callable[[str], Run], exported: Callable[[str], Bundle], variant: str
 ) -> None:
-    """This one is proven in a process of its own, as a user's is."""
+    """The paper's is proven in a process of its own, as a user's is."""
     run, bundle = trained(variant), exported(variant)
     assert bundle.path == run.bundle
     assert bundle.manifest.formats == ("onnx", "torchscript")

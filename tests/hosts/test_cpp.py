@@ -42,9 +42,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def golden(conformance_set: Path) -> Path:
     """Return the folder of the conformance bundles and arrays."""
-    return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
+    return conformance_set
 
 
 @pytest.fixture(scope="module")
@@ -429,10 +429,9 @@ def test_wrong_arguments_say_the_usage(programs: Path, words: list[str]) -> None
 # LibTorch.
 
 
-def test_torchscript_gives_the_same_results(
-    tmp_path_factory: pytest.TempPathFactory, golden: Path, patchwork: Path, tmp_path: Path
-) -> None:
-    """Slow to build, so it is built only where SDKIT_CPP_TORCH says so: `1`, or a folder to build in."""
+@pytest.fixture(scope="module")
+def torch_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the built programs; slow to build, so only where SDKIT_CPP_TORCH is `1` or a folder."""
     torch = pytest.importorskip("torch")
     wanted = os.environ.get("SDKIT_CPP_TORCH")
     if not wanted:
@@ -441,6 +440,13 @@ def test_torchscript_gives_the_same_results(
     reason = build(SOURCES / "torch", folder, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}")
     if reason is not None:
         pytest.skip(f"the LibTorch example cannot be built: {reason}")
+    return folder
+
+
+def test_torchscript_gives_the_same_results(
+    torch_programs: Path, golden: Path, patchwork: Path, tmp_path: Path
+) -> None:
+    folder = torch_programs
     result = run(folder / "sdkit-conformance-torch", "golden", golden)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("ok ") > 50

@@ -22,7 +22,6 @@ from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from tests.hosts.bad import edit
 from tests.hosts.every_method import clips, exported
-from tests.hosts.golden import make_conformance
 from tests.hosts.web import browser, engine
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
@@ -85,10 +84,10 @@ def served(bundle: Bundle, folder: Path, change: Callable[[Path], object] | None
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def golden(request: pytest.FixtureRequest) -> Path:
     """Return the folder of the conformance bundles."""
     browser(), engine()
-    return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
+    return request.getfixturevalue("conformance_set")  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from sdkit.runtime.errors import BundleError, ConfigError, OutputExistsError
 from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import lively_model, quick_export, write_run
-from tests.hosts.every_method import MODELS, clips, exported
+from tests.hosts.every_method import MODELS, clips
 from tests.hosts.golden import KEPT, SERIES
 from tests.hosts.triton_schema import MESSAGES, parse
 
@@ -105,14 +105,14 @@ GREY = 0.0255
 """Tolerance of decoded data."""
 
 
-def make(name: str, folder: Path) -> Bundle:
+def make(name: str, folder: Path, every: Path) -> Bundle:
     """Return a bundle: one of format 1, one of series, and one of each method."""
     if name == "format 1":
         kept = [Bundle.open(path.parent) for path in sorted(KEPT.glob("*/manifest.json"))]
         return next(bundle for bundle in kept if bundle.manifest.version == 1)
     if name == "series":
         return quick_export(write_run(folder / "run", lively_model(**SERIES)))
-    return exported(folder / "bundle", name)
+    return Bundle.open(every / name)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -121,8 +121,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def bundle(name: str, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make(name, tmp_path_factory.mktemp("bundle"))
+def bundle(name: str, set_of_every_method: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make(name, tmp_path_factory.mktemp("bundle"), set_of_every_method)
 
 
 @pytest.fixture(scope="module")
@@ -422,6 +422,10 @@ def test_refusals(bundle: Bundle, repository: Path, tmp_path: Path) -> None:
         write_triton(bundle, tmp_path, force=True)
     with pytest.raises(ConfigError, match="max_batch_size = 0"):
         write_triton(bundle, tmp_path / "models", max_batch_size=0)
+    assert not (tmp_path / "models").exists()
+
+
+def test_torchscript_alone_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", lively_model())
     with pytest.raises(BundleError, match="holds no onnx graphs, which Triton runs"):
         write_triton(quick_export(run, format="torchscript"), tmp_path / "models")

@@ -19,25 +19,25 @@ from sdkit.runtime.errors import CapabilityError, ConfigError, SdkitError
 from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
 from tests.hosts.bad import edit
-from tests.hosts.every_method import MODELS, clips, every_set
-from tests.hosts.golden import KEPT, make_conformance, make_int8_conformance
+from tests.hosts.every_method import MODELS, clips
+from tests.hosts.golden import KEPT, make_int8_conformance
 from tests.hosts.web import SOURCES, engine, node
 
 Spoil = Callable[[Bundle], None]
 
 
 @pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def golden(request: pytest.FixtureRequest) -> Path:
     """Return the folder of the conformance bundles and arrays."""
     node(), engine()
-    return make_conformance(tmp_path_factory.mktemp("golden") / "all").parent
+    return request.getfixturevalue("conformance_set")  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def every(request: pytest.FixtureRequest) -> Path:
     """Return the folder of a set of bundles of every method."""
     node(), engine()
-    return every_set(tmp_path_factory.mktemp("every") / "set")
+    return request.getfixturevalue("set_of_every_method")  # type: ignore[no-any-return]
 
 
 def conformance(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -136,9 +136,9 @@ def test_a_bundle_of_8_bit_graphs_runs(golden: Path, tmp_path: Path) -> None:
     assert "all results agree" in result.stdout
 
 
-def test_a_wrong_result_is_noticed(golden: Path) -> None:
+def test_a_wrong_result_is_noticed(golden: Path, tmp_path: Path) -> None:
     about = json.loads((golden / "golden.json").read_text())
-    spoilt = golden.parent / "spoilt"
+    spoilt = tmp_path / "spoilt"
     shutil.copytree(golden, spoilt)
     series = about["bundles"]["series"]["outputs"]
     series["swap()/a_with_b"], series["swap()/b_with_a"] = series["swap()/b_with_a"], series["swap()/a_with_b"]

@@ -159,15 +159,17 @@ class HastyRegressor(predictors.WindowRegressor):
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Let heads, baselines and maps take a moment, where a test is not about what they find."""
-    from sklearn import ensemble
+    from sklearn import ensemble, neural_network
 
     patch.setattr("sdkit.evaluation.downstream.tasks.BinaryPredictor", HastyPredictor)
     patch.setattr("sdkit.evaluation.downstream.tasks.StaticClassifier", HastyClassifier)
     patch.setattr("sdkit.evaluation.downstream.tasks.WindowRegressor", HastyRegressor)
     forest, fit = ensemble.RandomForestClassifier, predictors.fit_sequence_classifier
+    reader = neural_network.MLPClassifier
     patch.setattr(predictors, "BinaryPredictor", lambda **_: HastyPredictor())
     patch.setattr(predictors, "fit_sequence_classifier", lambda *s, **options: fit(*s, **{**options, "epochs": 2}))
     patch.setattr(ensemble, "RandomForestClassifier", lambda trees, **options: forest(5, **options))
+    patch.setattr(neural_network, "MLPClassifier", lambda *s, **options: reader(*s, **{**options, "max_iter": 20}))
     patch.setattr(embedding, "tsne", lambda points, seed=0: np.asarray(points[:, :2], np.float64))
     patch.setattr("sdkit.figures.style.DPI", 50)
     for name in ("draw_swaps", "draw_curves"):

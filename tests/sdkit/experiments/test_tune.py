@@ -47,6 +47,8 @@ Losses = Callable[[Plan, int], Mapping[str, float]]
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Curves of trials go with their folders, and take most of the time of a real one.
+    monkeypatch.setattr("sdkit.training.loop.draw_curves", lambda metrics, terms, path: None)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
 

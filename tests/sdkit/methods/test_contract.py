@@ -1,8 +1,10 @@
-"""What every method keeps, on every kind of element: one body of tests over all that `names` lists."""
+"""What every method keeps, on every kind of element: one body of tests over all that `names` lists.
+
+Exports are proven in test_contract_export.py and resumed runs in test_contract_resume.py, so that several processes
+share the methods.
+"""
 
 import itertools
-import warnings
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,14 +20,9 @@ from sdkit.methods.listing import describe
 from sdkit.runtime.contract import GRAPHS, VERBS, needed
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import CapabilityError, ConfigError
-from sdkit.runtime.progress import Quiet
-from sdkit.runtime.runtime import Runtime
 from sdkit.training.config import plan
-from sdkit.training.loop import CollapseWarning
-from sdkit.training.train import train
-from tests.export.runs import lively_model, quick_export, write_data, write_run
 from tests.sdkit.methods.elements import ELEMENTS
-from tests.tiny import TINY, tiny_batch, tiny_model
+from tests.tiny import tiny_batch, tiny_model
 
 CASES = list(itertools.product(methods.names(), ELEMENTS))
 every = pytest.mark.parametrize(("method", "kind"), CASES)
@@ -34,14 +31,6 @@ B, T = 4, 5
 
 def made(method: str, kind: str, **changes: Any) -> Method:
     return tiny_model(method=method, element=ELEMENTS[kind], **changes)
-
-
-class Interrupts(Quiet):
-    """Reports nothing and interrupts training in the second epoch."""
-
-    def start(self, what: str, total: int) -> None:
-        if what.startswith("epoch 2"):
-            raise KeyboardInterrupt
 
 
 def data(element: Element, batch: int = B, steps: int = T) -> Array:
@@ -137,39 +126,6 @@ def test_settings_survive_json(method: str, kind: str) -> None:
     assert found.variant in (*found.method.variants, "")
     with pytest.raises(ConfigError, match="unknown setting 'no_such'"):
         plan(ELEMENTS[kind], method=method, overrides={"no_such": 1})
-
-
-@every
-def test_export_is_proven_in_both_formats(method: str, kind: str, tmp_path: Path) -> None:
-    model = lively_model(method=method, element=ELEMENTS[kind])
-    bundle = quick_export(write_run(tmp_path / "run", model, steps=T), format="all")
-    manifest = bundle.manifest
-    assert (manifest.method, manifest.version) == (method, 2)
-    assert manifest.capabilities == model.abilities.verbs
-    assert manifest.refusals == dict(model.abilities.refusals)
-    assert manifest.max_steps == model.max_steps
-    run = Runtime.open(bundle.path, device="cpu", threads=1)
-    assert run.abilities == verbs(model).abilities
-    assert set(run.backend.ports) == set(model.graphs())
-
-
-@pytest.mark.parametrize("method", methods.names())
-def test_resumed_training_is_unbroken_to_the_bit(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    element = ELEMENTS["spectrum"]
-    write_data(tmp_path / "x.h5", element)
-    keys = methods.find(method).Settings.__struct_fields__
-    options: dict[str, Any] = {key: value for key, value in TINY.items() if key in keys}
-    options |= {"batch_size": 8, "swap_every": 0, "precision": "float32", "device": "cpu", "method": method}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)  # an epoch or two of a tiny model may well collapse
-        whole = train("x.h5", name="whole", epochs=2, **options)
-        with pytest.raises(KeyboardInterrupt):
-            train("x.h5", name="broken", epochs=2, reporter=Interrupts(), **options)
-        broken = train("x.h5", resume="broken")
-    weights = [run.load_model("last").state_dict() for run in (whole, broken)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert [m["train"] for m in whole.metrics()] == [m["train"] for m in broken.metrics()]
 
 
 @every
