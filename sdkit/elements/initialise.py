@@ -1,8 +1,11 @@
 """Initial weights of linear and recurrent layers: a signal keeps its scale from the data to the decoded data.
 
 PyTorch's defaults shrink it at each layer. Through an encoder of ten layers, whose codes are drowned by a noise of
-variance 1, and a decoder, so little of a series was left that training stood at the mean predictor for a thousand steps.
+variance 1, and a decoder, so little of a series was left that training stood at the mean predictor for a thousand
+steps.
 """
+
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -31,8 +34,7 @@ def initialise(module: nn.Module) -> None:
 
 def _rectified(layers: nn.Sequential) -> list[nn.Module]:
     """Return the layers that a rectifier follows."""
-    parts = list(layers)
-    return [a for a, b in zip(parts, parts[1:], strict=False) if isinstance(b, nn.ReLU | nn.LeakyReLU)]
+    return [a for a, b in pairwise(layers) if isinstance(b, nn.ReLU | nn.LeakyReLU)]
 
 
 def _recurrent(layer: nn.RNNBase) -> None:

@@ -1,8 +1,8 @@
 """MoCoGAN: sequences are generated from a static code and a recurrent path of dynamic codes, against two critics.
 
-s ~ N(0, I) is fixed for a sequence, d_t = GRU(eps_t, d_{t-1}) with eps_t ~ N(0, I) and d_0 = 0, and the shared decoder maps
-[s, d_t] to x_t. One critic sees a single element, drawn anew for each sequence, the other the whole sequence. There is no
-encoder: the model generates and decodes, and keeps no code of a given sequence.
+s ~ N(0, I) is fixed for a sequence, d_t = GRU(eps_t, d_{t-1}) with eps_t ~ N(0, I) and d_0 = 0, and the shared decoder
+maps [s, d_t] to x_t. One critic sees a single element, drawn anew for each sequence, the other the whole sequence.
+There is no encoder: the model generates and decodes, and keeps no code of a given sequence.
 
 Differences from the release: d_0 is 0, not noise, so that T rows of noise give T steps; there are no category codes,
 which would be weak supervision; the critics are the element encoders of every method here, with a layer on top, and two

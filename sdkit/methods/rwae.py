@@ -113,9 +113,13 @@ class Rwae(Method):
         self.dynamic_path = FeedbackPath(width, width, settings.dynamic_size)
         self.recurrence = nn.LSTM(settings.static_size + settings.dynamic_size, width, batch_first=True)
         self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
-        for head in (self.static_head, self.dynamic_path.head):
-            nn.init.constant_(head.log_variance.bias, 2 * math.log(settings.initial_std))
         self.prior.head.low = max(self.prior.head.low, 2 * math.log(settings.smallest_std))
+
+    def initialise(self) -> None:
+        """Draw the weights of a new model, whose posteriors are narrower than their priors."""
+        super().initialise()
+        for head in (self.static_head, self.dynamic_path.head):
+            nn.init.constant_(head.log_variance.bias, 2 * math.log(self.settings.initial_std))
 
     @classmethod
     def network(cls, settings: Any, facts: Facts) -> Network:

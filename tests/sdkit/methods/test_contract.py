@@ -142,5 +142,7 @@ def test_finish_may_be_called_with_any_batches(method: str, kind: str) -> None:
 
 
 def test_unknown_method_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"unknown method 'dsvea' \(did you mean 'dsvae'\?\); there are: cdsvae, dbse, "):
+    with pytest.raises(
+        ConfigError, match=r"unknown method 'dsvea' \(did you mean 'dsvae'\?\); there are: cdsvae, dbse, "
+    ):
         methods.find("dsvea")
