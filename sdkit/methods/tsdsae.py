@@ -194,8 +194,9 @@ class Tsdsae(GaussianMethod):
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             static, dynamic = Gaussian(*self.static_path(features)), Gaussian(*self.dynamic_path(features))
-            swap_s = kl(static, Gaussian(*(part[from_s] for part in found.static)))
-            swap_d = kl(dynamic, Gaussian(*(part[from_d] for part in found.dynamic))).sum(1)
+            # Originals have no gradient: while the decoder ignores a code, they would learn to be all the same.
+            swap_s = kl(static, Gaussian(*(part[from_s].detach() for part in found.static)))
+            swap_d = kl(dynamic, Gaussian(*(part[from_d].detach() for part in found.dynamic))).sum(1)
         return 2.0 * swap_s.mean(), 2.0 * swap_d.mean()
 
 

@@ -149,6 +149,14 @@ def test_codes_after_a_swap_are_compared_with_those_of_their_own_donors(monkeypa
     assert swap_d.item() == pytest.approx(expected_d, rel=1e-4)
 
 
+def test_swaps_leave_the_codes_that_they_compare_with_alone() -> None:
+    found = model(first_stage=0.0)
+    passed = found.posterior(found.encode(torch.from_numpy(sequences(3, 5))))
+    swap_s, swap_d = found.swaps(passed._replace(s=passed.s.detach(), d=passed.d.detach()))
+    originals = (*passed.static, *passed.dynamic)
+    assert torch.autograd.grad(swap_s + swap_d, originals, allow_unused=True) == (None,) * 4
+
+
 def test_the_copy_is_not_exported() -> None:
     found = model()
     names = {name for graph in found.graphs().values() for name, _ in graph.named_buffers()}
