@@ -112,11 +112,11 @@ def compare(
 
 
 def _check_overrides(entries: Sequence[Entry], file: SequenceFile, overrides: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a setting belongs to no method, or has a value that cannot be."""
-    known = {name for entry in entries for name in _keys(entry)}
+    """Raise ConfigError where no method has a setting, or one of these has a value that cannot be."""
+    known = {name for entry in parse([ALL]) for name in _keys(entry)} - {"epochs", "seed"}
     for name in overrides:
-        if name not in known or name in ("epochs", "seed"):
-            raise ConfigError(f"unknown setting '{name}' for all of these methods")
+        if name not in known:
+            raise ConfigError(f"unknown setting '{name}': no method has it, and training has none that a row may set")
     for entry in entries:
         entry.plan(file, _those(entry, overrides))
 

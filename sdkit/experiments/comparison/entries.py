@@ -121,15 +121,16 @@ def parse(names: Sequence[str]) -> list[Entry]:
         ConfigError: an unknown method or variant, or one named twice.
     """
     found: list[Entry] = []
-    for text in (part.strip() for name in names for part in name.split(",")):
+    given = [part.strip() for name in names for part in name.split(",")]
+    if twice := next((text for text in given if given.count(text) > 1), None):
+        raise ConfigError(f"{twice} is named twice")
+    for text in given:
         method, _, variant = text.partition(":")
         chosen = [Entry(name) for name in methods.names()] if text == ALL else [Entry(method, variant)]
         for entry in chosen:
             if entry.variant and entry.variant not in entry.found.variants:
                 have = ", ".join(entry.found.variants) or "none"
                 raise ConfigError(f"unknown variant '{entry.variant}' of {entry.method}; there are: {have}")
-            if entry in found and text != ALL:
-                raise ConfigError(f"{text} is named twice")
         found += [entry for entry in chosen if entry not in found]
     return found
 
