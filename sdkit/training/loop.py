@@ -60,7 +60,10 @@ class Trainer:
         phases = self.model.phases
         self.trained = {phase: list(self.model.phase_parameters(phase)) for phase in phases}
         betas = (train.adam_beta1, ADAM_BETA2)
-        adams = [torch.optim.Adam(parameters, train.learning_rate, betas) for parameters in self.trained.values()]
+        adams = [
+            torch.optim.Adam(parameters, train.learning_rate * self.model.phase_rate(phase), betas)
+            for phase, parameters in self.trained.items()
+        ]
         self.wrapped, *prepared = self.accelerator.prepare(self.model, *adams)
         self.optimizers = dict(zip(phases, prepared, strict=True))
         self.epoch, self.best = 0, float("inf")
