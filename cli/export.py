@@ -98,10 +98,16 @@ def export(
     elif ready is None:
         print_report(report)
     if not extra:
-        say(f"exported {bundle.path}; next: sdkit swap a.h5 b.h5")
+        say(f"exported {bundle.path}; next: {_next(bundle.manifest.capabilities)}")
     if triton is not None:
         models = write_triton(bundle, triton, force=force)
         say(f"wrote {models} from {bundle.path}; next: tritonserver --model-repository {models}")
     if web is not None:
         page = write_page(bundle, web, samples=samples or training_data(run), engine=onnxruntime_web, force=force)
         say(f"wrote {page} from {bundle.path}; next: sdkit serve {page}")
+
+
+def _next(capabilities: tuple[str, ...]) -> str:
+    """Return a command to go on with, of the first of these verbs that the model has."""
+    commands = {"swap": "swap a.h5 b.h5", "reconstruct": "reconstruct x.h5", "generate": "generate"}
+    return f"sdkit {next((command for verb, command in commands.items() if verb in capabilities), 'info')}"

@@ -56,4 +56,5 @@ def train(
     last = run.metrics()[-1]
     if as_json:
         print_json({"run": str(run.path), **last})
-    say(f"trained {run.path}: {last['epoch']} epochs; curves.png and swaps/ show how it went; next: sdkit export")
+    shown = "curves.png and swaps/ show" if (run.path / "swaps").is_dir() else "curves.png shows"
+    say(f"trained {run.path}: {last['epoch']} epochs; {shown} how it went; next: sdkit export")

@@ -281,7 +281,7 @@ def _measure(
     from sdkit.methods.graphs import verbs
 
     reference, candidate = verbs(run.load_model(which)), Runtime(bundle, OnnxBackend(bundle, "cpu"))
-    if data is not None:
+    if data is not None and "encode" not in reference.abilities.refusals:
         reporter.start("measuring errors on held-out sequences", 1)
         try:
             count = len(data.sequences) if bundle.manifest.precision == "int8" else 0

@@ -128,12 +128,15 @@ def graph_feeds(reference: Verbs, x: Array) -> dict[str, dict[str, Array]]:
     """Return inputs of encoder and decoder as in use, so that no verb leaves the calibrated range.
 
     Sequences are those of the data and some that the model generates. Codes are means, samples, those of swapped
-    sequences (every static code with another's dynamic codes), and codes drawn from the prior.
+    sequences (every static code with another's dynamic codes), and codes drawn from the prior; of a model that cannot
+    encode, these last alone.
     """
-    mean, drawn = reference.encode(x), reference.encode(x, seed=SEED)
     count, steps = x.shape[:2]
     steps = min(steps, reference.abilities.max_steps or steps)
     static, dynamic = reference.draw_static(count, SEED, OFFSET), reference.draw_dynamic(count, steps, SEED, OFFSET)
+    if "encode" in reference.abilities.refusals:
+        return {"decoder": {"static": static, "dynamic": dynamic}}
+    mean, drawn = reference.encode(x), reference.encode(x, seed=SEED)
     if steps < x.shape[1]:  # codes of the prior are as long as those of the data
         mean, drawn = (Codes(codes.static, codes.dynamic[:, :steps]) for codes in (mean, drawn))
     other = np.roll(np.arange(count), 1)

@@ -55,8 +55,9 @@ def generated(reference: Verbs, batch: int, steps: int, seed: int) -> Array:
     """Return sequences (B, T, *element) that a model generates, in its data set's units and dtype.
 
     Unlike random values they look like the data, which graphs of lower precision need for calibration, and unlike
-    the data they may be shipped with a bundle.
+    the data they may be shipped with a bundle. They have no more steps than the model's prior draws.
     """
+    batch, steps = within(reference, batch, steps)
     return reference.element.cast(reference.generate(batch, steps, seed=seed))
 
 

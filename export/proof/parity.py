@@ -311,13 +311,15 @@ def measure_errors(
 
 def _results(verbs: Verbs, x: Array, codes: Codes) -> dict[str, Array]:
     own = verbs.encode(x)
-    return {
+    found = {
         "encode()/static": own.static,
         "encode()/dynamic": own.dynamic,
         "decode()/x": verbs.decode(codes),
         "reconstruct()/x": verbs.reconstruct(x),
-        "swap()/a_with_b": verbs.swap(x, x[np.roll(np.arange(len(x)), 1)])[0],
     }
+    if "swap" not in verbs.abilities.refusals:
+        found["swap()/a_with_b"] = verbs.swap(x, x[np.roll(np.arange(len(x)), 1)])[0]
+    return found
 
 
 def against_model(reference: Verbs, candidates: Iterable[Verbs], scale: Scale | None = None) -> list[Row]:

@@ -26,11 +26,13 @@ class Term(Protocol):
 
     @property
     def kind(self) -> str:
-        """Kind of the term: `likelihood`, `divergence`, or another, which is not drawn."""
+        """Kind of the term: `likelihood`, `divergence`, or another, which is drawn where there is no likelihood."""
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
     """Draw likelihoods, divergences and active units over epochs into a PNG.
+
+    The terms of an objective that has no likelihood, such as that of a game, are drawn in the place of likelihoods.
 
     Args:
         metrics: records of metrics.jsonl.
@@ -45,7 +47,9 @@ def curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term]) -> "Figure"
     figure = new_figure(12, 3.6)
     likelihood, divergence, units = figure.subplots(1, 3)
     epochs = [m["epoch"] for m in metrics]
-    panels = {"likelihood": (likelihood, (BLUE, VERMILION)), "divergence": (divergence, (GREEN, PURPLE))}
+    probable = any(term.kind == "likelihood" for term in terms)
+    kind, colours = ("likelihood", (BLUE, VERMILION)) if probable else ("other", (BLUE, VERMILION, GREEN, PURPLE))
+    panels = {kind: (likelihood, colours), "divergence": (divergence, (GREEN, PURPLE))}
     for part, style in (("train", "-"), ("val", "--")):
         if part not in metrics[-1]:
             continue
@@ -58,10 +62,9 @@ def curves(metrics: Sequence[dict[str, Any]], terms: Sequence[Term]) -> "Figure"
     for code, colour in (("static", GREEN), ("dynamic", PURPLE)):
         if f"active_{code}" in metrics[-1]:
             units.plot(epochs, [m.get(f"active_{code}") for m in metrics], color=colour, label=code)
-    titles = ("negative log-likelihood", "KL divergence", "active units")
-    for axes, title, unit in zip(
-        (likelihood, divergence, units), titles, ("nats a sequence",) * 2 + ("units",), strict=True
-    ):
+    first = ("negative log-likelihood", "nats a sequence") if probable else ("terms of the objective", "value")
+    labels = (first, ("KL divergence", "nats a sequence"), ("active units", "units"))
+    for axes, (title, unit) in zip((likelihood, divergence, units), labels, strict=True):
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.grid(alpha=0.3)
         if axes.lines:

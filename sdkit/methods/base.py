@@ -235,6 +235,10 @@ class Method(nn.Module, ABC):
         """Return the parameters that a phase trains."""
         return self.parameters()
 
+    def phase_rate(self, phase: str) -> float:
+        """Return the learning rate of a phase, relative to that of the training."""
+        return 1.0
+
     @classmethod
     def default_variant(cls, element: Element) -> str:
         """Return the variant that is trained by default; empty where the method has none."""

@@ -1,14 +1,14 @@
 """MoCoGAN: sequences are generated from a static code and a recurrent path of dynamic codes, against two critics.
 
-s ~ N(0, I) is fixed for a sequence, d_t = GRU(eps_t, d_{t-1}) with eps_t ~ N(0, I) and d_0 = 0, and the shared decoder
-maps [s, d_t] to x_t. One critic sees a single element, drawn anew for each sequence, the other the whole sequence.
-There is no encoder: the model generates and decodes, and keeps no code of a given sequence.
+s ~ N(0, I) is fixed for a sequence, d_t = GRU(eps_t, d_{t-1}) with eps_t ~ N(0, I) and d_0 = 0, and the shared
+decoder maps [s, d_t] to x_t. One critic sees a single element, drawn anew for each sequence, the other the whole
+sequence. There is no encoder: the model generates and decodes, and keeps no code of a given sequence.
 
 Differences from the release: d_0 is 0, not noise, so that T rows of noise give T steps; there are no category codes,
-which would be weak supervision; the critics are the element encoders of every method here, with a layer on top, and two
-convolutions over time in place of convolutions over time and space whose kernels fit no sequence of 8 elements; there
-is no weight decay. Where the decoder has a standard deviation the critics see draws, and where values of the data were
-not observed, those of generated sequences are hidden too: gaps would give them away.
+which would be weak supervision; the critics are the element encoders of every method here, with a layer on top, and
+two convolutions over time in place of convolutions over time and space whose kernels fit no sequence of 8 elements;
+there is no weight decay. Where the decoder has a standard deviation the critics see draws, and where values of the data
+were not observed, those of generated sequences are hidden too: gaps would give them away.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,10 +43,13 @@ class MocoganSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_f
     """Width of the convolutions over time of the critic of sequences."""
     sequence_weight: float = 1.0
     """Weight of the critic of sequences, relative to that of elements, in the loss of the generator."""
+    critic_rate: float = 1.0
+    """Learning rate of the critics, relative to that of the generator."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(1, "hidden_size")
+        self.require_at_least(1e-6, "critic_rate")
         self.require_at_least(0, "sequence_weight")
 
 
@@ -112,8 +115,12 @@ class Mocogan(Method):
 
     @classmethod
     def search(cls, element: Element) -> dict[str, Range | Choice]:
-        """Return the widths of the codes; no setting over a range, since its losses compare no two of them."""
-        return {"static_size": Choice((16, 50, 128)), "dynamic_size": Choice((5, 10, 20))}
+        """Return the widths of the codes and the pace of the critics; no range: its losses compare no two values."""
+        return {
+            "static_size": Choice((16, 50, 128)),
+            "dynamic_size": Choice((5, 10, 20)),
+            "critic_rate": Choice((0.2, 0.5, 1.0)),
+        }
 
     @property
     def settled(self) -> float:
@@ -123,6 +130,10 @@ class Mocogan(Method):
     def phase_parameters(self, phase: str) -> Iterable[nn.Parameter]:
         """Return the parameters of the critics, or of the generator."""
         return (p for module in self._modules_of(phase) for p in module.parameters())
+
+    def phase_rate(self, phase: str) -> float:
+        """Return the relative learning rate of the critics, or 1."""
+        return self.settings.critic_rate if phase == CRITIC else 1.0
 
     def forward(self, batch: Batch, phase: str = CRITIC) -> Losses:
         """Return the binary cross-entropies of a phase, means over the batch.

@@ -59,7 +59,10 @@ class Trainer:
         phases = self.model.phases
         self.trained = {phase: list(self.model.phase_parameters(phase)) for phase in phases}
         betas = (train.adam_beta1, ADAM_BETA2)
-        adams = [torch.optim.Adam(parameters, train.learning_rate, betas) for parameters in self.trained.values()]
+        adams = [
+            torch.optim.Adam(parameters, train.learning_rate * self.model.phase_rate(phase), betas)
+            for phase, parameters in self.trained.items()
+        ]
         if self.model.settled or len(phases) > 1:
             from accelerate import DistributedDataParallelKwargs
 

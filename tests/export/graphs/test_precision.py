@@ -306,6 +306,32 @@ def test_feeds_cover_what_verbs_bring() -> None:
     np.testing.assert_array_equal(static[8:12], codes.static)
 
 
+def test_feeds_of_a_model_that_cannot_encode_are_draws() -> None:
+    model = verbs(lively_model(method="mocogan"))
+    feeds = graph_feeds(model, sequences(4, 5))
+    assert set(feeds) == {"decoder"}
+    assert feeds["decoder"]["static"].shape == (4, model.widths.static_size)
+    assert feeds["decoder"]["dynamic"].shape == (4, 5, model.widths.dynamic_size)
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "measured"),
+    [
+        ("mocogan", "int8", None),
+        ("gpvae", "float16", ["encode()/static", "encode()/dynamic", "decode()/x", "reconstruct()/x"]),
+    ],
+)
+def test_models_that_lack_verbs_are_exported_in_lower_precisions(
+    tmp_path: Path, method: str, precision: str, measured: list[str] | None
+) -> None:
+    run = write_run(tmp_path / "run", lively_model(method=method, element=IMAGE), steps=4)
+    bundle = quick_export(run, precision=precision, calibration=write_data(tmp_path / "data.h5", IMAGE))
+    assert bundle.manifest.precision_of("decoder") == precision
+    report = read_report(bundle)
+    assert report.ok
+    assert (None if report.errors is None else [line.result for line in report.errors.lines]) == measured
+
+
 def test_generated_sequences_are_of_the_element() -> None:
     for element in (IMAGE, FLOAT):
         x = generated(verbs(lively_model(element=element)), 2, 3, 4)

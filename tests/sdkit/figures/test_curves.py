@@ -66,6 +66,16 @@ def test_one_epoch_without_validation() -> None:
     assert set(lines(figure.axes[0])) == {"other steps, train", "anchor, train"}
 
 
+def test_terms_of_an_objective_without_a_likelihood_are_drawn_in_its_place() -> None:
+    game = (Term("nll", "critic", "other"), Term("kl_dynamic", "generator", "other"))
+    figure: Any = curves([record(n, "train") for n in (1, 2)], game)
+    first, second, _ = figure.axes
+    assert lines(first) == {"critic, train": [100, 50], "generator, train": [5, 5]}
+    assert lines(second) == {}
+    assert len({line.get_color() for line in first.lines}) == 2
+    assert (first.get_title(), first.get_ylabel()) == ("terms of the objective", "value")
+
+
 def test_negative_likelihoods_of_a_density_are_drawn_on_a_linear_scale() -> None:
     figure: Any = curves([record(n, "train", scale=-100.0) for n in (1, 2)], TERMS)
     assert figure.axes[0].get_yscale() == "linear"

@@ -81,6 +81,49 @@ def test_each_phase_trains_its_own_parameters(data: Path, monkeypatch: pytest.Mo
         assert names == (critic if phase == "model" else everything - critic)
 
 
+def test_phases_have_rates_a_momentum_and_clips_of_their_own(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rival, "phase_rate", lambda model, phase: 0.25 if phase == "critic" else 1.0)
+    clipped: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def watch(parameters: Any, limit: float, **options: Any) -> torch.Tensor:
+        norm = clip(parameters, limit, **options)
+        clipped.append(sum(p.numel() for p in parameters))
+        return norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watch)
+    run = fit(data, epochs=1, learning_rate=4e-3, adam_beta1=0.5, gradient_clip=1.0)
+    states = torch.load(run.path / "state.pt", weights_only=True)["optimizers"]
+    groups = {phase: state["param_groups"][0] for phase, state in states.items()}
+    assert {phase: group["lr"] for phase, group in groups.items()} == {"model": 4e-3, "critic": 1e-3}
+    assert {group["betas"] for group in groups.values()} == {(0.5, 0.999)}
+    model = run.load_model("last")
+    # The model's loss has gradients of the critic's parameters too, which are none of its own.
+    own = [sum(p.numel() for p in model.phase_parameters(phase)) for phase in model.phases]
+    assert clipped == own * (len(clipped) // 2)
+
+
+def test_a_phase_begins_without_gradients_of_another(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+    models: list[Rival] = []
+    forward, step = Rival.forward, torch.optim.Adam.step
+
+    def keep(model: Rival, *args: Any) -> Any:
+        models.append(model)
+        return forward(model, *args)
+
+    def watch(optimizer: torch.optim.Adam, *args: Any) -> Any:
+        seen.append({name for name, p in models[-1].named_parameters() if p.grad is not None})
+        return step(optimizer, *args)
+
+    monkeypatch.setattr(Rival, "forward", keep)
+    monkeypatch.setattr(torch.optim.Adam, "step", watch)
+    fit(data, epochs=1)
+    # The critic judges a code that is detached: no other parameter has a gradient of its loss.
+    assert seen[1] == {"critic.weight", "critic.bias"}
+    assert seen[0] > seen[1]
+
+
 def test_phases_resume_to_the_bit(data: Path) -> None:
     whole = fit(data, name="whole", epochs=4)
     half = fit(data, name="half", epochs=2)
