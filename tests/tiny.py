@@ -42,16 +42,28 @@ def tiny_facts(element: Element = IMAGE, **facts: Any) -> Facts:
 
 
 def tiny_model(
-    variant: str | None = None, seed: int = 0, method: str = "dbse", element: Element = IMAGE, **changes: Any
+    variant: str | None = None,
+    seed: int = 0,
+    method: str = "dbse",
+    element: Element = IMAGE,
+    *,
+    initialised: bool = True,
+    **changes: Any,
 ) -> Method:
-    """Return a tiny model with lively random weights, in evaluation mode; `changes` are settings or facts."""
-    facts = {name: changes.pop(name) for name in FACTS if name in changes}
+    """Return a tiny model with lively random weights, in evaluation mode; `changes` are settings or facts.
+
+    Without `initialised` it has the weights that its layers draw for themselves, as files from before the models drew
+    their own have them.
+    """
+    facts = tiny_facts(element, **{name: changes.pop(name) for name in FACTS if name in changes})
+    plan = tiny_plan(variant, method, **changes)
     torch.manual_seed(seed)
-    model = tiny_plan(variant, method, **changes).build(tiny_facts(element, **facts))
+    model = plan.build(facts) if initialised else plan.method(plan.settings, facts)
     with torch.no_grad():
-        for value in model.parameters():
-            if value.ndim > 2:
-                value.mul_(2.0)  # convolutions' own weights give codes so small that a wrong one would pass unseen
+        for name, value in model.named_parameters():
+            # The layers' own weights give codes so small that a wrong one would pass unseen.
+            if value.ndim > (2 if initialised else 1) and "lstm" not in name:
+                value.mul_(2.0)
     return model.eval()
 
 

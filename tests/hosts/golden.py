@@ -57,10 +57,14 @@ BUNDLES: Mapping[str, Mapping[str, Any]] = {
     "dsvae": {"method": "dsvae", **SERIES},
     "skd": {"method": "skd", **SERIES},
     "gpvae": {"method": "gpvae", **SERIES},
+    "vae": {"method": "vae", **SERIES},
+    "glr": {"method": "glr", **SERIES},
+    "fhvae": {"method": "fhvae", "segment_steps": 2, **SERIES},
+    "mocogan": {"method": "mocogan", **SERIES},
     "vector": VECTOR,
 }
 """The bundles of a set by name, and of which model each is: the arguments of `lively_model`."""
-FORMAT1: Mapping[str, Any] = {"variant": "paper"}
+FORMAT1: Mapping[str, Any] = {"variant": "paper", "initialised": False}
 """The same of the bundle `format1`, which sdkit wrote while manifests had format 1. It is kept as it is and copied into
 every set: old bundles run in every host."""
 NOISES = (

@@ -127,6 +127,8 @@ def test_results_are_unlike_one_another(name: str) -> None:
     """A host that takes one verb for another would be seen."""
     outputs = {key: read(KEPT, about) for key, about in GOLDEN["bundles"][name]["outputs"].items()}
     same_on_purpose = {"decode()/x", "reconstruct()/x", "stream()/x"}
+    if name == "vae":
+        same_on_purpose.add("stream(reset)/x")  # there is nothing to forget
     decoded = [key for key in outputs if key.endswith(("/x", "_b", "_a")) and not key.startswith("cast")]
     for i, a in enumerate(decoded):
         for b in decoded[i + 1 :]:

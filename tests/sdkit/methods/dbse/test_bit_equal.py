@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from sdkit.methods.base import Method
 from sdkit.methods.dbse.settings import VARIANTS
 from sdkit.runtime.element import Array, Element
 from tests.tiny import IMAGE, sequences, tiny_batch, tiny_model
@@ -53,21 +52,11 @@ def data(kind: str) -> Array:
     return x
 
 
-def earlier_weights(model: Method) -> Method:
-    """Give a model the weights that its constructor draws, twice as large, as the code of before was given."""
-    torch.manual_seed(3)
-    model = type(model)(model.settings, model.facts)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.ndim > 1 and "lstm" not in name:
-                value.mul_(2.0)
-    return model.train()
-
-
 def found(kind: str, variant: str, likelihood: str) -> dict[str, float]:
     """Return loss, terms and the gradient's norm in each part of a model, at fixed seeds."""
     element, changes = KINDS[kind]
-    model = earlier_weights(tiny_model(variant, 3, element=element, likelihood=likelihood, **WEIGHTS, **changes))
+    options = {"likelihood": likelihood, **WEIGHTS, **changes}
+    model = tiny_model(variant, 3, element=element, initialised=False, **options).train()
     torch.manual_seed(11)
     losses = model(tiny_batch(data(kind)))
     torch.autograd.backward(losses.loss)
