@@ -32,7 +32,7 @@ class RwaeSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     static_weight: float = 100.0
     """Weight of the discrepancy of the static codes, relative to the likelihood summed over a sequence."""
-    dynamic_weight: float = 100.0
+    dynamic_weight: float = 10.0
     """Weight of the discrepancies of the dynamic codes, summed over steps."""
     hidden_size: int = 256
     """Width of the LSTM layers of the posteriors and of the decoder."""
