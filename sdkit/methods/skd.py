@@ -6,6 +6,10 @@ training one operator is fitted to the whole training split (`finish`), so that 
 its neighbours, and two real bases follow from it: s is the mean over time of z_t R_s, d_t = z_t R_d. Both are
 deterministic: their standard deviations are 0.
 
+The variant `ssm` is SSM-SKD: while training, each sequence has an operator of its own, with one static mode, and the
+predictions are decoded to the data and not to their reconstruction. In use it has the one operator of `finish`, so that
+the graphs are those of `skd`; its paper fits one to each sequence then, too.
+
 Additions of ours, since the paper has no priors: a Gaussian fitted to s and a linear Gaussian recursion
 d_{t+1} = d_t A + b + e_t fitted to d. Other differences from the release: S counts eigenvalues, not conjugate pairs; a
 swap joins one s for each sequence, not one for each step; the reconstruction error is the likelihood of the shared
@@ -17,6 +21,7 @@ from types import MappingProxyType
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdkit.elements import ElementDecoder, Network
@@ -25,6 +30,7 @@ from sdkit.methods.base import Batch, Choice, Facts, Losses, Method, Range, Spli
 from sdkit.methods.parts import koopman
 from sdkit.runtime.contract import STATIC_PRIOR
 from sdkit.runtime.element import Element
+from sdkit.runtime.errors import ConfigError
 
 JITTER = 1e-6
 """Addition to the diagonal of a covariance, relative to its mean, before its Cholesky factor is computed."""
@@ -49,9 +55,13 @@ class SkdSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_field
     """Weight of the two terms of the eigenvalues."""
     threshold: float = 0.5
     """Real part below which the eigenvalue of a dynamic mode costs nothing."""
+    per_sequence: bool = False
+    """Whether an operator with one static mode is fitted to each sequence while training, and not one to a batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.per_sequence and self.static_size != 1:
+            raise ConfigError(f"static_size = {self.static_size}; the operator of a sequence has 1 static mode (ssm)")
         self.require_at_least(1, "hidden_size")
         self.require_at_least(0, "reconstruction_weight", "prediction_weight", "eigenvalue_weight", "dropout")
 
@@ -65,11 +75,12 @@ class Skd(Method):
     Settings = SkdSettings
     terms = (
         Term("nll", "NLL", "likelihood"),
-        Term("prediction_data", "squared error of predicted data", "other"),
+        Term("prediction_data", "error of predicted data", "other"),
         Term("prediction_codes", "squared error of predicted codes", "other"),
         Term("eigenvalues_static", "distance of static eigenvalues from 1", "other"),
         Term("eigenvalues_dynamic", "excess of dynamic eigenvalues", "other"),
     )
+    variants = MappingProxyType({"skd": {"per_sequence": False}, "ssm": {"per_sequence": True, "static_size": 1}})
     # Gradients of eigenvalues grow without bound where two of them meet, and the objective wants S of them at 1.
     training_defaults = MappingProxyType({"gradient_clip": 1.0})
 
@@ -122,20 +133,21 @@ class Skd(Method):
         """
         z = self.trajectory(batch.x)
         with torch.autocast(batch.x.device.type, enabled=False):
-            matrix = koopman.operator(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1))
-            predicted = torch.cat([z[:, :1], z[:, :-1] @ matrix.float()], 1)
-            still, moving = self._eigenvalue_terms(matrix)
+            predicted, still, moving = self._fit_each(z) if self.settings.per_sequence else self._fit(z)
         reconstructed = self.decoded(self.dropout(z))
         foreseen = self.decoded(predicted)
         with torch.autocast(batch.x.device.type, enabled=False):
             nll = self.nll(reconstructed, batch.x).sum(1)
             values = observed(batch.x).flatten(1).sum(1).float().mean().clamp_min(1.0)
             in_data = (reconstructed[0].float() - foreseen[0].float()).square().mean()
+            if self.settings.per_sequence:
+                in_data = self.nll(foreseen, batch.x).sum(1).mean() / values
             in_codes = (z - predicted).square().mean()
         s = self.settings
+        share = 0.5 if s.per_sequence else 1.0
         loss = (
             s.reconstruction_weight * nll.mean() / values
-            + s.prediction_weight * (in_data + in_codes)
+            + share * s.prediction_weight * (in_data + in_codes)
             + s.eigenvalue_weight * (still + moving)
         )
         terms = {
@@ -179,6 +191,21 @@ class Skd(Method):
             "prior": LinearPriorGraph(self),
             STATIC_PRIOR: StaticPriorGraph(self),
         }
+
+    def _fit(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the predictions (B, T, k) of an operator that is fitted to the batch, and its eigenvalue terms."""
+        matrix = koopman.operator(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1))
+        return torch.cat([z[:, :1], z[:, :-1] @ matrix.float()], 1), *self._eigenvalue_terms(matrix)
+
+    def _fit_each(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the predictions of an operator for each sequence, and the means of their eigenvalue terms."""
+        predicted, eigenvalues = koopman.fit_each(z)
+        distance = (eigenvalues - 1).abs()
+        static = F.one_hot(distance.argmin(1), eigenvalues.shape[1]).bool()
+        real = eigenvalues[~static].real
+        excess = torch.where(real > self.settings.threshold, real, torch.zeros_like(real)).sum()
+        count = len(z) * (self.width - 1)  # those of 0, which are not among them, cost nothing
+        return predicted.float(), distance[static].square().mean().float(), (excess / count).float()
 
     def _eigenvalue_terms(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean |lambda - 1|^2 of the static modes, and the mean excess of the other modes over the threshold."""

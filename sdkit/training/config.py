@@ -94,14 +94,19 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> dict[str, dict[str, Any]]:
-    """Return the sections of a preset.
+    """Return the sections of a preset; the section [skd.ssm], of a variant, has the name `skd.ssm`.
 
     Raises:
         ConfigError: no preset of this name.
     """
     if name not in presets():
         raise ConfigError(f"unknown preset '{name}'{_closest(name, presets())}; there are: {', '.join(presets())}")
-    return tomllib.loads(resources.files("sdkit.presets").joinpath(f"{name}.toml").read_text("utf-8"))
+    found = tomllib.loads(resources.files("sdkit.presets").joinpath(f"{name}.toml").read_text("utf-8"))
+    sections: dict[str, dict[str, Any]] = {}
+    for section, values in found.items():
+        sections[section] = {key: value for key, value in values.items() if not isinstance(value, dict)}
+        sections |= {f"{section}.{key}": value for key, value in values.items() if isinstance(value, dict)}
+    return sections
 
 
 def plan(
@@ -114,7 +119,8 @@ def plan(
 ) -> Plan:
     """Return the plan of a run: the method's defaults, then the preset's, then the variant's, then overrides.
 
-    From a preset, the sections [shared], [train] and that of the method's name are taken, in this order.
+    From a preset, the sections [shared], [train], that of the method's name and, after the variant's own settings, that
+    of the variant ([skd.ssm]) are taken, in this order.
 
     Raises:
         ConfigError: an unknown method, preset, variant or setting, or a value out of range.
@@ -128,7 +134,8 @@ def plan(
         **shared,
         **sections.get(TRAIN, {}),
         **sections.get(chosen.name, {}),
-        **_switches(chosen, variant or chosen.default_variant(element)),
+        **_switches(chosen, named := variant or chosen.default_variant(element)),
+        **sections.get(f"{chosen.name}.{named}", {}),
         **(overrides or {}),
     }
     known = (*keys, *TRAIN_KEYS)

@@ -21,11 +21,34 @@ def operator(now: Tensor, following: Tensor) -> Tensor:
 
 
 def solve(square: Tensor, cross: Tensor) -> Tensor:
-    """Return C (k, k) from Z'Z and Z'Y, both (k, k) float64."""
-    ridge = RIDGE * square.diagonal().mean().detach().clamp_min(1e-12)
-    eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
-    found: Tensor = torch.linalg.solve(square + ridge * eye, cross)
+    """Return C (..., k, k) from Z'Z and Z'Y, both (..., k, k) float64."""
+    ridge = RIDGE * square.diagonal(dim1=-2, dim2=-1).mean(-1).detach().clamp_min(1e-12)
+    eye = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    found: Tensor = torch.linalg.solve(square + ridge[..., None, None] * eye, cross)
     return found
+
+
+class Fit(NamedTuple):
+    """Operators of sequences, one for each."""
+
+    predicted: Tensor
+    """z_1 and the predictions z_t C of the steps after it, (B, T, k) float64."""
+    eigenvalues: Tensor
+    """Eigenvalues (B, n) of C that may differ from 0, n = min(T - 1, k)."""
+
+
+def fit_each(z: Tensor) -> Fit:
+    """Fit an operator to each of some sequences z (B, T, k) by itself, the smallest where several fit alike.
+
+    With T - 1 < k steps C has rank T - 1. Its k - T + 1 eigenvalues of 0 are left out, whose eigenvectors, and so the
+    gradients, are no more than rounding: C = Z+ Y has the others in common with Y Z+, which is (T - 1, T - 1).
+    """
+    z = z.double()
+    now, following = z[:, :-1], z[:, 1:]
+    inverse = solve(now.mT @ now, now.mT)
+    matrix = inverse @ following
+    small = matrix if now.shape[1] >= now.shape[2] else following @ inverse
+    return Fit(torch.cat([z[:, :1], now @ matrix], 1), torch.linalg.eigvals(small))
 
 
 def static_modes(eigenvalues: Tensor, count: int) -> list[int]:

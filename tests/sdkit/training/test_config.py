@@ -45,12 +45,19 @@ def test_every_preset_makes_a_model_of_64x64(name: str, variant: str) -> None:
 @pytest.mark.parametrize("name", presets())
 def test_sections_of_presets_hold_what_they_are_named_after(name: str) -> None:
     sections = preset(name)
-    assert set(sections) <= {"shared", "train", *methods.names()}
+    variants = {
+        f"{method}.{variant}": method for method in methods.names() for variant in methods.find(method).variants
+    }
+    assert set(sections) <= {"shared", "train", *methods.names(), *variants}
     assert set(sections["train"]) <= set(TRAIN_KEYS)
     known = {method: methods.find(method).Settings.__struct_fields__ for method in methods.names()}
     assert set(sections["shared"]) <= {key for keys in known.values() for key in keys}
-    for method in set(sections) - {"shared", "train"}:
-        assert set(sections[method]) <= {*known[method], *TRAIN_KEYS}
+    for section in set(sections) - {"shared", "train"}:
+        method = variants.get(section, section)
+        assert set(sections[section]) <= {*known[method], *TRAIN_KEYS}
+        # A variant's section adds to what makes it the variant, and does not change that.
+        switches = methods.find(method).variants.get(section.removeprefix(f"{method}."), {})
+        assert method == section or not set(sections[section]) & set(switches)
 
 
 @pytest.mark.parametrize("name", TABLE_5)
@@ -108,16 +115,29 @@ def test_later_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
         "train": {"epochs": 7},
         "dbse": {"alpha": 0.7, "batch_size": 5},
         "another": {"alpha": 0.8},
+        "dbse.release": {"dynamic_size": 12, "batch_size": 6},
+        "dbse.filter": {"dynamic_size": 13},
     }
     monkeypatch.setattr("sdkit.training.config.preset", lambda name: sections)
     overrides = {"static_size": 11, "subtract": "none"}
     found = plan(IMAGE_64, preset_name="sprites", variant="release", overrides=overrides)
     settings = dbse(found)
     assert settings.alpha == 0.7  # the method's section of the preset, over what it shares, over the default
-    assert (found.train.epochs, found.train.batch_size) == (7, 5)  # the preset's; a method may have its own
+    assert (found.train.epochs, found.train.batch_size) == (7, 6)  # the preset's; methods and variants may have theirs
     assert (settings.layers, settings.anchor_dynamic) == (2, "inferred")  # the variant's, over the preset's
     assert (settings.static_size, settings.subtract) == (11, "none")  # the override, over preset and variant
-    assert settings.dynamic_size == 256  # the default
+    assert settings.dynamic_size == 12  # the variant's section of the preset
+    assert settings.encoder_widths == (32, 64, 128, 256, 128)  # the default
+    assert plan(IMAGE_64, preset_name="sprites", variant="paper").train.batch_size == 5
+
+
+def test_a_section_of_a_variant_stands_within_its_methods() -> None:
+    sections = preset("sprites")
+    assert "ssm" not in sections["skd"]
+    assert sections["skd.ssm"]["dynamic_size"] == 14
+    by_variant = {v: plan(IMAGE_64, method="skd", preset_name="sprites", variant=v) for v in ("skd", "ssm")}
+    sizes = {v: (p.settings.dynamic_size, p.train.gradient_clip, p.variant) for v, p in by_variant.items()}
+    assert sizes == {"skd": (32, 1.0, "skd"), "ssm": (14, 5.0, "ssm")}
 
 
 def test_a_methods_own_defaults_of_training_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
