@@ -1,5 +1,7 @@
 """Initial weights: a signal keeps its scale, and the layers that are not ours keep theirs."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -45,7 +47,7 @@ def test_convolutions_of_images_keep_their_weights() -> None:
 def test_a_new_model_of_a_series_hears_its_data() -> None:
     element = Element("series", (4, 3), "float32")
     x = torch.randn(64, 6, 4, 3, generator=torch.Generator().manual_seed(1))
-    settings = {"encoder_widths": (32, 64, 32), "decoder_widths": (32, 64, 32), "hidden_size": 32}
+    settings: dict[str, Any] = {"encoder_widths": (32, 64, 32), "decoder_widths": (32, 64, 32), "hidden_size": 32}
     plan = tiny_plan("paper", **settings)
     facts = tiny_facts(element, feature_mean=(0.0,) * 3, feature_std=(1.0,) * 3)
     torch.manual_seed(0)

@@ -13,9 +13,11 @@ from sdkit.experiments.compare import compare
 from sdkit.experiments.comparison.columns import Figure
 from sdkit.experiments.comparison.entries import Entry, Folder, Row, Terms, data_digest, parse
 from sdkit.experiments.comparison.report import Comparison, as_markdown, differences, draw, write
+from sdkit.experiments.runs import ensure_run
 from sdkit.figures.comparison import Point, comparison_figure
 from sdkit.runtime.errors import ConfigError, DivergenceError, FileFormatError
 from sdkit.runtime.storage.sequences import SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.training.run import Run
 from tests.notes import Notes
 from tests.sdkit.evaluation.labelled import SERIES, SMALL, hurry, series
 
@@ -96,8 +98,12 @@ def test_files_say_the_same(made: tuple[Path, Comparison, Notes]) -> None:
 
 def test_a_finished_comparison_is_not_made_again_and_grows(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    real = module.ensure_run
-    monkeypatch.setattr(module, "ensure_run", lambda file, row, **rest: called.append(row) or real(file, row, **rest))
+
+    def note(file: SequenceFile, row: str, **rest: Any) -> Run:
+        called.append(row)
+        return ensure_run(file, row, **rest)
+
+    monkeypatch.setattr(module, "ensure_run", note)
     again = compare("waves.h5", methods=METHODS, steps=3, seeds=2, output="out", **GIVEN)
     assert called == []
     assert len(again.rows) == 4
@@ -110,12 +116,11 @@ def test_a_finished_comparison_is_not_made_again_and_grows(copied: Path, monkeyp
 def test_an_interrupted_comparison_keeps_its_rows(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (copied / "out" / "rows").glob("*-s1.json"):
         path.unlink()
-    real = module.ensure_run
 
-    def interrupt(file: SequenceFile, row: str, **rest: Any) -> Any:
+    def interrupt(file: SequenceFile, row: str, **rest: Any) -> Run:
         if row == "vae":
             raise KeyboardInterrupt
-        return real(file, row, **rest)
+        return ensure_run(file, row, **rest)
 
     monkeypatch.setattr(module, "ensure_run", interrupt)
     with pytest.raises(KeyboardInterrupt):
