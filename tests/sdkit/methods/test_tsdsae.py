@@ -154,8 +154,8 @@ def test_swaps_leave_the_codes_that_they_compare_with_alone() -> None:
     passed = found.posterior(found.encode(torch.from_numpy(sequences(3, 5))))
     swap_s, swap_d = found.swaps(passed._replace(s=passed.s.detach(), d=passed.d.detach()))
     originals = (*passed.static, *passed.dynamic)
-    gradients = torch.autograd.grad(swap_s + swap_d, originals, allow_unused=True)
-    assert [gradient is None for gradient in gradients] == [True] * 4
+    given = torch.autograd.grad(swap_s + swap_d, originals, allow_unused=True)
+    assert [gradient is None for gradient in given] == [True] * 4
 
 
 def test_the_copy_is_not_exported() -> None:
