@@ -19,6 +19,7 @@ from torch.nn import functional
 from sdkit.methods.base import Batch, Facts, Range, Term
 from sdkit.methods.gaussian import GaussianMethod, Pass
 from sdkit.methods.parts.motion import labels_of
+from sdkit.methods.parts.views import reordered
 from sdkit.methods.trunk import TrunkMethod, TrunkSettings
 from sdkit.runtime.element import Element
 
@@ -83,7 +84,7 @@ class S3vae(TrunkMethod):
 
     def triplet(self, found: Pass) -> Tensor:
         """Return the triplet loss of the static means: the shuffled sequence against the next one of the batch."""
-        shuffled, _ = self.infer(shuffle(found.elements))
+        shuffled, _ = self.infer(reordered(found.elements))
         mean = found.static.mean
         return functional.triplet_margin_loss(mean, shuffled.mean, mean.roll(1, 0), margin=MARGIN)
 
@@ -96,12 +97,6 @@ class S3vae(TrunkMethod):
             "motion_weight": Range(0.1, 100.0),
             "information_weight": Range(0.01, 1.0),
         }
-
-
-def shuffle(features: Tensor) -> Tensor:
-    """Return features (B, T, G) with the steps of each sequence in an order of its own, drawn at random."""
-    order = torch.rand(features.shape[:2], device=features.device).argsort(1)
-    return features.take_along_dim(order.unsqueeze(-1), 1)
 
 
 METHOD = S3vae
