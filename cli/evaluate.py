@@ -56,11 +56,13 @@ def _table(results: dict[str, Any]) -> None:
     for name in ("section", "figure", "value", "beside it"):
         table.add_column(name, overflow="fold")
     section = ""
-    for line in summary(results):
+    lines = summary(results)
+    for line in lines:
         if line.section != section and section:
             table.add_section()
         table.add_row(line.section if line.section != section else "", line.figure, line.value, line.beside)
         section = line.section
-    out.print(table)
+    if lines:  # nothing can be measured of a model that only generates
+        out.print(table)
     for name, reason in results["skipped"].items():
         out.print(f"{name}: skipped, {reason}", markup=False)
