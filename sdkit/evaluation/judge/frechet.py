@@ -87,6 +87,7 @@ def frechet_scores(
     split: str = "test",
     *,
     seed: int = 0,
+    real: tuple[Features, Features] | None = None,
     reporter: Reporter | None = None,
 ) -> FrechetScores:
     """Compare what a model decodes with the real sequences of a split.
@@ -98,17 +99,17 @@ def frechet_scores(
         train: indices (N,) of the training sequences.
         split: split of the file.
         seed: seed of pairs, of the choice of training sequences, and of what is generated.
+        real: features of the real sequences, as `real_features` returns them, if they are known.
         reporter: receives the progress.
 
     Raises:
         ConfigError, DataError: no such split, or one without a pair of equal length.
     """
     index = split_rows(file, split)
-    known = generator(seed, Draw.SEQUENCES).choice(train, min(len(train), len(index)), replace=False)
-    real = _real(judge, file, index, verbs.batch_size)
+    known, tested = real or real_features(judge, file, train, index, seed=seed, batch_size=verbs.batch_size)
     missing = unmeasured(verbs, file)
     found: dict[str, float | None] = dict.fromkeys(NEEDED)
-    found["floor"] = frechet_distance(_real(judge, file, np.sort(known), verbs.batch_size), real)
+    found["floor"] = frechet_distance(known, tested)
     makers = _makers(verbs, file, index, seed, reporter, missing)
     for name, clips in makers.items():
         with stage(reporter, f"measuring the distance of the {name}", len(index)) as shown:
@@ -116,8 +117,16 @@ def frechet_scores(
             for x in clips():
                 seen.append(judge.features(x))
                 shown.advance(len(x))
-        found[name] = frechet_distance(np.concatenate(seen), real)
-    return FrechetScores(*real.shape, **found)  # type: ignore[arg-type]
+        found[name] = frechet_distance(np.concatenate(seen), tested)
+    return FrechetScores(*tested.shape, **found)  # type: ignore[arg-type]
+
+
+def real_features(
+    judge: Extractor, file: SequenceFile, train: Indices, index: Indices, *, seed: int, batch_size: int
+) -> tuple[Features, Features]:
+    """Return features of as many training sequences as there are others, drawn at random, and of those others."""
+    known = generator(seed, Draw.SEQUENCES).choice(train, min(len(train), len(index)), replace=False)
+    return _real(judge, file, np.sort(known), batch_size), _real(judge, file, index, batch_size)
 
 
 def unmeasured(verbs: Verbs, file: SequenceFile) -> dict[str, str]:
@@ -141,9 +150,14 @@ class FrechetProtocol(EvaluationProtocol):
         """Compare with the real test sequences all that the model can produce."""
         missing = unmeasured(case.verbs, case.file)
         case.skipped |= {f"{self.name}, {name}": reason for name, reason in missing.items()}
-        train = case.parts.train
+        train, judge, size = case.parts.train, judge_of(case), case.verbs.batch_size
+        index = split_rows(case.file, "test")
+        real = case.once_for_data(
+            "features of the judge",
+            lambda: real_features(judge, case.file, train, index, seed=case.seed, batch_size=size),
+        )
         options: dict[str, Any] = {"seed": case.seed, "reporter": case.reporter}
-        found = frechet_scores(case.verbs, judge_of(case), case.file, train, **options)
+        found = frechet_scores(case.verbs, judge, case.file, train, real=real, **options)
         return {name: value for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:

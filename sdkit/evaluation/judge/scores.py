@@ -73,9 +73,19 @@ def judge_of(case: Case) -> Judge:
 
 
 def judge_scores(
-    verbs: Verbs, judge: Judge, file: SequenceFile, *, repeats: int, seed: int, reporter: Reporter
+    verbs: Verbs,
+    judge: Judge,
+    file: SequenceFile,
+    *,
+    repeats: int,
+    seed: int,
+    reporter: Reporter,
+    real: ProtocolScores | None = None,
 ) -> JudgeScores:
-    """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can produce them."""
+    """Judge real, reconstructed, resampled and swapped test sequences, as far as a model can produce them.
+
+    `real` are the scores of the real sequences, if they are known.
+    """
     options: dict[str, Any] = {"reporter": reporter}
     draws = {"repeats": repeats, "seed": seed, **options}
     missing = unjudged(verbs, file)
@@ -92,7 +102,7 @@ def judge_scores(
     return JudgeScores(
         judge.accuracy(file),
         judge.weights_sha256(),
-        generation.real(judge, file, **options),
+        real or generation.real(judge, file, **options),
         generation.reconstruction(verbs, judge, file, **options),
         dynamic,
         static,
@@ -117,7 +127,9 @@ class JudgeProtocol(EvaluationProtocol):
         file, reporter = case.file, case.reporter
         judge = judge_of(case)
         case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
-        found = judge_scores(case.verbs, judge, file, repeats=case.repeats, seed=case.seed, reporter=reporter)
+        real = case.once_for_data("judge on real", lambda: generation.real(judge, file, reporter=reporter))
+        draws: dict[str, Any] = {"repeats": case.repeats, "seed": case.seed, "reporter": reporter}
+        found = judge_scores(case.verbs, judge, file, **draws, real=real)
         return {name: plain(value) for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:
