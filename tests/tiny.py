@@ -64,6 +64,8 @@ def tiny_model(
             # The layers' own weights give codes so small that a wrong one would pass unseen.
             if value.ndim > (2 if initialised else 1) and "lstm" not in name:
                 value.mul_(2.0)
+            elif initialised and value.ndim == 1:
+                value.add_(0.1 * torch.randn_like(value))  # biases that start at 0 would not be missed
     return model.eval()
 
 

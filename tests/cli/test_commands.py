@@ -31,6 +31,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data make": ("--output", "--set", "--list-options", "--count", "--split", "--seed", "--compression", "--force"),
     "data info": ("--check", "--json"),
     "methods": ("--json",),
+    "compare": (
+        "--methods",
+        "--steps",
+        "--trials",
+        "--seeds",
+        "--objective",
+        "--set",
+        "--output",
+        "--keep-runs",
+        "--device",
+        "--json",
+    ),
     "train": (
         "--method",
         "--preset",

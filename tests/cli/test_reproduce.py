@@ -162,7 +162,7 @@ def test_options_reach_the_library(invoke: Invoke, monkeypatch: pytest.MonkeyPat
         ("tiny --source mug=a.h5", "tiny does not use 'mug'; its data sets are: waves"),
         ("tiny --only mug", "tiny does not use 'mug'; its data sets are: waves"),
         ("tiny --peers", "tiny compares with no other methods; those that do are: others"),
-        ("others --rows gone --source gone.h5", "unknown method 'gone'; there are: dbse"),
+        ("others --rows gone --source gone.h5", "unknown method 'gone'; there are: cdsvae, dbse"),
         ("tiny --rows mine", "unknown row 'mine'; there are: paper, gpvae, gone"),
         ("tiny --rows paper,", "unknown row ''; there are: paper, gpvae, gone"),
     ],

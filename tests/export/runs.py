@@ -40,7 +40,7 @@ def lively_model(variant: str | None = None, **changes: Any) -> Method:
     with torch.no_grad():
         for part in (model.encoder, model.decoder):
             for value in part.parameters():
-                if value.ndim > 1:
+                if value.ndim > (2 if changes.get("initialised", True) else 1):
                     value.mul_(2.5)
         x = sample(model.facts.element, 16, 6, 1, scale_of(model.facts))
         model.finish([Batch(torch.from_numpy(x), torch.arange(len(x)))])

@@ -181,12 +181,13 @@ def test_no_ensemble_runs_a_model_in_vain(server: Server, name: str, x: Array) -
         if config.platform
     }
     encode = ["encoder", "static", "dynamic"]
-    if name == "generator":
+    if name in ("generator", "mocogan"):
         assert steps == {"generate": ["prior", "decoder"]}
-    elif name == "gpvae":
-        assert steps == {
+    elif name in ("gpvae", "vae"):
+        sampled = {"encode_dynamic": ["encoder", DYNAMIC_POSTERIOR]} if name == "gpvae" else {}
+        assert {key: value for key, value in steps.items() if key != "stream"} == {
             "encode": encode,
-            "encode_dynamic": ["encoder", DYNAMIC_POSTERIOR],
+            **sampled,
             "reconstruct": ["encoder", "dynamic", "decoder"],
             "generate": ["prior", "decoder"],
             "resample_dynamic": ["prior", "decoder"],
@@ -335,7 +336,7 @@ def test_draws_are_the_runtimes(server: Server, rt: Runtime, x: Array, verb: str
     }[verb]
     # Without a static code, there is nothing of x to keep and no static noise to draw from.
     given = {tensor.name for tensor in server.configs[verb].input}
-    assert given == {"dynamic_noise"} if rt.manifest.method == "gpvae" else given == set(taken)
+    assert given == ({"dynamic_noise"} if rt.manifest.method in ("gpvae", "vae") else set(taken))
     found = server.infer(verb, {key: inputs[key] for key in given})
     expected = rt.generate(len(x), x.shape[1], seed=3) if verb == "generate" else getattr(rt, verb)(x, seed=3)
     close(found["decoded"], expected, GREY)
@@ -350,7 +351,7 @@ def test_the_note_says_what_the_model_cannot_and_why(repository: Path, rt: Runti
     assert ("What this model cannot do" in note) == bool(manifest.refusals)
     limited = manifest.max_steps is not None
     assert (f"The prior draws at most {manifest.max_steps} steps" in note) == limited
-    assert limited == (name in ("gpvae", "patchwork"))
+    assert limited == (name in ("gpvae", "glr", "patchwork"))
     assert f"- encode_dynamic: {SAMPLING.get(name)}\n" in note or name not in SAMPLING
     assert ("draws the dynamic codes with encode_dynamic" in note) == (name in SAMPLING)
     decoded = "decoded, decoded_std" if name == "series" else "decoded"
@@ -362,6 +363,7 @@ SAMPLING = {
     "dsvae": "from x, static to dynamic_mean, dynamic_std",
     "gpvae": "from x, dynamic_noise to dynamic",
     "patchwork": "from x, dynamic_noise, static to dynamic",
+    "glr": "from x, dynamic_noise to dynamic",
     "rwae": "from x, dynamic_noise to dynamic",
 }
 """Methods whose dynamic codes a client cannot draw from what encode gives, and what it needs and gets."""

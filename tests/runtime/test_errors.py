@@ -8,6 +8,7 @@ from sdkit.runtime.errors import SdkitError
 BUILTINS: dict[str, type[Exception]] = {
     "ConfigError": ValueError,
     "CapabilityError": ValueError,
+    "DivergenceError": ValueError,
     "DataError": ValueError,
     "FileFormatError": ValueError,
     "MissingFileError": FileNotFoundError,

@@ -230,7 +230,7 @@ def test_an_export_is_proven_in_a_process_of_its_own(run: Run, tmp_path: Path) -
     ids=["series", "spectrum", "float image", "release", "filter", "middle"],
 )
 def test_int8_of_every_kind_of_model(tmp_path: Path, changes: dict[str, Any], lowered: set[str]) -> None:
-    run = write_run(tmp_path / "run", lively_model(**changes))
+    run = write_run(tmp_path / "run", lively_model(seed=1, **changes))
     data = write_data(tmp_path / "data.h5", run.config.facts.element)
     bundle = quick_export(run, precision="int8", calibration=data)
     assert {name for name, precision in precisions(bundle).items() if precision == "int8"} == lowered

@@ -148,7 +148,8 @@ def test_graphs_of_series_reach_what_the_run_reaches(bundle: Bundle, results: di
     assert Path(told["output"]).name == f"evaluation-{backend}"
     assert told["subject"]["backend"] == backend
     assert told["subject"]["weights"] == results["subject"]["weights"]
-    apart = ("output", "subject", "likelihood", "self_swap")
+    # Importances are of trees, whose thresholds fall between values that differ in their last bits.
+    apart = ("output", "subject", "likelihood", "self_swap", "importances")
     assert "likelihood" not in told
     assert without(told, *apart) == without(results, *apart)
 

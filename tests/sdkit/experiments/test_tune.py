@@ -145,7 +145,8 @@ def test_a_trial_whose_loss_is_not_finite_fails_and_the_study_goes_on(data: Path
 def test_the_first_trial_takes_the_usual_settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = pretend(monkeypatch)
     study = tune(data, trials=4, epochs=2, **SMALL)
-    usual = {name: value for section in preset("series").values() for name, value in section.items()}
+    sections = preset("series")
+    usual = {name: value for part in ("shared", "train", "dbse") for name, value in sections[part].items()}
     assert study.trials[0].settings == {name: usual[name] for name in SEARCHED}
     assert {found.train.swap_every for found in asked} == {0}
     space = search_space(DBSE, SERIES)
