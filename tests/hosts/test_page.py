@@ -440,7 +440,7 @@ def test_a_method_with_priors_of_its_own_shows_what_python_computes(every: Every
         visit.check("new-static", cast(rt.resample_static(a, seed=5)))
         visit.check("new-dynamic", cast(rt.resample_dynamic(a, seed=5)))
         visit.check("new-both", cast(rt.generate(1, STEPS, seed=5)))
-        assert visit.page.locator("#model").text_content() == "Method skd."
+        assert visit.page.locator("#model").text_content() == "Method skd, variant skd."
         assert lines(visit) == []
         assert f"stream: {rt.manifest.refusals['stream']}" in visit.page.locator("#card").text_content()
 
