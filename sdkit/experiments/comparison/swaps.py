@@ -28,11 +28,11 @@ def shown_pairs(file: SequenceFile, test: Indices) -> tuple[Array, Array]:
 
 
 def swapped(verbs: Verbs, file: SequenceFile, test: Indices) -> Array | None:
-    """Return static a with dynamic b of the shown pairs (P, T, *element); None where a model does not swap."""
+    """Return static a with dynamic b of the shown pairs (P, T, *element), in the data's dtype; None without swaps."""
     if BOTH_CODES in verbs.abilities.refusals or not file.element.drawable:
         return None
     a, b = shown_pairs(file, test)
-    return verbs.swap(a, b)[0]
+    return file.element.cast(verbs.swap(a, b)[0])
 
 
 def draw_swaps_of(found: Mapping[str, Array], file: SequenceFile, test: Indices, path: Path, *, note: str) -> None:
