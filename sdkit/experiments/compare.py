@@ -104,7 +104,8 @@ def compare(
         found.tuned.update({entry.name: tuned for entry in entries if (tuned := folder.tuned(entry))})
         write(found)
     draw(found)
-    swaps = {name: x for name, x in folder.swaps().items() if name in found.entries}
+    kept = folder.swaps()
+    swaps = {name: kept[name] for name in found.entries if name in kept}
     if swaps:
         note = f"{terms.steps} optimiser steps, seed 0."
         draw_swaps_of(swaps, file, parts.test, folder.path / "swaps.png", note=note)
