@@ -188,14 +188,12 @@ class _Work:
 
     def _epochs(self, found: Plan, steps: float) -> tuple[int, int]:
         """Return the number of whole epochs that are nearest to a number of steps, and the steps of an epoch."""
+        train, device = found.train, torch.device("cpu")
+        budget = train.resident_gb * 1e9  # streamed data are cut into other batches than resident ones
         batches = Batches(
-            self.file,
-            self.parts.train,
-            found.train.batch_size,
-            resident_bytes=0,
-            device=torch.device("cpu"),
-            reporter=Quiet(),
-        )
+            self.file, self.parts.train, train.batch_size, resident_bytes=budget, device=device, reporter=Quiet(),
+            load=False,
+        )  # fmt: skip
         each = batches.count(0, 0)
         return max(1, round(steps / each)), each
 

@@ -73,6 +73,7 @@ class Batches:
         resident_bytes: largest size in bytes of a split that is loaded whole.
         device: device of the batches.
         reporter: receives the progress of loading.
+        load: whether a split that is to be resident is loaded at once; without it, its batches can be counted.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Batches:
         resident_bytes: float,
         device: torch.device,
         reporter: Reporter,
+        load: bool = True,
     ) -> None:
         self.file, self.index, self.size, self.device = file, np.sort(index), min(size, len(index)), device
         lengths = file.lengths()
@@ -92,7 +94,8 @@ class Batches:
         self.resident: torch.Tensor | None = None
         # Streaming shuffles within a window; a quarter of the budget leaves room for the batches in flight.
         self.window = max(4 * self.size, int(resident_bytes / 4 / bytes_each) // BLOCK * BLOCK)
-        if bytes_each * len(index) <= resident_bytes:
+        self.fits = bytes_each * len(index) <= resident_bytes
+        if self.fits and load:
             self.resident = self._load(reporter).to(device)
 
     def _load(self, reporter: Reporter) -> torch.Tensor:
@@ -122,7 +125,7 @@ class Batches:
     def count(self, seed: int, number: int) -> int:
         """Return the number of batches of an epoch."""
         rng = np.random.default_rng([seed, number])
-        windows = [np.arange(len(self.index))] if self.resident is not None else self._windows(rng)
+        windows = [np.arange(len(self.index))] if self.fits else self._windows(rng)
         return sum(len(self._cut(np.arange(len(window)), rng, window)) for window in windows)
 
     def _windows(self, rng: np.random.Generator | None) -> list[Order]:

@@ -250,3 +250,14 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
         pytest.raises(ConfigError, match=r"val_fraction = 0\.6 leaves no sequence"),
     ):
         split_indices(file, 0.6, 0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_batches_are_counted_without_loading(ragged: SequenceFile, mode: str) -> None:
+    device = torch.device("cpu")
+    counted = Batches(
+        ragged, np.arange(150), 8, resident_bytes=MODES[mode], device=device, reporter=Quiet(), load=False
+    )
+    assert counted.resident is None
+    drawn = batches(ragged, mode)
+    assert counted.count(0, 1) == drawn.count(0, 1) == len(list(drawn.epoch(0, 1)))
