@@ -16,12 +16,8 @@ LARGEST_ON_HEAP, NEVER = 32 << 20, 2**31 - 1
 heap that is given back."""
 
 
-def accelerator(device: str, *, phased: bool = False) -> Any:
+def accelerator(device: str) -> Any:
     """Return an Accelerator on `auto`, `cpu` or `cuda[:N]`.
-
-    Args:
-        device: device, by name.
-        phased: whether the losses of a model are of some of its parameters each, as those of phases are.
 
     Raises:
         ConfigError: another name.
@@ -29,7 +25,6 @@ def accelerator(device: str, *, phased: bool = False) -> Any:
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs
 
     kind, number = parse_device(device)
     if kind == "cuda":
@@ -40,9 +35,7 @@ def accelerator(device: str, *, phased: bool = False) -> Any:
     AcceleratorState._reset_state(reset_partial_state=True)
     # With this set, Accelerate also joins several processes on a machine without accelerators.
     none = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    # Several processes wait for the gradients of all parameters unless they look which ones a loss has.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if phased else []
-    return Accelerator(cpu=kind == "cpu" or none, kwargs_handlers=handlers)
+    return Accelerator(cpu=kind == "cpu" or none)
 
 
 def keep_freed_memory() -> None:

@@ -37,7 +37,7 @@ def start(
 
     The run's folder is removed if training ends before its first epoch does.
     """
-    chosen, train = accelerator(device, phased=len(plan.method.phases) > 1), plan.train
+    chosen, train = accelerator(device), plan.train
     split = split_indices(file, train.val_fraction, train.seed)
     info = DataInfo(
         str(file.path.absolute()),
@@ -84,7 +84,7 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     if wanted < done:
         raise ConfigError(f"{run.path} has {done} epochs already; --epochs {wanted} cannot undo any")
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=wanted))
-    chosen = accelerator(device, phased=len(config.plan.method.phases) > 1)
+    chosen = accelerator(device)
     file = SequenceFile(data or config.data.path)
     file.require(config.facts.element)
     split = split_indices(file, config.train.val_fraction, config.train.seed)
