@@ -26,6 +26,7 @@ from sdkit.experiments.comparison.report import Comparison, draw, write
 from sdkit.experiments.comparison.swaps import draw_swaps_of, swapped
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tune import tune
+from sdkit.experiments.tuning.objectives import OBJECTIVES
 from sdkit.methods import DEFAULT
 from sdkit.runtime.errors import ConfigError, DivergenceError, first_line
 from sdkit.runtime.locate import RUNS
@@ -33,7 +34,7 @@ from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.output import remove
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.version import __version__
-from sdkit.training.config import Plan
+from sdkit.training.config import TRAIN_KEYS, Plan
 from sdkit.training.data import Batches
 from sdkit.training.run import Run
 
@@ -101,8 +102,9 @@ def compare(
     found.costs.update(work.costs(entries))
     for row in work.rows(entries, range(seeds), found.costs):
         found.rows.append(row)
-        found.tuned.update({entry.name: tuned for entry in entries if (tuned := folder.tuned(entry))})
-        write(found)
+        if row.entry not in found.tuned and (tuned := folder.tuned(row.entry)):
+            found.tuned[row.entry] = tuned
+        write(found, folder)
     draw(found)
     kept = folder.swaps()
     swaps = {name: kept[name] for name in found.entries if name in kept}
@@ -123,8 +125,6 @@ def _check_overrides(entries: Sequence[Entry], file: SequenceFile, overrides: Ma
 
 
 def _keys(entry: Entry) -> tuple[str, ...]:
-    from sdkit.training.config import TRAIN_KEYS
-
     return (*entry.found.Settings.__struct_fields__, *TRAIN_KEYS)
 
 
@@ -155,19 +155,17 @@ class _Work:
         known = self.folder.costs()
         if not all(entry.name in known for entry in entries):
             plans = [(entry, self._plan(entry, {})) for entry in entries]
-            known = measure_costs(self.file, self.parts.train, plans, self.reporter)
+            known = measure_costs(self.file, plans, self.reporter)
             self.folder.keep_costs(known)
         return {entry.name: known[entry.name] for entry in entries}
 
     def rows(self, entries: Sequence[Entry], seeds: Sequence[int], costs: Mapping[str, float]) -> Iterator[Row]:
         """Yield the rows of all entries, one seed after the other, so that a whole table is there early."""
-        todo = [(seed, entry) for seed in seeds for entry in entries]
-        missing = [(seed, entry) for seed, entry in todo if self.folder.row(entry, seed) is None]
-        total = done = sum(costs[entry.name] for _, entry in todo)
-        done -= sum(costs[entry.name] for _, entry in missing)
-        started, before = time.monotonic(), done
-        for number, (seed, entry) in enumerate(todo, 1):
-            row = self.folder.row(entry, seed)
+        todo = [(seed, entry, self.folder.row(entry.name, seed)) for seed in seeds for entry in entries]
+        total = sum(costs[entry.name] for _, entry, _ in todo)
+        done = before = sum(costs[entry.name] for _, entry, row in todo if row is not None)
+        started = time.monotonic()
+        for number, (seed, entry, row) in enumerate(todo, 1):
             if row is None:
                 self.reporter.note(f"row {number} of {len(todo)}: {entry.name}, seed {seed}")
                 row = self._row(entry, seed)
@@ -199,28 +197,29 @@ class _Work:
 
     def _tuned(self, entry: Entry) -> Tuned:
         """Return the settings of the best trial of a method, searched once."""
-        kept = self.folder.tuned(entry)
+        kept = self.folder.tuned(entry.name)
         if kept is not None:
             return kept
         if not self.terms.trials:
             return Tuned(settings={}, reason="no search was asked for: the preset's settings")
+        compared_by = OBJECTIVES[self.terms.objective]
+        if not compared_by.terms(entry.found):
+            reason = f"the method {entry.method} has no term of kind {' or '.join(compared_by.kinds)}"
+            self.folder.keep_tuned(entry.name, tuned := Tuned(settings={}, reason=reason))
+            return tuned
         epochs, _ = self._epochs(self._plan(entry, {}), self.terms.steps / TRIAL_SHARE)
         study = self.folder.path / "tuning" / f"{entry.name}.db"
         study.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            found = tune(
-                self.file.path, trials=self.terms.trials, epochs=epochs, objective=self.terms.objective, study=study,
-                method=entry.method, variant=entry.variant or None, device=self.device, reporter=self.reporter,
-                **self._given(entry),
-            )  # fmt: skip
-        except ConfigError as error:
-            tuned = Tuned(settings={}, reason=first_line(error))
-        else:
-            if found.interrupted:
-                raise KeyboardInterrupt
-            trials = [msgspec.to_builtins(trial) for trial in found.trials]
-            tuned = Tuned(settings=found.best.settings if found.best else {}, trials=trials)
-        self.folder.keep_tuned(entry, tuned)
+        found = tune(
+            self.file.path, trials=self.terms.trials, epochs=epochs, objective=self.terms.objective, study=study,
+            method=entry.method, variant=entry.variant or None, device=self.device, reporter=self.reporter,
+            **self._given(entry),
+        )  # fmt: skip
+        if found.interrupted:
+            raise KeyboardInterrupt
+        trials = [msgspec.to_builtins(trial) for trial in found.trials]
+        tuned = Tuned(settings=found.best.settings if found.best else {}, trials=trials)
+        self.folder.keep_tuned(entry.name, tuned)
         for path in (study, study.with_suffix(".toml")):
             with suppress(FileNotFoundError):
                 path.unlink()  # the trials are kept as text

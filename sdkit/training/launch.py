@@ -39,23 +39,9 @@ def start(
     """
     chosen, train = accelerator(device), plan.train
     split = split_indices(file, train.val_fraction, train.seed)
-    info = DataInfo(
-        str(file.path.absolute()),
-        file.meta.name,
-        len(split[0]),
-        len(split[1]),
-        file.steps,
-        file.meta.source,
-        file.meta.licence,
-    )
-    facts = Facts(file.element, file.steps, len(split[0]), *_statistics(file, split[0]))
-    settings = msgspec.to_builtins(plan.settings)
-    version = str(torch.__version__)
-    config = RunConfig(
-        plan.method.name, settings, facts, train, info, preset, __version__, version, checkpoint.commit()
-    )
+    config = new_config(file, plan, split, preset)
     torch.manual_seed(train.seed)
-    module = plan.build(facts)
+    module = plan.build(config.facts)
     first = not RUNS.exists()
     run = Run(_new_folder(chosen, name, file.meta.name or file.path.stem))
     try:
@@ -93,6 +79,23 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     _write_config(chosen, run, config)
     trainer.fit()
     return run
+
+
+def new_config(file: SequenceFile, plan: Plan, split: tuple[Indices, Indices], preset: str = "") -> RunConfig:
+    """Return the configuration of a new run, with the facts about its training and validation sequences."""
+    info = DataInfo(
+        str(file.path.absolute()),
+        file.meta.name,
+        len(split[0]),
+        len(split[1]),
+        file.steps,
+        file.meta.source,
+        file.meta.licence,
+    )
+    facts = Facts(file.element, file.steps, len(split[0]), *_statistics(file, split[0]))
+    settings = msgspec.to_builtins(plan.settings)
+    version, commit = str(torch.__version__), checkpoint.commit()
+    return RunConfig(plan.method.name, settings, facts, plan.train, info, preset, __version__, version, commit)
 
 
 def _statistics(file: SequenceFile, index: Indices) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What all rows of a comparison share; it must not change while its folder grows."""
+    """Conditions that all rows of a comparison share; they stay the same while its folder grows."""
 
     data: str
     """Name of the data set."""
@@ -154,19 +154,20 @@ class Folder:
             names = [name for name in Terms.__struct_fields__ if getattr(known, name) != getattr(terms, name)]
             said = "; ".join(f"{name} {getattr(known, name)}, not {getattr(terms, name)}" for name in names)
             raise ConfigError(f"{path} holds a comparison with {said}; choose another --output")
-        self._write(path / "terms.json", terms)
+        if known is None:
+            self._write(path / "terms.json", terms)
 
-    def tuned(self, entry: Entry) -> Tuned | None:
-        """Return the result of a search; None where there is none yet."""
-        return self._read(self.path / "tuning" / f"{entry.name}.json", Tuned)
+    def tuned(self, entry: str) -> Tuned | None:
+        """Return the result of an entry's search; None where there is none yet."""
+        return self._read(self.path / "tuning" / f"{entry}.json", Tuned)
 
-    def keep_tuned(self, entry: Entry, found: Tuned) -> None:
-        """Store the result of a search."""
-        self._write(self.path / "tuning" / f"{entry.name}.json", found)
+    def keep_tuned(self, entry: str, found: Tuned) -> None:
+        """Store the result of an entry's search."""
+        self._write(self.path / "tuning" / f"{entry}.json", found)
 
-    def row(self, entry: Entry, seed: int) -> Row | None:
-        """Return a finished row; None where there is none yet."""
-        return self._read(self._row_path(entry.name, seed), Row)
+    def row(self, entry: str, seed: int) -> Row | None:
+        """Return a finished row of an entry; None where there is none yet."""
+        return self._read(self._row_path(entry, seed), Row)
 
     def keep_row(self, row: Row) -> None:
         """Store a finished row."""

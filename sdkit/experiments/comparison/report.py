@@ -110,9 +110,8 @@ def differences(found: Comparison, column: str) -> list[Difference]:
     ]
 
 
-def write(found: Comparison) -> None:
+def write(found: Comparison, folder: Folder) -> None:
     """Write comparison.json and comparison.md into the folder."""
-    folder = Folder(found.path, found.terms)
     folder.write_text("comparison.json", as_json(found))
     folder.write_text("comparison.md", as_markdown(found))
 

@@ -231,9 +231,9 @@ def test_the_folder_keeps_what_it_is_given(tmp_path: Path) -> None:
     found = invented(tmp_path / "f", VALUES)
     folder = Folder(found.path, found.terms)
     folder.keep_row(found.rows[0])
-    assert folder.row(Entry("dbse"), 0) == found.rows[0]
-    assert folder.row(Entry("dbse"), 1) is None
-    write(found)
+    assert folder.row("dbse", 0) == found.rows[0]
+    assert folder.row("dbse", 1) is None
+    write(found, folder)
     assert draw(found) == found.path / "comparison.png"
     assert msgspec.json.decode((tmp_path / "f" / "comparison.json").read_bytes())["reference"] == "dbse"
 
