@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Device, Json
+from sdkit.cli.options import Device, Json, settings
 from sdkit.cli.screen import out, reporter, say
-from sdkit.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from sdkit.experiments.comparison.report import Comparison
 
-ARGUMENTS = ("data", "methods", "steps", "trials", "seeds", "objective", "output", "keep_runs", "device", "reporter")
+OPTIONS = ("data", "methods", "steps", "trials", "seeds", "objective", "output", "keep_runs", "device", "reporter")
 """Arguments of `sdkit.compare` that are not settings."""
 
 
@@ -49,12 +48,8 @@ def compare(
 
     make = sdkit.compare  # what is not installed is reported before anything that needs it is imported
     from sdkit.experiments.comparison.report import as_json as json_text
-    from sdkit.training.config import parse_override
 
-    overrides = dict(parse_override(text) for text in set_ or [])
-    for key in ARGUMENTS:
-        if key in overrides:
-            raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit compare --help`")
+    overrides = settings(set_, OPTIONS, "`sdkit compare --help`")
     found = make(
         data, methods=methods, steps=steps, trials=trials, seeds=seeds, objective=objective, output=output,
         keep_runs=keep_runs, device=device, reporter=reporter(), **overrides,

@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from sdkit.runtime.errors import ConfigError
 
 BundleOption = Annotated[
     Path | None,
@@ -37,3 +40,23 @@ Resume = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result everywhere.")]
+
+
+def settings(given: Iterable[str] | None, options: Iterable[str], see: str) -> dict[str, Any]:
+    """Return the settings of texts NAME=VALUE, as `--set` takes them, by name.
+
+    Args:
+        given: texts.
+        options: arguments of the command that are no settings.
+        see: where the settings are listed, for the error.
+
+    Raises:
+        ConfigError: no equals sign, or a name that is an option.
+    """
+    from sdkit.training.config import parse_override
+
+    found = dict(parse_override(text) for text in given or [])
+    for key in options:
+        if key in found:
+            raise ConfigError(f"--set {key}: '{key}' is no setting; see {see}")
+    return found

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Json, Method, Variant
+from sdkit.cli.options import Json, Method, Variant, settings
 from sdkit.cli.screen import out, print_json, reporter, say
-from sdkit.runtime.errors import ConfigError
 
 OPTIONS = ("data", "method", "preset", "variant", "name", "device", "resume", "reporter")
 """Arguments of `sdkit.train` that are not settings."""
@@ -31,16 +30,13 @@ def train(
 ) -> None:
     """Train a model and write its run, a folder under runs/."""
     import sdkit
-    from sdkit.training.config import describe_settings, parse_override
+    from sdkit.training.config import describe_settings
 
     if list_settings:
         for setting in describe_settings(method, preset, variant):
             out.print(setting, markup=False)
         return
-    overrides = dict(parse_override(text) for text in set_ or [])
-    for key in OPTIONS:
-        if key in overrides:
-            raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit train --help` and --list-settings")
+    overrides = settings(set_, OPTIONS, "`sdkit train --help` and --list-settings")
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     run = sdkit.train(
         data,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Json, Method, Variant
+from sdkit.cli.options import Json, Method, Variant, settings
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
@@ -48,12 +48,8 @@ def tune(
 ) -> None:
     """Search a method's settings and the learning rate on the validation split."""
     import sdkit
-    from sdkit.training.config import parse_override
 
-    overrides = dict(parse_override(text) for text in set_ or [])
-    for key in OPTIONS:
-        if key in overrides:
-            raise ConfigError(f"--set {key}: '{key}' is no setting; see `sdkit tune --help`")
+    overrides = settings(set_, OPTIONS, "`sdkit tune --help`")
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     found = sdkit.tune(
         data, trials=trials, objective=objective, study=study, timeout=timeout, method=method,

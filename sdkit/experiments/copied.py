@@ -52,7 +52,7 @@ class Copied:
     """Publication that the figures are copied from."""
     figures: Printed
     note: str = ""
-    """What the figures mean, where it is not what they mean in other rows."""
+    """Remarks on figures whose meaning differs from that in other rows."""
 
 
 def _copied(

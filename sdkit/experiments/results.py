@@ -31,7 +31,7 @@ class RowResult:
     printed: Mapping[str, str] = field(default_factory=dict)
     """Figures that the paper prints."""
     notes: list[str] = field(default_factory=list)
-    """What the figures mean, where it is not what they mean in other rows."""
+    """Remarks on figures whose meaning differs from that in other rows."""
 
     @property
     def trained(self) -> bool:

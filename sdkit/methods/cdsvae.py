@@ -8,7 +8,6 @@ series, vectors and spectra are ours, and so are colour and blur of images: the 
 training, changed images pass through the batch norms as data do, and enter their running statistics.
 """
 
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -55,9 +54,6 @@ class Cdsvae(TrunkMethod):
         Term("contrast_s", "contrast of the static code", "other"),
         Term("contrast_d", "contrast of the dynamic codes", "other"),
         Term("information", "mutual information of the codes", "other"),
-    )
-    lower_when_collapsed = MappingProxyType(
-        {"static": "lower beta, or dynamic_size: wide dynamic codes leave nothing to it", "dynamic": "lower beta"}
     )
 
     def extra(self, found: Pass, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

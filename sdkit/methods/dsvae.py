@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sdkit.methods.base import Facts
 from sdkit.methods.gaussian import GaussianMethod, GaussianSettings
+from sdkit.methods.graphs import WHOLE_SEQUENCE
 from sdkit.methods.parts.element_path import ElementPath
 from sdkit.methods.parts.gaussian import GaussianHead
 
@@ -66,9 +67,6 @@ class Dsvae(GaussianMethod):
     reference = "Yingzhen Li, Stephan Mandt: Disentangled sequential autoencoder, ICML 2018"
     Settings = DsvaeSettings
     variants = MappingProxyType({"full": {"factorised": False}, "factorised": {"factorised": True}})
-    lower_when_collapsed = MappingProxyType(
-        {"static": "lower beta, or dynamic_size: wide dynamic codes leave nothing to it", "dynamic": "lower beta"}
-    )
 
     def __init__(self, settings: DsvaeSettings, facts: Facts) -> None:
         if not settings.factorised:
@@ -86,7 +84,7 @@ class Dsvae(GaussianMethod):
     @classmethod
     def refusals(cls, settings: DsvaeSettings) -> dict[str, str]:
         """Return the reason why it cannot run online."""
-        return {"stream": "its static code is read from the whole sequence, which is not known before its last element"}
+        return {"stream": WHOLE_SEQUENCE}
 
 
 METHOD = Dsvae

@@ -5,12 +5,14 @@ A subclass builds two modules, the static path and the dynamic path; forward pas
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sdkit.methods.base import Batch, Facts, Losses, Method, Range, SplitSettings, Term
+from sdkit.methods.base import Batch, Code, Facts, Losses, Method, Range, SplitSettings, Term
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, RecurrentPriorGraph, join
 from sdkit.methods.parts.gaussian import Gaussian, kl, kl_to_standard
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
@@ -59,6 +61,9 @@ class GaussianMethod(Method):
         Term("nll", "NLL", "likelihood"),
         Term("kl_s", "KL of the static code", "divergence", "static"),
         Term("kl_d", "KL of the dynamic codes", "divergence", "dynamic"),
+    )
+    lower_when_collapsed: ClassVar[Mapping[Code, str]] = MappingProxyType(
+        {"static": "lower beta, or dynamic_size: wide dynamic codes leave nothing to it", "dynamic": "lower beta"}
     )
     dynamic_inputs: ClassVar[tuple[str, ...]] = ("features",)
     """Inputs of the dynamic path: `features`, and perhaps `static`, the static code."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sdkit.methods.base import Batch, Choice, Code, Facts, Losses, Method, Range, SplitSettings, Term
 from sdkit.methods.graphs import (
+    WHOLE_SEQUENCE,
     CorrelatedPosteriorGraph,
     DecoderGraph,
     EncoderGraph,
@@ -125,7 +126,7 @@ class Glr(Method):
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
         """Return the reason why it cannot run online."""
-        return {"stream": "its static code is read from the whole sequence, which is not known before its last element"}
+        return {"stream": WHOLE_SEQUENCE}
 
     @classmethod
     def search(cls, element: Element) -> dict[str, Range | Choice]:

@@ -19,6 +19,8 @@ from sdkit.runtime.verbs.arrays import Verbs
 
 NO_STATIC = "its method has no static code"
 """Reason for the verbs that need a static code, of methods that have none."""
+WHOLE_SEQUENCE = "its static code is read from the whole sequence, which is not known before its last element"
+"""Reason against a stream, of methods whose static code is known at the end only."""
 
 
 class EncoderGraph(nn.Module):

@@ -3,7 +3,7 @@
 An LSTM over the features gives h_t; s is read from h_T, and d_t from a second LSTM over [h_t, d_{t-1}], so that
 q(d_t | d_<t, x_<=t) has the form of the prior p(d_t | d_<t). The decoder is recurrent too. Instead of divergences of
 each posterior the loss has discrepancies (MMD) between samples over the batch: of s and N(0, I), and at each step of
-d_t and draws of the prior that follow the same d_<t. What a code tells of its own sequence costs nothing.
+d_t and draws of the prior that follow the same d_<t. Information of a code about its own sequence costs nothing.
 
 Of the two forms of the paper this is the one with MMD; nothing is adversarial, and there is no weak supervision. Codes
 at use are means, and so are those that are fed back; samples come from the graph `dynamic_posterior`.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sdkit.elements import Network
 from sdkit.methods.base import Batch, Facts, Losses, Method, Range, SplitSettings, Term
-from sdkit.methods.graphs import RecurrentPriorGraph, join
+from sdkit.methods.graphs import WHOLE_SEQUENCE, RecurrentPriorGraph, join
 from sdkit.methods.parts.gaussian import Gaussian, GaussianHead
 from sdkit.methods.parts.mmd import mmd
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
@@ -164,7 +164,7 @@ class Rwae(Method):
     @classmethod
     def refusals(cls, settings: Any) -> dict[str, str]:
         """Return the reason why it cannot run online."""
-        return {"stream": "its static code is read from the whole sequence, which is not known before its last element"}
+        return {"stream": WHOLE_SEQUENCE}
 
     @classmethod
     def search(cls, element: Element) -> dict[str, Any]:

@@ -9,7 +9,6 @@ Shuffled are the features, since the encoder sees each element by itself. The la
 frames and their gradients in place of a library of optical flow; those of series and vectors are ours.
 """
 
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -65,9 +64,6 @@ class S3vae(TrunkMethod):
         Term("direction", "Error of their directions", "other"),
         Term("volume", "Error of the volume", "other"),
         Term("change", "Error of the sign of changes", "other"),
-    )
-    lower_when_collapsed = MappingProxyType(
-        {"static": "lower beta, or dynamic_size: wide dynamic codes leave nothing to it", "dynamic": "lower beta"}
     )
 
     def __init__(self, settings: S3vaeSettings, facts: Facts) -> None:

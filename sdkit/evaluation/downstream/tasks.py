@@ -59,7 +59,7 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Results that are no figures, such as the trials of a verification."""
     notes: tuple[str, ...] = ()
-    """What the figures mean, where it is not what they mean of other models."""
+    """Remarks on figures whose meaning differs from that for other models."""
 
 
 class TableTask(Protocol):

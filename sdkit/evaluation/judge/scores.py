@@ -233,8 +233,8 @@ class JudgeTask:
     ) -> Result:
         """Judge a model on the test split; figures that are not possible are left out.
 
-        Of a model without an encoder, which keeps no code of a real sequence, the judge's agreement on pairs of
-        generated sequences is told, which is no accuracy and has a column of its own.
+        For a model without an encoder, which keeps no code of a real sequence, the judge's agreement on pairs of
+        generated sequences is returned, which is no accuracy and has a column of its own.
         """
         judge = find_judge(file, device=device, reporter=reporter)
         if refusal(verbs.abilities, JudgeProtocol.needs.verbs, file.steps):

@@ -149,7 +149,7 @@ class Area(Label):
 
 
 class Direction(Label):
-    """Where each moving cell of an image moves to: cross-entropy of eight directions."""
+    """Direction in which each moving cell of an image moves: cross-entropy over eight directions."""
 
     def __init__(self, size: int, width: int, high: float, threshold: float) -> None:
         super().__init__(size, width, GRID * GRID * DIRECTIONS)
