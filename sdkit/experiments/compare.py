@@ -19,7 +19,7 @@ import torch
 from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.evaluate import measure
 from sdkit.evaluation.subject import open_subject
-from sdkit.experiments.comparison.columns import figures_of
+from sdkit.experiments.comparison.columns import figures_of, notes_of
 from sdkit.experiments.comparison.cost import measure_costs
 from sdkit.experiments.comparison.entries import ALL, Entry, Folder, Row, Terms, Tuned, data_digest, parse
 from sdkit.experiments.comparison.report import Comparison, draw, write
@@ -266,4 +266,5 @@ class _Work:
             weights=subject.weights,
             figures=figures_of(found),
             skipped=found["skipped"],
+            notes=notes_of(found),
         )

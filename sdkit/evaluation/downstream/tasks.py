@@ -244,7 +244,7 @@ class TasksProtocol(EvaluationProtocol):
         case.skipped |= {f"task {name}": reason for name, reason in reasons.items()}
         found = {}
         for task in tasks:
-            if reason := refusal(case.verbs.abilities, task.verbs, case.file.steps):
+            if reason := task.unmet(case.verbs.abilities, case.file.steps):
                 case.skipped[f"task {task.name}"] = reason
                 continue
             options: dict[str, Any] = {"seed": case.seed, "device": case.device, "reporter": case.reporter}
@@ -254,6 +254,7 @@ class TasksProtocol(EvaluationProtocol):
                 "figures": plain(result.figures),
                 "intervals": plain(result.intervals),
                 **plain(result.details),
+                "notes": list(result.notes),
                 "baselines": case.once_for_data(f"baselines of {task.name}", partial(_baselines, task, case, options)),
             }
         return found
@@ -267,6 +268,8 @@ class TasksProtocol(EvaluationProtocol):
                 if interval:
                     value += f" ({number(interval['low'])} to {number(interval['high'])})"
                 yield Line(f"task {name}", title, value, _beside(task["baselines"], figure))
+            for note in task.get("notes", ()):
+                yield Line(f"task {name}", "note", note)
             if "trials" in task:
                 pairs, digest = task["trials"], task["trials"]["sha256"]
                 count = f"{pairs['same']} pairs of one speaker, {pairs['different']} of two"

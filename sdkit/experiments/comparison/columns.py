@@ -34,6 +34,11 @@ def figures_of(results: Results) -> dict[str, Figure]:
     }
 
 
+def notes_of(results: Results) -> dict[str, str]:
+    """Return the remarks on figures whose meaning differs from that for other models, by their subject."""
+    return {name: "; ".join(task["notes"]) for name, task in results.get("tasks", {}).items() if task.get("notes")}
+
+
 class Found(NamedTuple):
     """A figure that an evaluation may hold."""
 

@@ -1,7 +1,7 @@
 """A comparison as JSON, as tables in Markdown, and as a figure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +142,7 @@ def as_markdown(found: Comparison) -> str:
         f"methods of a column, p < {LEVEL}); *italic*: worse by more than noise.",
         "",
         *_table(found, main),
+        *_notes(found),
         "",
         "## Cost",
         "",
@@ -283,15 +284,24 @@ def _settings(found: Comparison) -> list[str]:
     return lines
 
 
+def _notes(found: Comparison) -> list[str]:
+    lines = _grouped((row.entry, row.notes) for row in found.rows)
+    return ["", *lines] if lines else []
+
+
 def _failures(found: Comparison) -> list[str]:
     lines = [f"- `{row.entry}`, seed {row.seed}: no model, {row.failed}." for row in found.rows if row.failed]
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in found.rows:
-        for name, reason in row.skipped.items():
-            reasons.setdefault((name, reason), []).append(row.entry)
-    for (name, reason), entries in reasons.items():
-        lines.append(f"- {name}: {reason} ({', '.join(f'`{entry}`' for entry in dict.fromkeys(entries))}).")
+    lines += _grouped((row.entry, row.skipped) for row in found.rows)
     return ["", "## Left out", "", *lines] if lines else []
+
+
+def _grouped(said: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+    """Return a line for each remark, with the entries that it holds for."""
+    entries: dict[tuple[str, str], dict[str, None]] = {}
+    for entry, remarks in said:
+        for name, remark in remarks.items():
+            entries.setdefault((name, remark), {})[entry] = None
+    return [f"- {name}: {remark} ({', '.join(f'`{e}`' for e in of)})." for (name, remark), of in entries.items()]
 
 
 def _line(title: str, cells: Sequence[str]) -> str:
