@@ -11,9 +11,15 @@ from sdkit.figures.style import FAINT, INK, SMALL_SIZE, Mark, caption, marks, ne
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-PLACES = tuple((5.0 + 7 * ring, 4.0 + 9 * rise) for ring in range(3) for rise in (0, -1, 1, -2, 2, -3, 3, -4, 4))
-"""Offsets in points at which a name is tried, the nearest to its point first; a negative side is tried for each too."""
+PLACES = tuple(
+    (left, 5.0 + 7 * ring, 4.0 + 9 * rise)
+    for ring in range(3)
+    for rise in (0, -1, 1, -2, 2, -3, 3, -4, 4)
+    for left in (False, True)
+)
+"""Places at which a name is tried, in order: whether left of its point, and how far across and up, in points."""
 MOST = 12
 """Number of methods that differ in colour or marker; more repeat them, and names stand beside the points."""
 
@@ -115,9 +121,7 @@ def _scatter(
     tidy(axes)
 
 
-def _name(
-    axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[float]]], look: dict[str, Mark]
-) -> None:
+def _name(axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[float]]], look: dict[str, Mark]) -> None:
     """Write the name of each method beside its point, clear of the other points and names where there is room.
 
     The axes must have their final size and limits.
@@ -127,17 +131,14 @@ def _name(
     places = [(float(np.mean(across)), float(np.mean(up))) for _, across, up in points]
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(places)]
     for (name, _, _), place in zip(points, places, strict=True):
-        text = axes.annotate(name, place, PLACES[0], textcoords="offset points", fontsize=SMALL_SIZE)
+        text = axes.annotate(name, place, textcoords="offset points", xytext=(0, 0), fontsize=SMALL_SIZE)
         text.set_color(look[name][0])
         text.set_in_layout(False)
-        tries = []
-        for across, up in PLACES:
-            for side in ("left", "right"):
-                text.set_horizontalalignment(side)
-                text.set_position((across if side == "left" else -across, up))
-                box = text.get_window_extent()
-                tries.append((sum(box.overlaps(other) for other in taken), len(tries), text.get_position(), side, box))
-        _, _, position, side, box = min(tries, key=lambda found: found[:2])
-        text.set_horizontalalignment(side)
-        text.set_position(position)
-        taken.append(box)
+
+        def put(chosen: tuple[bool, float, float], text: "Annotation" = text) -> Bbox:
+            left, across, up = chosen
+            text.set_horizontalalignment("right" if left else "left")
+            text.set_position((-across if left else across, up))
+            return text.get_window_extent()
+
+        taken.append(put(min(PLACES, key=lambda chosen: sum(put(chosen).overlaps(box) for box in taken))))
