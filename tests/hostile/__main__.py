@@ -1,4 +1,4 @@
-"""Runs the campaign and prints a table of classes; faults keep their folders."""
+"""Runs the campaign and prints tables of its classes; faults keep their folders."""
 
 import argparse
 import sys
@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from tests.hostile.cases import FAULTS, SOUND, Verdict, cases, run
-from tests.hostile.corpus import originals
+from tests.hostile.corpus import long_inputs, originals
+from tests.hostile.interruptions import Found, interruptions
 from tests.hostile.server import Server
 
 EVERY = 20.0
@@ -19,6 +20,9 @@ def main() -> int:
     """Run the cases, and return 1 where one shows a fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--cases", type=int, default=2000, help="number of mutated inputs")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="number of interruptions; races and full disks come with them"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of all choices")
     parser.add_argument("--only", default="", help="only inputs whose name contains this text")
     parser.add_argument("--first", type=int, default=0, help="number of the first case, to look at one again")
@@ -28,10 +32,37 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     found = campaign(folder, given.cases, given.seed, given.only, given.first)
     print(table(found, given.seed))
-    faults = [verdict for verdict in found if not verdict.sound]
+    broken = interrupted(folder, given.kills, given.seed) if given.kills else []
+    faults = sum(not verdict.sound for verdict in found) + sum(bool(one.fault) for one in broken)
     if faults:
-        print(f"\n{len(faults)} faults; each has a folder in {folder}")
+        print(f"\n{faults} faults; each has a folder in {folder}")
     return int(bool(faults))
+
+
+def interrupted(folder: Path, kills: int, seed: int) -> list[Found]:
+    """Interrupt commands, print a table of how they ended, and return it."""
+    here = folder / "interrupted"
+    here.mkdir(exist_ok=True)
+    found = []
+    for one in interruptions(here, long_inputs(here), kills, seed):
+        found.append(one)
+        if one.fault:
+            print(f"{one.job}, {one.what}: {one.fault[-400:]!r}", flush=True)
+    kinds = {"SIG": "signal", "files": "full disk", "two": "race"}
+    counts = Counter(
+        (one.job, kind, bool(one.fault)) for one in found for of, kind in kinds.items() if one.what.startswith(of)
+    )
+    print(
+        f"\n{len(found)} interruptions, seed {seed}\n\n| command | {' | '.join(f'{kind}, faults' for kind in kinds.values())} |"
+    )
+    print("|---" * (len(kinds) + 1) + "|")
+    for job in dict.fromkeys(one.job for one in found):
+        cells = [
+            f"{counts[job, kind, False] + counts[job, kind, True]}, {counts[job, kind, True]}"
+            for kind in kinds.values()
+        ]
+        print(f"| {job} | " + " | ".join(cells) + " |")
+    return found
 
 
 def campaign(folder: Path, count: int, seed: int, only: str = "", first: int = 0) -> list[Verdict]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from sdkit.export.proof.cases import sample
@@ -22,6 +21,8 @@ SERIES = Element("series", (4, 3), "float32", ("mmHg", "degC", "%"), ("pressure"
 VECTOR = Element("vector", (3,), "float32", ("m", "rad", "N"), ("place", "angle", "force"))
 ELEMENTS = {"image": IMAGE, "series": SERIES, "vector": VECTOR}
 COUNT, STEPS = 12, 5
+LONG = 2000
+"""Number of sequences that take a command some seconds."""
 HOURS = 17_420
 """Number of rows of a table of hours, as ETTh1 has them."""
 
@@ -43,6 +44,13 @@ class Original(NamedTuple):
 def originals(folder: Path) -> list[Original]:
     """Write all originals into a folder that exists."""
     return [*(found for kind in ELEMENTS for found in _of_kind(folder, kind)), *_runs(folder), *_sources(folder)]
+
+
+def long_inputs(folder: Path) -> dict[str, Path]:
+    """Write inputs that commands work on for a while, by the names that command lines have for them."""
+    run = write_run(folder / "run" / "runs" / "blocks", lively_model(element=IMAGE))
+    data = write_data(folder / "data.h5", IMAGE, count=LONG)
+    return {"DATA": data, "BUNDLE": quick_export(run, folder / "bundle").path, "RUN": run.path}
 
 
 def _of_kind(folder: Path, kind: str) -> list[Original]:
@@ -123,7 +131,7 @@ def _sources(folder: Path) -> list[Original]:
     rng = np.random.default_rng(0)
     arrays = {"data": rng.random((6, 5, 4, 3), np.float32), "labels": rng.integers(0, 2, 6), "lengths": np.full(6, 4)}
     np.savez_compressed(here / "arrays.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub has one keyword
-    np.save(here / "array.npy", arrays["data"])
+    np.save(here / "array.npy", rng.random((6, 5, 4, 3), np.float32))
     _hours(here / "hours")
     _voices(here / "voices")
     make: dict[str, tuple[str, str]] = {
@@ -152,13 +160,3 @@ def _voices(folder: Path) -> None:
             file.setsampwidth(2)
             file.setframerate(16_000)
             file.writeframes((sound * 32_000).astype("<i2").tobytes())
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the files of an input, a file itself or a folder's."""
-    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def is_hdf5(path: Path) -> bool:
-    """Return whether a file is an HDF5 file."""
-    return h5py.is_hdf5(path)
