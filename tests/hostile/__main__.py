@@ -52,9 +52,8 @@ def interrupted(folder: Path, kills: int, seed: int) -> list[Found]:
     counts = Counter(
         (one.job, kind, bool(one.fault)) for one in found for of, kind in kinds.items() if one.what.startswith(of)
     )
-    print(
-        f"\n{len(found)} interruptions, seed {seed}\n\n| command | {' | '.join(f'{kind}, faults' for kind in kinds.values())} |"
-    )
+    print(f"\n{len(found)} interruptions, seed {seed}\n")
+    print("| command | " + " | ".join(f"{kind}, faults" for kind in kinds.values()) + " |")
     print("|---" * (len(kinds) + 1) + "|")
     for job in dict.fromkeys(one.job for one in found):
         cells = [
