@@ -66,10 +66,10 @@ def run(case: Case, server: Server, folder: Path, seed: int) -> Verdict:
     copy = shutil.copytree if case.original.path.is_dir() else shutil.copyfile
     copy(case.original.path, target)
     done = mutate(target, np.random.default_rng((seed, case.number)))
-    before = _listed(work)
+    before = listed(work)
     words = _words(case, target)
     ended = server.run(words, work, notes, MOST_SECONDS)
-    outcome, detail = _judge(case, ended, work, before, done.refused)
+    outcome, detail = judge(case, ended, work, before, done.refused)
     found = Verdict(case, done.what, outcome, detail)
     if found.sound:
         shutil.rmtree(folder)
@@ -87,7 +87,7 @@ def _words(case: Case, target: Path) -> list[str]:
     return words
 
 
-def _listed(folder: Path) -> dict[str, tuple[int, int]]:
+def listed(folder: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of every file of a folder, which change when it is written."""
     found = {}
     for path in folder.rglob("*"):
@@ -96,14 +96,14 @@ def _listed(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _judge(case: Case, ended: Ended, work: Path, before: dict[str, tuple[int, int]], refused: bool) -> tuple[str, str]:
+def judge(case: Case, ended: Ended, work: Path, before: dict[str, tuple[int, int]], refused: bool) -> tuple[str, str]:
     """Return the outcome of a case, and the text that shows a fault."""
-    after = _listed(work)
+    after = listed(work)
     new = sorted(set(after) - set(before))
     own = ("train" in case.command, "evaluate" in case.command)  # these write into runs
     changed = sorted(name for name in before if after.get(name) != before[name] and not any(own))
     text = ended.out + ended.err
-    error = ended.err[ended.err.rfind("error: ") :] if "error: " in ended.err else ""
+    error = ended.err[ended.err.find("error: ") :] if "error: " in ended.err else ""
     leaking = sorted(name for name in new if not _expected(name, ended.code, any(own)))
     wrong = _wrong(work, new, ended.code, refused)
     shown = sorted(CONTROLS & set(text))
