@@ -230,6 +230,7 @@ class FileVerbs(Verbs):
             self.abilities.require_steps(file.steps if lengths is None else int(lengths[index].max()))
         job = self._job("resample", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
+        job.settings["static_prior"] = self.static_prior
         return self._changed("resampling", file, index, change, job)
 
     def swap_file(
@@ -315,7 +316,7 @@ class FileVerbs(Verbs):
         self.abilities.require_steps(steps)
         meta = SequenceMeta(self.element, source=f"generated with seed {seed}")
         job = self._job("generate", target, (), steps, how)
-        job.settings.update({"count": count, "steps": steps, "seed": seed})
+        job.settings.update({"count": count, "steps": steps, "seed": seed, "static_prior": self.static_prior})
 
         def work(batch: Batch) -> Arrays:
             clips = job.engine.generate(len(batch.rows), steps, seed=seed, first=batch.start)
