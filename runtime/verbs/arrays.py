@@ -43,12 +43,10 @@ class Verbs:
         batch_size: int = BATCH_SIZE,
         static_prior: StaticPrior = "fitted",
     ) -> None:
-        if static_prior not in get_args(StaticPrior):
-            raise ConfigError(f"unknown static_prior '{static_prior}'; choose {' or '.join(get_args(StaticPrior))}")
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}; it must be at least 1")
         self.backend, self.element, self.widths, self.batch_size = backend, element, widths, batch_size
-        self.abilities, self.static_prior = abilities, static_prior
+        self.abilities, self.static_prior = abilities, _known_prior(static_prior)
 
     @property
     def fitted(self) -> bool:
@@ -58,11 +56,14 @@ class Verbs:
     def drawing_from(self, static_prior: StaticPrior) -> Self:
         """Return the same verbs, with static codes drawn from another prior.
 
+        Raises:
+            ConfigError: an unknown prior.
+
         >>> rt.drawing_from("standard").generate(2, steps=6).shape
         (2, 6, 3, 64, 64)
         """
         other = copy.copy(self)
-        other.static_prior = static_prior
+        other.static_prior = _known_prior(static_prior)
         return other
 
     @property
@@ -302,3 +303,9 @@ class Verbs:
         if not fits or len(static) != len(dynamic) or len(static) == 0:
             given = f"static {static.shape} {static.dtype} and dynamic {dynamic.shape} {dynamic.dtype}"
             raise DataError(f"codes are {given}; expected {expected}")
+
+
+def _known_prior(name: StaticPrior) -> StaticPrior:
+    if name not in get_args(StaticPrior):
+        raise ConfigError(f"unknown static_prior '{name}'; choose {' or '.join(get_args(StaticPrior))}")
+    return name

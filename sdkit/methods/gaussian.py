@@ -32,8 +32,8 @@ class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_
     prior_layers: int = 2
     """Number of LSTM layers of the prior."""
     static_prior: StaticPrior = "standard"
-    """Prior that static codes are drawn from: `standard`, the method's N(0, I), or `fitted`, a mixture of Gaussians that
-    is fitted to the codes of the training split once training is over."""
+    """Prior that static codes are drawn from: `standard`, the method's N(0, I), or `fitted`, a mixture of Gaussians
+    that is fitted to the codes of the training split once training is over."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +119,11 @@ class GaussianMethod(Method):
         pool = {"features": features, "static": static.sample()}
         dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
         return Pass(features, features, static, dynamic, pool["static"], dynamic.sample())
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a prior is fitted."""
+        return self.fitted_prior is not None
 
     def finish(self, batches: Iterable[Batch]) -> None:
         """Fit the prior of the static codes, if one is asked for."""

@@ -102,6 +102,11 @@ class Dbse(Method):
         output = Output(nll, observed(x).flatten(2).sum(2), static, dynamic, prior)
         return output if self.filter_path is None else self._filtered(output, x, features, s)
 
+    @property
+    def finishes(self) -> bool:
+        """Whether a prior is fitted."""
+        return self.fitted_prior is not None
+
     def finish(self, batches: Iterable[Batch]) -> None:
         """Fit the prior of the static codes, for which the anchors alone are encoded."""
         if self.fitted_prior is not None:
