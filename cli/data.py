@@ -7,7 +7,7 @@ import typer
 
 from sdkit.cli.options import Compression, Force, Json
 from sdkit.cli.screen import out, print_json, reporter, say
-from sdkit.data import MAKERS, SHARED, maker_options
+from sdkit.data import MAKERS, SHARED, explain_options, maker_options
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.kinds import names
 
@@ -26,7 +26,7 @@ def make(
         typer.Option("--set", help="Set an option of the data set, such as validation=year; may be repeated."),
     ] = None,
     list_options: Annotated[
-        bool, typer.Option("--list-options", help="List the options of the data set and their defaults.")
+        bool, typer.Option("--list-options", help="List the options of the data set, their defaults and what they are.")
     ] = False,
     kind: Annotated[str | None, typer.Option(help=f"For arrays: kind of element, one of {', '.join(names())}.")] = None,
     count: Annotated[int | None, typer.Option(help="For puppets: number of sequences.")] = None,
@@ -45,8 +45,10 @@ def make(
     from sdkit.training.config import parse_override
 
     if list_options:
+        notes = explain_options(name)
         for option, default in maker_options(name).items():
             out.print(f"{option} = {default!r}", markup=False)
+            out.print(f"    {notes[option]}", markup=False)
         return
     options: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
     for key in ("source", *SHARED):

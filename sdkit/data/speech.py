@@ -4,13 +4,16 @@ import re
 from pathlib import Path
 
 from sdkit.data.audio import Kind, Recording, describe, factors, write
+from sdkit.data.reading import read_file
+from sdkit.data.said import NOTHING, UNKNOWN, Said
 from sdkit.data.subjects import deal, folders
 from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 
 SUFFIXES = (".flac", ".wav")
 EXPECTED = f"speaker folders with {' and '.join(SUFFIXES)} recordings"
-UNKNOWN = "unknown: see the data's own licence"
+LICENCE = 1 << 20
+"""Most bytes of a text of a licence."""
 
 
 def make(
@@ -22,6 +25,7 @@ def make(
     seed: int = 0,
     test_fraction: float = 0.3,
     val_fraction: float = 0.1,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -40,6 +44,7 @@ def make(
         test_fraction: share of the speakers in `test`.
         val_fraction: share of the speakers in `val`.
         scale: `magnitude`, as in the paper's protocol, or `decibel`, a logarithmic scale.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes.
@@ -57,8 +62,8 @@ def make(
     kinds: dict[str, Kind] = {"speaker": "static", "recording": "static"}
     if content is not None:
         kinds["content"] = "dynamic"
-    meta = describe(
-        "speech", factors(found, kinds), scale=scale, source=source.resolve().name, licence=_licence(source)
+    meta = said.of(
+        describe("speech", factors(found, kinds), scale=scale, source=source.resolve().name, licence=_licence(source))
     )
     write(path, found, meta, compression=compression, force=force, reporter=reporter or Quiet())
     return Path(path)
@@ -113,5 +118,5 @@ def _content(file: Path, pattern: re.Pattern[str]) -> str:
 
 def _licence(source: Path) -> str:
     file = source / "LICENSE"
-    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    lines = read_file(file, LICENCE).decode(errors="replace").splitlines() if file.is_file() else []
     return next((line.strip() for line in lines if line.strip()), UNKNOWN)

@@ -207,7 +207,7 @@ def test_a_zip_whose_bytes_are_damaged(copy: Path, tmp_path: Path) -> None:
     middle = sheet.header_offset + sheet.file_size // 2
     data[middle : middle + 64] = bytes(64)
     source.write_bytes(data)
-    with pytest.raises(FileFormatError, match=r"s\.zip: body/0\.png is not an image that can be read"):
+    with pytest.raises(FileFormatError, match=r"s\.zip: body/0\.png is not a file that can be read to its end"):
         sprites.make(source, tmp_path / "x.h5")
 
 
@@ -215,7 +215,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="none does not exist; expected a folder or a zip"):
         sprites.compose(tmp_path / "none")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(FileFormatError, match=r"text\.zip is neither a folder nor a zip"):
+    with pytest.raises(FileFormatError, match=r"text\.zip is not a zip that can be read to its end"):
         sprites.compose(tmp_path / "text.zip")
     (tmp_path / "x.h5").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"x\.h5 exists already"):
