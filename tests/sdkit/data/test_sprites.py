@@ -1,6 +1,7 @@
 """Sprites, on made-up sheets whose pixels say which cell and which layer they are from, and on the real ones."""
 
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from sdkit.data import sprites
 from sdkit.runtime.errors import FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.storage.sequences import SequenceFile
+from tests import bombs
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "sprites"
 Pixels = NDArray[np.uint8]
@@ -190,6 +192,28 @@ def test_a_sheet_that_is_none(copy: Path, tmp_path: Path, packed: bool, size: An
         sprites.make(source, tmp_path / "x.h5")
     assert "body/2.png" in str(caught.value)
     assert not list(tmp_path.glob("*.h5*"))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((20_000, 4_000), r"has \(20000, 4000\) pixels; expected"),
+        ((60_000, 60_000), "is not an image that can be read"),
+    ],
+)
+def test_a_sheet_whose_size_is_not_believed(
+    copy: Path, tmp_path: Path, packed: bool, size: tuple[int, int], message: str
+) -> None:
+    (copy / "body/2.png").write_bytes(bombs.png(*size))
+    source = zipped(copy, tmp_path / "s.zip") if packed else copy
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=rf"body/2\.png {message}"):
+            sprites.make(source, tmp_path / "x.h5")
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_sheet_that_is_cut_off(copy: Path, tmp_path: Path) -> None:
