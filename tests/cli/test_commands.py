@@ -189,7 +189,7 @@ def test_resume_and_json(here: Path, trained: Callable[[str], Run], puppets_file
 def test_data_info(puppets_6: Path) -> None:
     facts = json.loads(sdkit_(f"data info {puppets_6} --json"))
     assert (facts["name"], facts["sequences"], facts["steps"]) == ("puppets", 6, 8)
-    assert "checked" not in facts
+    assert facts["checked"] is False
     text = sdkit_(f"data info {puppets_6} --check")
     assert "every value read" in text
     for factor in SequenceFile(puppets_6).factors:

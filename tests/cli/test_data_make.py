@@ -95,3 +95,13 @@ def test_options_are_listed_with_their_defaults() -> None:
     assert lines[1].startswith("    number N of sequences.")
     assert lines[-1] == "    licence of the data."
     assert "set = None\n    letter of the set, `a`, `b` or `c`" in run("physionet --list-options").stdout
+
+
+def test_info_cuts_long_lists_in_the_text_only() -> None:
+    many = np.array([f"r{i:03}" for i in range(100)])
+    np.savez("many.npz", data=np.zeros((100, 10, 2), np.float32), labels=many)
+    assert run("arrays many.npz --set window=5 --set feature_names=load,heat --set units=kW,degC").exit_code == 0
+    lines = CliRunner().invoke(app, ["data", "info", "arrays.h5"]).stdout.splitlines()
+    assert "features            load (kW), heat (degC)" in lines
+    assert any(line.endswith("r021, ..., r099") for line in lines)
+    assert "in memory           8.0 kB" in lines
