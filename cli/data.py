@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sdkit.cli.hints import command
 from sdkit.cli.options import Compression, Force, Json
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.data import MAKERS, SHARED, explain_options, maker_options
@@ -64,7 +65,7 @@ def make(
     made = sdkit.make_dataset(
         name, path, source=source, compression=compression, force=force, reporter=reporter(), **options
     )
-    say(f"made {made}")
+    say(f"made {made}; next: {command(['train', made])}")
 
 
 @app.command()

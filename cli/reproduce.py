@@ -14,8 +14,16 @@ MAIN = 4
 """Number of columns on the screen beside the divergences."""
 
 
+def _tables() -> list[str]:
+    from sdkit.experiments.tables import TABLES
+
+    return list(TABLES)
+
+
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="Table of the paper, such as table3-icu; see --list.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Table of the paper, such as table3-icu; see --list.", autocompletion=_tables)
+    ] = None,
     source: Annotated[
         list[str] | None,
         typer.Option(

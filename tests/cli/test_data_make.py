@@ -34,7 +34,7 @@ def test_options_are_set_by_name_and_notes_are_printed() -> None:
     assert lines == [
         "mine.npy: float64 is converted to float32",
         "mine.npy: 10 steps are cut into 3 windows of 4, the last one filled up with 2 steps of NaN",
-        "made mine.h5",
+        "made mine.h5; next: sdkit train mine.h5",
     ]
     with SequenceFile("mine.h5") as file:
         assert file.element.describe() == "series (4, 2) float32"
