@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sdkit.data.reading import PICTURE, Zip, library, listed, open_zip, read_file
 from sdkit.data.said import NOTHING, Said
 from sdkit.runtime.element import Element
-from sdkit.runtime.errors import FileFormatError, MissingFileError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
@@ -57,6 +57,7 @@ def make(
     sheets: str | Path,
     path: str | Path,
     *,
+    val_fraction: float = 0.0,
     said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
@@ -69,12 +70,15 @@ def make(
     Args:
         sheets: a folder or zip with body, bottomwear, topwear, hair/0..5.png and shoes/1.png.
         path: the file to write.
+        val_fraction: share of the 1,000 training characters that are a validation split instead. The benchmark has
+            none, and neither has the file by default; training then holds out characters itself.
         said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress.
 
     Raises:
+        ConfigError: a share that leaves no character to train or to validate on.
         MissingFileError: the folder, the zip or one of its sheets is missing.
         FileFormatError: a sheet is not an image of 832x1344 pixels.
         OutputExistsError: `path` exists and `force` is off.
@@ -93,8 +97,31 @@ def make(
             writer.write(strips[characters, motions], labels=labels(characters, motions))
             reporter.advance(len(part))
         reporter.finish()
-        writer.splits({"train": range(len(train)), "test": range(len(train), len(train) + len(test))})
+        writer.splits({**held_out(train, val_fraction), "test": range(len(train), len(train) + len(test))})
     return Path(path)
+
+
+def held_out(train: NDArray[np.int64], val_fraction: float) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of `train`, and of `val` where a share is held out: all motions of the first characters drawn.
+
+    Args:
+        train: training sequences as numbers 9 * character + motion, in order.
+        val_fraction: share of the characters that are held out.
+
+    Raises:
+        ConfigError: a share that leaves no character to train or to validate on.
+    """
+    rows = np.arange(len(train))
+    if val_fraction == 0:
+        return {"train": rows}
+    characters = np.unique(train // len(MOTIONS))
+    count = round(val_fraction * len(characters)) if 0 < val_fraction < 1 else 0
+    if not 0 < count < len(characters):
+        raise ConfigError(
+            f"val_fraction = {val_fraction:g}; expected 0, or a share that leaves characters on both sides"
+        )
+    chosen = np.isin(train // len(MOTIONS), np.random.default_rng(0).permutation(characters)[:count])
+    return {"train": rows[~chosen], "val": rows[chosen]}
 
 
 def order() -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -35,7 +35,7 @@ def test_puppets_are_made_by_name(tmp_path: Path) -> None:
             {"count": 3, "size": 32},
             "'puppets' has no option 'size'; it has: count, split, seed, name, or",
         ),
-        ("sprites", {"source": "art", "count": 3}, "'sprites' has no option 'count'; it has: name, origin, licence"),
+        ("sprites", {"source": "art", "count": 3}, "'sprites' has no option 'count'; it has: val_fraction, name, ori"),
         ("puppets", {"count": "many"}, r"'puppets': option count = 'many': Expected `int \| null`, got `str`"),
         (
             "arrays",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdkit.data import sprites
-from sdkit.runtime.errors import FileFormatError, MissingFileError, OutputExistsError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.storage.sequences import SequenceFile
 from tests import bombs
 
@@ -263,6 +263,24 @@ def test_order_is_the_originals() -> None:
     at_start[shuffled] = train
     assert at_start[:3].tolist() == [1116 * 9, 1135 * 9, 17 * 9]
     assert at_start[1000:1003].tolist() == [1116 * 9 + 1, 1135 * 9 + 1, 17 * 9 + 1]
+
+
+@pytest.mark.parametrize(("share", "people"), [(0.1, 100), (0.001, 1), (0.999, 999)])
+def test_a_validation_split_is_of_characters_of_its_own(share: float, people: int) -> None:
+    train, _ = sprites.order()
+    parts = sprites.held_out(train, share)
+    assert sorted([*parts["train"].tolist(), *parts["val"].tolist()]) == list(range(9000))
+    val, rest = set((train[parts["val"]] // 9).tolist()), set((train[parts["train"]] // 9).tolist())
+    assert (len(val), len(parts["val"]), len(rest)) == (people, 9 * people, 1000 - people)
+    assert not val & rest
+
+
+def test_by_default_the_splits_are_the_benchmarks() -> None:
+    train, _ = sprites.order()
+    assert {name: rows.tolist() for name, rows in sprites.held_out(train, 0.0).items()} == {"train": list(range(9000))}
+    for share in (-0.1, 1.0, 1e-9, float("nan")):
+        with pytest.raises(ConfigError, match="val_fraction = "):
+            sprites.held_out(train, share)
 
 
 def test_labels_and_factors() -> None:
