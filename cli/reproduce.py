@@ -132,7 +132,8 @@ def _list() -> None:
     from sdkit.experiments.tables import TABLES
 
     table = Table(title="tables of the paper")
-    for column in ("name", "what", "data sets", "models", "other methods (--peers)"):
+    table.add_column("name", no_wrap=True)
+    for column in ("what", "data sets", "models", "other methods (--peers)"):
         table.add_column(column, overflow="fold")
     for key, entry in TABLES.items():
         models = dict.fromkeys(row for part in entry.parts for row in part.rows)
