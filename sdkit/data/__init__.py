@@ -21,7 +21,7 @@ MAKERS: dict[str, str | None] = {
     "air-quality": "UCI's zip, or a folder of PRSA_Data_*.csv",
     "etth1": "ETTh1.csv, or the folder that holds it",
     "timit": "the folder that holds TRAIN and TEST (LDC93S1)",
-    "speech": "a folder of speaker folders with .flac or .wav recordings",
+    "speech": "a folder or zip of speaker folders with .flac or .wav recordings",
     "mug": "a folder of subjects, each with folders of expressions that hold clips (folders of frames, or videos)",
     "arrays": "a .npz with an array 'data', or a .npy",
 }

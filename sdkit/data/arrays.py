@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sdkit.data.reading import listed, shown
+from sdkit.data.reading import library, listed, shown
 from sdkit.data.said import NOTHING, Said
 from sdkit.data.stored import Rows, open_arrays
 from sdkit.data.subjects import deal
+from sdkit.data.tables import EXACT
 from sdkit.runtime import kinds
 from sdkit.runtime.element import Array, Element, check_steps
 from sdkit.runtime.errors import ConfigError, DataError
@@ -151,7 +152,7 @@ class _Sequences:
         lengths = self.lengths()
         check_steps(shape[0], self.shape[1], f"{self.source}: array 'data' {shape} in windows of {self.window}")
         if lengths is not None and lengths.min() < 2:
-            raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements by array 'lengths'")
+            raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements")
 
     def _kind(self) -> kinds.Kind:
         axes, shape = len(self.array.shape), f"{self.source}: array 'data' has shape {self.array.shape}"
@@ -185,7 +186,7 @@ class _Sequences:
         x = np.asarray(self.array[rows])
         if self.dtype == "uint8" and x.dtype != np.uint8 and (x.min() < 0 or x.max() > 255):
             raise DataError(f"{self.source}: array 'data' holds pixels from {x.min()} to {x.max()}; expected 0 to 255")
-        with np.errstate(over="ignore"):  # becomes infinite, which the element's check refuses
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values are refused by the element's check
             x = x.astype(self.dtype)
         if self.window is not None and self.steps is not None:
             x[np.arange(x.shape[1]) >= self.steps[rows, None]] = np.nan
@@ -244,7 +245,9 @@ def _whole(arrays: Mapping[str, Array], name: str, source: str) -> Indices | Non
 
 
 def _is_whole(array: Array) -> bool:
-    return array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.rint(array)).all()))
+    if array.dtype.kind == "f":
+        return bool(((array == np.rint(array)) & (np.abs(array) <= EXACT)).all())
+    return array.dtype.kind in "iu"
 
 
 def _labels(
@@ -270,9 +273,11 @@ def _labels(
     if table.dtype.kind == "f":
         table = table.astype(np.int64)  # so that a class is named 1 rather than 1.0
     columns = [np.unique(column, return_inverse=True) for column in table.T]
+    with library(where, "a table of whole numbers or texts"):  # stored letters may be none
+        values = [tuple(str(value) for value in each) for each, _ in columns]
+        "".join(text for each in values for text in each).encode()
     factors = tuple(
-        Factor(name, "dynamic" if name in dynamic else "static", tuple(map(str, values)))
-        for name, (values, _) in zip(names, columns, strict=True)
+        Factor(name, "dynamic" if name in dynamic else "static", each) for name, each in zip(names, values, strict=True)
     )
     return np.stack([index for _, index in columns], axis=1).astype(np.int64), factors
 
@@ -286,7 +291,11 @@ def _targets(array: Array | None, series: _Sequences) -> Array | None:
             f"{series.source}: array 'targets' is {array.dtype} {array.shape}; expected numbers "
             f"{series.shape[:2]} or {(*series.shape[:2], 'K')}"
         )
-    return table.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        table = table.astype(np.float32)
+    if np.isinf(table).any():
+        raise DataError(f"{series.source}: array 'targets' holds infinite values; NaN stands for 'unknown'")
+    return table
 
 
 def _splits(arrays: Mapping[str, Array], series: _Sequences) -> dict[str, Indices]:
