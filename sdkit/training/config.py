@@ -15,7 +15,7 @@ import msgspec
 
 from sdkit import elements, methods
 from sdkit.methods.base import Facts, Method, Settings
-from sdkit.presets import names as presets
+from sdkit.presets import names
 from sdkit.runtime import kinds
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
@@ -91,6 +91,11 @@ SHARED, TRAIN = "shared", "train"
 """Sections of a preset besides those of methods: settings of any method that has them, and settings of training."""
 ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
 """Element that stands in where settings are resolved before any data are known."""
+
+
+def presets() -> list[str]:
+    """Return the names of the presets."""
+    return names()
 
 
 def preset(name: str) -> dict[str, dict[str, Any]]:

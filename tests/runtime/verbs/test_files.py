@@ -185,7 +185,12 @@ def test_what_is_decoded_keeps_its_scales(rt: Runtime, write_sequences: WriteSeq
 
 def test_metadata_survive_every_verb(rt: Runtime, write_sequences: WriteSequences, tmp_path: Path) -> None:
     source = write_sequences()
-    said = {"step": "1 hour", "bin_spacing": "40 Hz", "target_names": '["rain"]', "target_units": '["mm"]'}
+    said: dict[str, Any] = {
+        "step": "1 hour",
+        "bin_spacing": "40 Hz",
+        "target_names": '["rain"]',
+        "target_units": '["mm"]',
+    }
     said |= {"licence": "CC0-1.0", "rate": 2.5}
     with h5py.File(source, "a") as file:
         file.attrs.update(said)
