@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdkit.cli.hints import wrote
 from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Seed, Split, Threads
 from sdkit.cli.screen import reporter, say
 from sdkit.runtime.errors import ConfigError
@@ -56,4 +57,4 @@ def generate(
             like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,
             resume=resume, reporter=reporter(),
         )  # fmt: skip
-    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.gif')}")
+    say(wrote(path, rt.element, moving=True))

@@ -30,6 +30,7 @@ class Runtime(FileVerbs):
         )  # fmt: skip
         self.bundle = bundle
         self.model_id = bundle.manifest.provenance.weights_sha256
+        self.data_licence = bundle.manifest.provenance.data_licence
 
     @property
     def manifest(self) -> Manifest:

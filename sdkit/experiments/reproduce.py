@@ -105,7 +105,7 @@ def reproduce(
     RESULTS.mkdir(parents=True, exist_ok=True)
     for maker, (asked, left_out) in zip(makers, chosen, strict=True):
         part = maker.part
-        done = PartResult(part.data, part.task.name, {}, [], list(part.notes), maker.counts, left_out)
+        done = PartResult(part.data, part.task.name, {}, [], maker.notes(), maker.counts, left_out)
         done.copied = list(part.copied)
         result.parts.append(done)
         for finished in maker.rows(asked, result.seeds):
@@ -164,6 +164,14 @@ class _Maker:
     def counts(self) -> dict[str, int]:
         """Numbers of sequences of each part."""
         return {name: len(index) for name, index in self.parts._asdict().items()}
+
+    def notes(self) -> list[str]:
+        """Return where the data come from, and the part's notes, computed from the data where they speak of them."""
+        meta = self.file.meta
+        named = f"'{meta.name}'" if meta.name else "data without a name"
+        origin = f"the data are {named}, {meta.source or 'source not stated'}"
+        found = [note if isinstance(note, str) else note(self.file, self.parts) for note in self.part.notes]
+        return [note for note in (origin, *found) if note]
 
     def chosen(self, rows: Sequence[str], peers: bool) -> tuple[list[Row], dict[str, str]]:
         """Return the rows to make, and reasons why rows of other methods are left out, by title.
