@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdkit.methods import find
 from sdkit.methods.base import Batch
 from sdkit.methods.graphs import verbs
 from sdkit.methods.parts.fitted_prior import COMPONENTS, FittedPrior, FittedPriorGraph, prior_graphs
