@@ -12,7 +12,7 @@ import torch
 
 from sdkit.figures.curves import draw_curves
 from sdkit.methods.base import Batch, Code, Losses, Method
-from sdkit.runtime.errors import DeviceError, DivergenceError
+from sdkit.runtime.errors import DeviceError, DivergenceError, FileFormatError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
 from sdkit.training.active_units import active_units
@@ -20,6 +20,7 @@ from sdkit.training.data import Batches
 from sdkit.training.device import bf16_available, keep_freed_memory
 from sdkit.training.run import Run, RunConfig
 from sdkit.training.swaps import draw_swaps
+from sdkit.training.weights import fill, read_weights
 
 EpochHook = Callable[[dict[str, Any]], None]
 SECONDS_BETWEEN_CURVES = 10.0
@@ -80,6 +81,11 @@ class Trainer:
         state = checkpoint.load_state(self.run, self.model, self.optimizers, self.accelerator.device)
         self.epoch, self.best = state["epoch"], state["best"]
         self.metrics = self.run.metrics()[: self.epoch]
+        if len(self.metrics) < self.epoch:
+            raise FileFormatError(
+                f"{self.run.path}: metrics.jsonl holds {len(self.metrics)} epochs and state.pt {self.epoch}; the run "
+                "is damaged"
+            )
 
     def fit(self) -> None:
         """Train until `epochs` epochs are done, leaving a resumable state after each."""
@@ -177,11 +183,9 @@ class Trainer:
 
     def _finish_run(self) -> None:
         """Complete the best and the last weights on the whole training split."""
-        from safetensors.torch import load_file
-
         for name in ("best", "last"):
             file = self.run.weights(name)
-            self.model.load_state_dict(load_file(file, str(self.accelerator.device)))
+            fill(self.model, read_weights(file, str(self.accelerator.device)), str(file))
             self._finish(None)
             checkpoint.save_weights(self.run, self.model, name, self.epoch)
 
