@@ -63,6 +63,10 @@ class Bundle:
 
         Raises:
             BundleError: the bundle does not hold it in this format, or it was changed since.
+
+        >>> bundle = sdkit.Bundle.open("runs/puppets")
+        >>> len(bundle.graph_bytes("encoder", "onnx")) == bundle.manifest.graphs["encoder"].files["onnx"].size
+        True
         """
         spec = self._graph_spec(graph, format_)
         return _read(_inside(self.path, spec.path), spec)

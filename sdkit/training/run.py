@@ -144,6 +144,10 @@ class Run:
 
         Raises:
             FileFormatError: the config describes no model that can be built, or none with these weights.
+
+        >>> run = sdkit.find_run("puppets")
+        >>> run.build(run.weights()).name
+        'dbse'
         """
         config, file = self.config, self.path / "config.json"
         plan = config.plan
