@@ -14,8 +14,9 @@ import pytest
 from sdkit.runtime.bundles.bundle import LARGEST_MANIFEST, Bundle
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.parsing import LARGEST_SEQUENCE, WIDEST, parse
-from sdkit.runtime.bundles.specs import FileSpec
+from sdkit.runtime.bundles.specs import FileSpec, GraphFormat
 from sdkit.runtime.errors import BundleError, BundleFileError, BundlePathError, ManifestError, SdkitError
+from sdkit.runtime.runtime import Runtime
 from tests.export.runs import copy, reseal
 from tests.runtime.bundles.test_manifest import small
 
@@ -164,6 +165,14 @@ def test_texts_that_are_no_manifests(case: str) -> None:
         parse(changed.encode(), "here")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) <= 1000
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torchscript"])
+def test_a_graph_without_files(bundle: Bundle, backend: GraphFormat) -> None:
+    graphs = {**bundle.manifest.graphs, "prior": msgspec.structs.replace(bundle.manifest.graphs["prior"], files={})}
+    reseal(bundle, graphs=graphs)
+    with pytest.raises(BundleError, match=f"holds no {backend} graphs"):
+        Runtime.open(bundle.path, device="cpu", backend=backend)
 
 
 def test_a_manifest_without_graphs() -> None:
