@@ -28,6 +28,7 @@ from sdkit.cli import (
 )
 from sdkit.cli.screen import err
 from sdkit.runtime.errors import SdkitError
+from sdkit.runtime.text import one_line
 
 USER_ERROR = 2
 
@@ -42,7 +43,7 @@ class Group(TyperGroup):
         except (SdkitError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            err.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
+            err.print(f"error: {one_line(str(error))}", style="red", markup=False)
             raise typer.Exit(USER_ERROR) from error
 
 

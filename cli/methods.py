@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from sdkit.cli.options import Json
 from sdkit.cli.screen import out, print_json
@@ -20,7 +21,7 @@ def methods(
         print_json(found)
         return
     for about in found:
-        out.print(f"[bold]{about['name']}[/bold]  {about['title']}")
+        out.print(Text.assemble((about["name"], "bold"), f"  {about['title']}"))
         out.print(f"  variants: {', '.join(about['variants']) or 'none'}", markup=False)
         out.print(f"  verbs: {', '.join(about['verbs'])}", markup=False)
         for verb, reason in about["refusals"].items():

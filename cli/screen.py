@@ -1,20 +1,53 @@
-"""Output of the command line: progress, tables, errors. Figures go to stdout, all else to stderr."""
+"""Output of the command line: progress, tables, errors. Figures go to stdout, all else to stderr.
+
+All text passes through `Screen`, so that no name out of a file, a manifest or an archive steers the terminal.
+"""
 
 import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from sdkit.runtime.text import shortened, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from sdkit.runtime.progress import Reporter
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+LONGEST_LINE = 4000
+"""Number of characters of a printed line."""
+
+
+class Screen(Console):
+    """A console that shows control characters written out, cuts endless lines and takes no markup from texts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, highlight=False, markup=False, width=_width(), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; every piece of text of every table, bar and line comes past here."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else _shown(text), style, control)
+
+
+def _width() -> int | None:
+    """Return a width where COLUMNS gives none that can be printed in; None where rich finds one itself."""
+    columns = os.environ.get("COLUMNS", "")
+    return 80 if columns.isdigit() and int(columns) < 1 else None
+
+
+def _shown(text: str) -> str:
+    return visible(text) if len(text) <= LONGEST_LINE else visible(shortened(text, LONGEST_LINE))
+
+
+out = Screen()
+err = Screen(stderr=True)
 
 
 def say(message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdkit.cli.options import Device, Json
+from sdkit.cli.options import Backend, Device, Json
 from sdkit.cli.screen import print_json, say
 
 
@@ -15,13 +15,14 @@ def verify(
         Path | None, typer.Option(help="Run whose weights to compare with; searched for around the bundle by default.")
     ] = None,
     device: Device = "cpu",
+    backend: Backend = "onnx",
     as_json: Json = False,
 ) -> None:
-    """Prove a bundle again on this machine: its files, then every graph and verb."""
+    """Prove a bundle again on this machine: its files, then every graph and verb; TorchScript graphs on request."""
     import sdkit
     from sdkit.cli.parity import print_report
 
-    report = sdkit.verify(bundle, run=run, device=device)
+    report = sdkit.verify(bundle, run=run, device=device, backend=backend)
     if as_json:
         print_json(report.summary())
     else:

@@ -4,9 +4,15 @@ Each class is also the builtin that a caller would expect, so `except FileNotFou
 The command line prints the message of a `SdkitError` in red and exits with 2; anything else is a bug of ours.
 """
 
+from sdkit.runtime.text import one_line
+
 
 class SdkitError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can mend. Its text is one line, whatever names out of files it quotes."""
+
+    def __str__(self) -> str:
+        """Return the message, without control characters and of bounded length (`runtime.text`)."""
+        return one_line(super().__str__())
 
 
 class ConfigError(SdkitError, ValueError):
@@ -75,4 +81,4 @@ class ParityError(SdkitError, ArithmeticError):
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its class where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return one_line(str(error).strip().split("\n")[0] or type(error).__name__)

@@ -11,12 +11,18 @@ computed in double precision and rounded to float32. Values fill an array in row
 begins with the noise of fewer.
 """
 
+import math
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.errors import ConfigError
+
+MOST_VALUES = 2**28
+"""Number of values that are drawn at a time, at most: 1 GiB of them."""
+BLOCK = 2**18
+"""Number of values that are computed at a time; even, as values come in pairs."""
 
 
 class Purpose(IntEnum):
@@ -55,19 +61,38 @@ def standard_normal(seed: int, purpose: Purpose, first: int, shape: tuple[int, .
     """Return noise of `shape` (B, ...) for the sequences first, first + 1, ...
 
     Raises:
-        ConfigError: a seed outside 0..2^64 - 1.
+        ConfigError: a seed outside 0..2^64 - 1, or more than `MOST_VALUES` values.
     """
     if not 0 <= seed < 2**64:
         raise ConfigError(f"seed = {seed}; it must lie in 0..2^64 - 1")
-    size = int(np.prod(shape[1:]))
-    pairs = (size + 1) // 2
-    raw = np.empty((shape[0], 2 * pairs), np.uint64)
-    for row in range(shape[0]):
-        key = np.array([seed, purpose], np.uint64)
-        counter = np.array([0, first + row, 0, 0], np.uint64)
-        raw[row] = np.random.Philox(key=key, counter=counter).random_raw(2 * pairs)
+    count, size = shape[0], math.prod(shape[1:])
+    if count * size > MOST_VALUES:
+        raise ConfigError(
+            f"noise of shape {shape} has {count * size:,} values, and {MOST_VALUES:,} at most are drawn at a time; ask "
+            "for fewer steps, or fewer sequences at a time"
+        )
+    even = size + size % 2
+    result = np.empty((count, size), np.float32)
+    together = max(1, BLOCK // max(even, 1))
+    for begin in range(0, count, together):
+        rows = range(begin, min(begin + together, count))
+        streams = [_stream(seed, purpose, first + row) for row in rows]
+        for start in range(0, even, BLOCK):
+            raw = np.empty((len(streams), min(BLOCK, even - start)), np.uint64)
+            for row, stream in enumerate(streams):
+                raw[row] = stream.random_raw(raw.shape[1])
+            result[rows.start : rows.stop, start : start + BLOCK] = _normal(raw)[:, : size - start]
+    return result.reshape(shape)
+
+
+def _stream(seed: int, purpose: Purpose, number: int) -> np.random.Philox:
+    """Return the counters of a sequence."""
+    return np.random.Philox(key=np.array([seed, purpose], np.uint64), counter=np.array([0, number, 0, 0], np.uint64))
+
+
+def _normal(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return standard normal values from an even number of random ones in each row."""
     uniform = (raw >> np.uint64(11)).astype(np.float64)
     radius = np.sqrt(-2.0 * np.log((uniform[:, 0::2] + 1.0) / 2.0**53))
     angle = 2.0 * np.pi * uniform[:, 1::2] / 2.0**53
-    normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return normal.reshape(shape[0], 2 * pairs)[:, :size].astype(np.float32).reshape(shape)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).reshape(raw.shape)

@@ -75,7 +75,8 @@ class Runtime(FileVerbs):
 
 def _backend(bundle: Bundle, name: GraphFormat, device: str, threads: int | None) -> Backend:
     # The graphs must be there before a library is asked for: the clearer message of the two.
-    bundle.graph_file(next(iter(bundle.manifest.graphs)), name)
+    for graph in bundle.manifest.graphs:
+        bundle.graph_file(graph, name)
     if name == "onnx":
         from sdkit.runtime.engines.onnx_runtime import OnnxBackend
 

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,19 +10,20 @@ import numpy as np
 
 from sdkit.export.proof.cases import (
     SIZES,
+    Arrays,
     Scale,
     comparable,
     expected_results,
     graph_inputs,
     run_all,
-    split_golden,
     within,
 )
+from sdkit.export.proof.vectors import require_complete, require_same
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.specs import Precision
 from sdkit.runtime.codes import Codes
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import ParityError
+from sdkit.runtime.errors import BundleError, ParityError, first_line
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.verbs.arrays import Verbs
 
@@ -187,8 +189,17 @@ DECODED = ("x", "x_std", "a_with_b", "b_with_a")
 
 
 def read_report(bundle: Bundle) -> Report:
-    """Return the report that a bundle was exported with."""
-    return msgspec.json.decode(bundle.file("parity").read_bytes(), type=Report)
+    """Return the report that a bundle was exported with.
+
+    Raises:
+        BundleFileError: the bundle has none.
+        BundleError: the file is no report.
+    """
+    file = bundle.file("parity")
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Report)
+    except (msgspec.MsgspecError, ValueError, RecursionError, OSError) as error:
+        raise BundleError(f"{file} is not the report of a parity test: {first_line(error)}") from error
 
 
 RMS: dict[Precision, float] = {"float32": 0.0, "float16": 0.01, "int8": 0.15}
@@ -337,13 +348,27 @@ def against_model(reference: Verbs, candidates: Iterable[Verbs], scale: Scale | 
     return rows
 
 
-def against_golden(arrays: Mapping[str, Array], candidates: Iterable[Verbs], scale: Scale | None = None) -> list[Row]:
-    """Compare candidates with the golden vectors of their bundle."""
-    inputs, expected = split_golden(arrays)
+def against_golden(
+    vectors: tuple[Arrays, Arrays], candidates: Iterable[Verbs], where: Path, scale: Scale | None = None
+) -> list[Row]:
+    """Compare candidates with the golden vectors of their bundle.
+
+    Args:
+        vectors: inputs and expected results, as `vectors.golden_vectors` returns them.
+        candidates: the bundle in its formats.
+        where: path of the golden vectors, for messages.
+        scale: scale of the features, if there are any.
+
+    Raises:
+        BundleError: inputs or results that the graphs and verbs have are missing from the vectors.
+    """
+    inputs, expected = vectors
     rows = []
     for candidate in candidates:
+        require_complete(candidate, inputs, where)
         found = run_all(candidate, inputs)
         told, precisions = comparable(expected, candidate), precisions_of(candidate)
+        require_same(found, told, where)
         rows += compare(label(candidate), found, told, candidate.element, scale, precisions)
     return rows
 

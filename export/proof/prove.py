@@ -42,8 +42,10 @@ def main(bundle: str, run: str) -> int:
     from sdkit.runtime.bundles.bundle import Bundle
 
     try:
-        check_onnx_files(Bundle.open(bundle))
-        report = verify(bundle, run=run)
+        opened = Bundle.open(bundle)
+        check_onnx_files(opened)
+        # The exporter has just written what runs here.
+        report = verify(bundle, run=run, backend="torchscript" if "torchscript" in opened.manifest.formats else "onnx")
         report.require()
     except SdkitError as error:
         print(error, file=sys.stderr)

@@ -1,19 +1,19 @@
 """`verify`: proves a bundle again, on any machine, with what is installed there.
 
-It compares with the run's weights where PyTorch and the weights are present; else ONNX with TorchScript graphs where
-PyTorch is; else with the golden vectors that every bundle holds.
+It compares with the run's weights where PyTorch and the weights are present; else with the golden vectors that every
+bundle holds. TorchScript graphs are code, which may do anything that the user may do: they run only where a caller asks
+for them, and are then compared in the same way, and the ONNX graphs with them.
 """
 
 import importlib.util
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from sdkit.export.proof.cases import Arrays, scale_of
+from sdkit.export.proof.cases import scale_of
 from sdkit.export.proof.parity import Report, against_golden, against_model, versions
+from sdkit.export.proof.vectors import golden_vectors
 from sdkit.runtime.bundles.bundle import Bundle, sha256
+from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.errors import BundleError, MissingExtraError, MissingFileError
 from sdkit.runtime.runtime import Runtime
 
@@ -21,25 +21,32 @@ if TYPE_CHECKING:
     from sdkit.runtime.verbs.arrays import Verbs
 
 
-def verify(path: str | Path | None = None, *, run: str | Path | None = None, device: str = "cpu") -> Report:
+def verify(
+    path: str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    device: str = "cpu",
+    backend: GraphFormat = "onnx",
+) -> Report:
     """Check the files of a bundle, then compare every graph and verb; the report names what they were compared with.
 
     Args:
         path: a bundle or its run; the newest run's bundle when None.
         run: run whose weights to compare with; searched for around the bundle when None.
         device: device on which the candidates run.
+        backend: `onnx`, or `torchscript`, which runs the TorchScript graphs as well: only for bundles that you trust.
 
     Raises:
-        BundleError: files that are not those that were exported.
+        BundleError: files that are not those that were exported, or no graphs of this format.
         MissingFileError: no bundle, or a run given that is not the bundle's.
-        MissingExtraError: neither onnxruntime nor torch is installed.
+        MissingExtraError: the library that runs the graphs is not installed.
 
     >>> report = sdkit.verify("runs/puppets/bundle")
     >>> report.ok, report.reference
     (True, 'the weights in PyTorch')
     """
     bundle = Bundle.open(path)
-    runtimes = _runtimes(bundle, device)
+    runtimes = _runtimes(bundle, device, backend)
     report = Report("", versions=versions(), precision=bundle.manifest.precision)
     model, scale = _model(bundle, run), scale_of(bundle.manifest)
     if model is not None:
@@ -53,28 +60,26 @@ def verify(path: str | Path | None = None, *, run: str | Path | None = None, dev
         report.rows = against_model(scripts[0], others, scale)
     else:
         report.reference = "the golden vectors"
-    report.rows += against_golden(_golden(bundle), runtimes, scale)
+    report.rows += against_golden(golden_vectors(bundle), runtimes, bundle.file("golden"), scale)
     return report
 
 
-def _golden(bundle: Bundle) -> Arrays:
-    file = bundle.file("golden")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{file} holds no golden vectors: {error}") from error
-
-
-def _runtimes(bundle: Bundle, device: str) -> list[Runtime]:
-    runtimes, missing = [], []
-    for format_ in bundle.manifest.formats:
+def _runtimes(bundle: Bundle, device: str, backend: GraphFormat) -> list[Runtime]:
+    formats = bundle.manifest.formats
+    if backend == "onnx" and formats == ("torchscript",):
+        raise BundleError(
+            f"{bundle.path} holds TorchScript graphs alone, which are code; if you trust the bundle, verify it with "
+            "--backend torchscript (backend='torchscript')"
+        )
+    if backend not in formats:
+        raise BundleError(f"{bundle.path} holds no complete set of {backend} graphs; `sdkit export --format {backend}`")
+    runtimes = []
+    for format_ in formats if backend == "torchscript" else (backend,):
         try:
             runtimes.append(Runtime.open(bundle.path, device=device, backend=format_))
-        except MissingExtraError as error:
-            missing.append(error)
-    if not runtimes:
-        raise missing[0] if missing else BundleError(f"{bundle.path} holds no complete set of graphs")
+        except MissingExtraError:
+            if format_ == backend:
+                raise
     return runtimes
 
 

@@ -1,5 +1,7 @@
 """Reads the text of manifest.json: version, schema, verbs, graphs, tensors and digest are checked here."""
 
+import json
+import math
 from typing import Any
 
 import msgspec
@@ -8,7 +10,13 @@ from sdkit.runtime.bundles import format1
 from sdkit.runtime.bundles.manifest import Manifest, digest, tensor
 from sdkit.runtime.bundles.specs import FORMAT, VERSION, GraphSpec
 from sdkit.runtime.contract import GRAPHS, STEP, VERBS, needed
-from sdkit.runtime.errors import BundleVersionError, ManifestError
+from sdkit.runtime.errors import BundleVersionError, ManifestError, first_line
+
+WIDEST = 2**16
+"""Largest width of a code, of features or of a state."""
+LARGEST_SEQUENCE = 2**27
+"""Largest number of values of a sequence of the training's steps. Like the widths, far above what any model has, and
+low enough that a manifest alone cannot ask for memory by the gigabyte."""
 
 
 def parse(text: bytes, where: str) -> Manifest:
@@ -19,9 +27,9 @@ def parse(text: bytes, where: str) -> Manifest:
         ManifestError: not JSON, unknown or missing keys or graphs, or changed since it was sealed.
     """
     try:
-        header = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ManifestError(f"{where} is not JSON: {error}") from error
+        header = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where} is not JSON: {first_line(error)}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ManifestError(f"{where} is not the manifest of an sdkit bundle: it has no format '{FORMAT}'")
     version = header.get("version")
@@ -39,7 +47,45 @@ def parse(text: bytes, where: str) -> Manifest:
         raise ManifestError(
             f"{where} was changed after it was written: its digest does not fit; export the bundle again"
         )
-    return format1.upgraded(found) if isinstance(found, format1.Manifest1) else found
+    manifest = format1.upgraded(found) if isinstance(found, format1.Manifest1) else found
+    if problem := _problem_of_sizes(manifest):
+        raise ManifestError(f"{where} {problem}; no model has that: do not use this bundle")
+    return manifest
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, whose keys must differ: of two values of a key each reader would take another."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' stands there twice")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _problem_of_sizes(manifest: Manifest) -> str:
+    """Return which size or scale no model has; empty where all are possible."""
+    widths, element = msgspec.structs.asdict(manifest.widths), manifest.element
+    for name, width in widths.items():
+        least = 1 if name in ("static_size", "dynamic_size") else 0
+        if not least <= width <= WIDEST:
+            return f"gives the width {name} = {width}; expected {least} to {WIDEST}"
+    if manifest.max_steps is not None and manifest.max_steps < 1:
+        return f"gives max_steps = {manifest.max_steps}; expected 1 or more"
+    values = manifest.steps * max(math.prod(element.shape), *widths.values())
+    if manifest.steps < 0 or values > LARGEST_SEQUENCE or math.prod(element.shape) > LARGEST_SEQUENCE:
+        return f"gives sequences of {manifest.steps} steps of {element.describe()}"
+    mean, std = manifest.feature_mean, manifest.feature_std
+    if len(mean) != len(std) or len(std) not in (0, element.features):
+        return (
+            f"gives {len(mean)} feature_mean and {len(std)} feature_std; expected {element.features} of each, or none"
+        )
+    if not all(map(math.isfinite, (*mean, *std))) or min(std, default=1.0) <= 0:
+        return "gives a feature_mean or feature_std that is not finite, or a feature_std that is not positive"
+    return ""
 
 
 def _problem(manifest: Manifest) -> str:
@@ -51,6 +97,8 @@ def _problem(manifest: Manifest) -> str:
     if not set(required) <= set(graphs) <= set(GRAPHS):
         rest = ", ".join(name for name in GRAPHS if name not in required)
         return f"names the graphs {', '.join(graphs)}; expected {', '.join(required)}, and any of {rest}"
+    if not graphs:
+        return "names no graph"
     for name, graph in graphs.items():
         rule, widths = GRAPHS[name], manifest.widths
         taken, given = {t.name for t in graph.inputs}, {t.name for t in graph.outputs}

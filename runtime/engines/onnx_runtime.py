@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from sdkit.runtime.bundles.bundle import Bundle
+from sdkit.runtime.bundles.specs import TensorSpec
 from sdkit.runtime.contract import MEANS
 from sdkit.runtime.device import parse_device, usable_processors
 from sdkit.runtime.element import Array
-from sdkit.runtime.engines.backend import Backend, add
+from sdkit.runtime.engines.backend import Backend, Declared, add
 from sdkit.runtime.errors import BundleError, DeviceError, ManifestError, MissingExtraError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -47,6 +48,7 @@ class OnnxBackend:
         self.bundle, self.ports = bundle, bundle.manifest.ports
         self._threads = threads or usable_processors()
         self._ort = _onnxruntime()
+        self._declared = Declared(bundle)
         self._sessions: dict[str, Any] = {}
         self._outputs: dict[str, list[str]] = {}
         self._opening = threading.Lock()
@@ -59,7 +61,11 @@ class OnnxBackend:
         """Run one graph on numpy arrays."""
         session = self._session(graph)
         names = self._outputs[graph]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        try:
+            found = dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            raise self._failed(graph, error) from error
+        return self._declared.check(graph, inputs, found)
 
     def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run graphs one after the other; outputs of one stay on the device for the next (`backend.chain`)."""
@@ -72,14 +78,17 @@ class OnnxBackend:
         }
         for graph in graphs:
             session = self._session(graph)
-            binding = session.io_binding()
-            for name in self.ports[graph].inputs:
-                binding.bind_ortvalue_input(name, pool[name])
             given = [name for name in self._outputs[graph] if name in taken]
-            for name in given:
-                binding.bind_output(name, kind, number)
-            session.run_with_iobinding(binding)
-            add(pool, dict(zip(given, binding.get_outputs(), strict=True)))
+            try:
+                binding = session.io_binding()
+                for name in self.ports[graph].inputs:
+                    binding.bind_ortvalue_input(name, pool[name])
+                for name in given:
+                    binding.bind_output(name, kind, number)
+                session.run_with_iobinding(binding)
+                add(pool, dict(zip(given, binding.get_outputs(), strict=True)))
+            except Exception as error:
+                raise self._failed(graph, error) from error
         return {name: pool[name].numpy() for name in outputs}
 
     def divided(self) -> tuple[Backend, int]:
@@ -133,7 +142,7 @@ class OnnxBackend:
         with self._opening:
             if graph not in self._sessions:
                 session = self._open(graph, self.device)
-                self._check_names(graph, session)
+                self._check_tensors(graph, session)
                 self._outputs[graph] = [output.name for output in session.get_outputs()]
                 self._sessions[graph] = session
             return self._sessions[graph]
@@ -145,12 +154,14 @@ class OnnxBackend:
         options.inter_op_num_threads = 1
         # Within a run, threads spin while they wait, which is fastest; after it they free the processors.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         providers: list[Any] = [CPU]
         if device != "cpu":
             providers = [(CUDA, {"device_id": int(device.partition(":")[2]), **CUDA_OPTIONS}), CPU]
-        file = self.bundle.graph_file(graph, "onnx")
+        # Bytes instead of a path: nothing beside the file can be taken for a part of it.
+        file, data = self.bundle.graph_file(graph, "onnx"), self.bundle.graph_bytes(graph, "onnx")
         try:
-            session = self._ort.InferenceSession(str(file), options, providers=providers)
+            session = self._ort.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             if device != "cpu":
                 raise DeviceError(f"device {device} cannot be used: {first_line(error)}") from error
@@ -164,13 +175,45 @@ class OnnxBackend:
             )
         return session
 
-    def _check_names(self, graph: str, session: Any) -> None:
+    def _check_tensors(self, graph: str, session: Any) -> None:
+        """Check the inputs and outputs of a graph against the manifest: names, dtypes, ranks and fixed sizes."""
         spec = self.bundle.manifest.graphs[graph]
-        found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
-        if found != ({t.name for t in spec.inputs}, {t.name for t in spec.outputs}):
-            raise ManifestError(
-                f"{self.bundle.path}: graph '{graph}' has other inputs or outputs than the manifest says"
-            )
+        for found, wanted in ((session.get_inputs(), spec.inputs), (session.get_outputs(), spec.outputs)):
+            tensors = {tensor.name: tensor for tensor in found}
+            if set(tensors) != {tensor.name for tensor in wanted}:
+                raise ManifestError(
+                    f"{self.bundle.path}: graph '{graph}' has other inputs or outputs than the manifest says"
+                )
+            for tensor in wanted:
+                given = tensors[tensor.name]
+                if not _same(given, tensor):
+                    raise ManifestError(
+                        f"{self.bundle.path}: graph '{graph}' has {tensor.name} as {given.type} {given.shape}; the "
+                        f"manifest says {tensor.dtype} {list(tensor.shape)}"
+                    )
+
+    def _failed(self, graph: str, error: Exception) -> BundleError:
+        return BundleError(
+            f"{self.bundle.path}: graph '{graph}' failed in onnxruntime {self._ort.__version__}: {first_line(error)}; "
+            "`sdkit verify` tells whether the bundle is sound, a smaller --batch-size takes less memory"
+        )
+
+
+NUMPY = {"float": "float32", "double": "float64"}
+"""Names of numpy's dtypes by those of ONNX Runtime, where they differ."""
+
+
+def _same(found: Any, wanted: TensorSpec) -> bool:
+    """Return whether an input or output of a session is what the manifest says."""
+    name = found.type.removeprefix("tensor(").removesuffix(")")
+    return (
+        NUMPY.get(name, name) == wanted.dtype
+        and len(found.shape) == len(wanted.shape)
+        and all(
+            got == want if isinstance(want, int) else not isinstance(got, int)
+            for got, want in zip(found.shape, wanted.shape, strict=True)
+        )
+    )
 
 
 def _onnxruntime() -> Any:

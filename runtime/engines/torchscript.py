@@ -1,7 +1,9 @@
 """TorchScript behind the `Backend` protocol. The one module of the runtime that may import torch."""
 
+import io
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,8 @@ import numpy as np
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.device import parse_device
 from sdkit.runtime.element import Array
-from sdkit.runtime.engines.backend import add
-from sdkit.runtime.errors import DeviceError, MissingExtraError
+from sdkit.runtime.engines.backend import Declared, add
+from sdkit.runtime.errors import BundleError, DeviceError, MissingExtraError, SdkitError, first_line
 
 
 class TorchScriptBackend:
@@ -36,12 +38,16 @@ class TorchScriptBackend:
         if threads:
             self._torch.set_num_threads(threads)
         bundle.graph_file(next(iter(self.ports)), "torchscript")
+        self._declared = Declared(bundle)
         self._modules: dict[str, Any] = {}
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on numpy arrays."""
         ports = self.ports[graph]
-        return call_module(self._module(graph), [inputs[name] for name in ports.inputs], ports.outputs, self.device)
+        with self._errors(graph):
+            arrays = [inputs[name] for name in ports.inputs]
+            found = call_module(self._module(graph), arrays, ports.outputs, self.device)
+        return self._declared.check(graph, inputs, found)
 
     def run_chain(self, graphs: Sequence[str], inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run graphs one after the other; outputs of one stay on the device for the next (`backend.chain`)."""
@@ -49,17 +55,30 @@ class TorchScriptBackend:
             pool = {name: _tensor(array, self.device) for name, array in inputs.items()}
             for graph in graphs:
                 ports = self.ports[graph]
-                results = _several(self._module(graph)(*(pool[name] for name in ports.inputs)))
-                add(pool, dict(zip(ports.outputs, results, strict=True)))
+                with self._errors(graph):
+                    results = _several(self._module(graph)(*(pool[name] for name in ports.inputs)))
+                    add(pool, dict(zip(ports.outputs, results, strict=True)))
             return {name: pool[name].cpu().numpy() for name in outputs}
 
     def _module(self, graph: str) -> Any:
         if graph not in self._modules:
-            file = self.bundle.graph_file(graph, "torchscript")
+            file = io.BytesIO(self.bundle.graph_bytes(graph, "torchscript"))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-                self._modules[graph] = self._torch.jit.load(str(file), map_location=self.device).eval()
+                self._modules[graph] = self._torch.jit.load(file, map_location=self.device).eval()
         return self._modules[graph]
+
+    @contextmanager
+    def _errors(self, graph: str) -> Iterator[None]:
+        """Turn PyTorch's errors, which are of many kinds, into ours."""
+        try:
+            yield
+        except SdkitError:
+            raise
+        except Exception as error:
+            raise BundleError(
+                f"{self.bundle.path}: graph '{graph}' failed in PyTorch {self._torch.__version__}: {first_line(error)}"
+            ) from error
 
     def _choose(self, device: str) -> str:
         kind, number = parse_device(device)

@@ -64,7 +64,7 @@ def profile_graphs(
         file = bundle.graph_file(graph, "onnx")
         inputs = {tensor.name: x if tensor.name == "x" else _values(tensor, x) for tensor in spec.inputs}
         try:
-            events = _profile(file, inputs, device, threads, runs)
+            events = _profile(bundle.graph_bytes(graph, "onnx"), inputs, device, threads, runs)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise BundleError(f"{file} cannot be profiled: {first_line(error)}") from error
         found.append(summarise(graph, events, runs))
@@ -100,7 +100,7 @@ def summarise(graph: str, events: list[Mapping[str, Any]], runs: int) -> GraphPr
 
 
 def _profile(
-    file: Path, inputs: Mapping[str, Array], device: str, threads: int | None, runs: int
+    model: bytes, inputs: Mapping[str, Array], device: str, threads: int | None, runs: int
 ) -> list[Mapping[str, Any]]:
     import onnxruntime
 
@@ -114,7 +114,7 @@ def _profile(
         providers: list[Any] = ["CPUExecutionProvider"]
         if device != "cpu":
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
-        session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
         for _ in range(runs + 1):
             session.run(None, dict(inputs))
         events: list[Mapping[str, Any]] = json.loads(Path(session.end_profiling()).read_text("utf-8"))

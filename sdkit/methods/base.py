@@ -226,6 +226,9 @@ class Method(nn.Module, ABC):
         with all of them.
         """
 
+    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Give parts whose size depends on the data the size that they have in weights of these shapes, by name."""
+
     @property
     def finishes(self) -> bool:
         """Whether `finish` has anything to do."""

@@ -120,6 +120,11 @@ class GaussianMethod(Method):
         dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
         return Pass(features, features, static, dynamic, pool["static"], dynamic.sample())
 
+    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for a fitted prior, or for none where the weights are from before there was one."""
+        if self.fitted_prior is not None:
+            self.fitted_prior.adapt(shapes.get("fitted_prior.weights", ()))
+
     @property
     def finishes(self) -> bool:
         """Whether a prior is fitted."""

@@ -74,7 +74,7 @@ def resume(run: Run, epochs: int | None, *, data: Path | None, device: str, repo
     file = SequenceFile(data or config.data.path)
     file.require(config.facts.element)
     split = split_indices(file, config.train.val_fraction, config.train.seed)
-    trainer = _trainer(run, config, config.plan.build(config.facts), file, split, chosen, reporter)
+    trainer = _trainer(run, config, run.build(run.weights("last")), file, split, chosen, reporter)
     trainer.resume()
     _write_config(chosen, run, config)
     trainer.fit()

@@ -12,7 +12,7 @@ import torch
 
 from sdkit.figures.curves import draw_curves
 from sdkit.methods.base import Batch, Code, Losses, Method
-from sdkit.runtime.errors import DeviceError, DivergenceError
+from sdkit.runtime.errors import DeviceError, DivergenceError, FileFormatError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.training import checkpoint
 from sdkit.training.active_units import active_units
@@ -80,6 +80,11 @@ class Trainer:
         state = checkpoint.load_state(self.run, self.model, self.optimizers, self.accelerator.device)
         self.epoch, self.best = state["epoch"], state["best"]
         self.metrics = self.run.metrics()[: self.epoch]
+        if len(self.metrics) < self.epoch:
+            raise FileFormatError(
+                f"{self.run.path}: metrics.jsonl holds {len(self.metrics)} epochs and state.pt {self.epoch}; the run "
+                "is damaged"
+            )
 
     def fit(self) -> None:
         """Train until `epochs` epochs are done, leaving a resumable state after each."""

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import torch
 
 from sdkit.methods import find
 from sdkit.methods.base import Facts, Method
 from sdkit.methods.dbse.version1 import upgraded
-from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, SdkitError, first_line
 from sdkit.runtime.locate import RUNS, find_run_folder
 from sdkit.training.config import Plan, TrainConfig
+from sdkit.training.weights import fill, read_weights
 
 CONFIG_VERSION = 2
+LARGEST_CONFIG, LARGEST_METRICS = 2**26, 2**28
+"""Bytes of the files of a run, at most; larger ones are refused before they are read."""
+LARGE = 2**24
+"""Values of all matrices of a model's largest sizes, below which its weights take no more than a gigabyte, each of them
+a convolution."""
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +89,7 @@ class Run:
         """
         file = self.path / "config.json"
         try:
-            found = msgspec.json.decode(file.read_bytes())
+            found = msgspec.json.decode(_bytes(file, LARGEST_CONFIG))
             if isinstance(found, dict) and "version" not in found:
                 found = upgraded(found)  # sdkit had one method then
             elif isinstance(found, dict) and found["version"] != CONFIG_VERSION:
@@ -91,8 +98,10 @@ class Run:
                     "the sdkit that the run was trained with, or a newer one"
                 )
             return msgspec.convert(found, RunConfig)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise FileFormatError(f"{file} is not the config of a run: {error}") from error
+        except SdkitError:
+            raise
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise FileFormatError(f"{file} is not the config of a run: {first_line(error)}") from error
 
     @property
     def bundle(self) -> Path:
@@ -117,21 +126,109 @@ class Run:
         2
         """
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+        if not file.exists():
+            return []
+        try:
+            return [_record(line) for line in _bytes(file, LARGEST_METRICS).decode().splitlines()]
+        except SdkitError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{file} does not hold the records of a run: {first_line(error)}") from error
+
+    def build(self, stored: Path) -> Method:
+        """Return the run's model as it is before any training.
+
+        Args:
+            stored: file of its weights. A config that asks for a model larger than this file is refused before memory
+                is taken for it.
+
+        Raises:
+            FileFormatError: the config describes no model that can be built, or none with these weights.
+
+        >>> run = sdkit.find_run("puppets")
+        >>> run.build(run.weights()).name
+        'dbse'
+        """
+        config, file = self.config, self.path / "config.json"
+        plan = config.plan
+        try:
+            needed = _weight_bytes(config, plan) if _may_be_large(config) else 0
+            if needed > stored.stat().st_size:
+                raise FileFormatError(
+                    f"{file} describes a model of {needed:,} bytes of weights, and {stored.name} has fewer bytes; one "
+                    "of the two is damaged or of another run"
+                )
+            return plan.build(config.facts)
+        except SdkitError:
+            raise
+        except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
+            raise FileFormatError(f"{file} describes no model that can be built: {first_line(error)}") from error
 
     def load_model(self, which: Literal["best", "last"] = "best") -> Method:
         """Return the trained model, on the CPU, in evaluation mode.
+
+        Raises:
+            MissingFileError: no epoch has ended yet.
+            FileFormatError: a damaged config, or weights that are damaged, of another model, or not finite.
 
         >>> model = sdkit.find_run("puppets").load_model()
         >>> model.name, model.widths.static_size
         ('dbse', 5)
         """
-        from safetensors.torch import load_file
-
-        config = self.config
-        model = config.plan.build(config.facts)
-        model.load_state_dict(load_file(self.weights(which)))
+        file = self.weights(which)
+        model = self.build(file)
+        fill(model, read_weights(file), str(file))
         return model.eval()
+
+
+def _may_be_large(config: RunConfig) -> bool:
+    """Return whether a model may have weights by the gigabyte: by its largest sizes and their number.
+
+    For most it is plain that they have not, which spares them a second building of the model: on shapes alone, some
+    methods take seconds for that in a fresh process, in which PyTorch loads what it needs for it.
+    """
+    facts = config.facts
+    sizes = sorted([*_integers(config.settings), *facts.element.shape, facts.steps, facts.count, 1])
+    return sizes[-1] * sizes[-2] * len(sizes) > LARGE
+
+
+def _integers(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for part in value for number in _integers(part)]
+    return [value] if type(value) is int else []
+
+
+def _weight_bytes(config: RunConfig, plan: Plan) -> int:
+    with torch.device("meta"):  # shapes alone
+        shapes = plan.build(config.facts).state_dict().values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in shapes)
+
+
+def _bytes(file: Path, most: int) -> bytes:
+    """Return the bytes of a file of a run, which has no more than `most`."""
+    if not file.is_file():
+        raise MissingFileError(f"{file} does not exist, or is no file")
+    if file.stat().st_size > most:
+        raise FileFormatError(f"{file} has more than {most:,} bytes, which no run has")
+    return file.read_bytes()
+
+
+def _record(line: str) -> dict[str, Any]:
+    """Return an epoch's record.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = json.loads(line)
+    if not isinstance(found, dict) or type(found.get("epoch")) is not int:
+        raise ValueError("a line is no record of an epoch")
+    for part in ("train", "val"):
+        terms = found.get(part, {})
+        if not isinstance(terms, dict) or not all(type(value) in (int, float) for value in terms.values()):
+            raise ValueError(f"'{part}' of epoch {found['epoch']} holds no figures")
+    return found
 
 
 def find_run(given: str | Path | None = None) -> Run:

@@ -235,6 +235,8 @@ def test_verify(bundle: Bundle) -> None:
     told = json.loads(sdkit_("verify --json"))
     assert told["ok"] is True
     assert told["reference"] == "the weights in PyTorch"
+    assert {line["candidate"] for line in told["results"]} == {"onnx on cpu"}
+    told = json.loads(sdkit_("verify --json --backend torchscript"))
     assert {line["candidate"] for line in told["results"]} == {"onnx on cpu", "torchscript on cpu"}
     text = sdkit_("verify")
     assert "onnx on cpu against the weights in PyTorch" in text

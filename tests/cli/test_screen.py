@@ -1,12 +1,16 @@
-"""Progress and lines about the work: what is said, where, and by whom."""
+"""Progress and lines about the work: what is said, where, and by whom; and that no text steers the terminal."""
 
 import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.testing import CliRunner
 
 from sdkit.cli import screen
-from sdkit.cli.screen import Bar, Lines, print_json, reporter, say
+from sdkit.cli.main import app
+from sdkit.cli.screen import LONGEST_LINE, Bar, Lines, Screen, print_json, reporter, say
 from sdkit.runtime.progress import Reporter
 
 
@@ -115,3 +119,62 @@ def test_other_processes_draw_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": [1]})
     assert capsys.readouterr() == ('{\n  "a": [\n    1\n  ]\n}\n', "")
+
+
+# Text out of files.
+
+ATTACK = "\x1b[31ma\x1b]0;owned\x07\x9b2J\x00\u202e\udce9[link=http://x]b[/link]"
+
+
+def printed(what: object, **options: object) -> str:
+    text = io.StringIO()
+    Screen(file=text, force_terminal=True, color_system=None).print(what, **options)  # type: ignore[arg-type]
+    return text.getvalue()
+
+
+def table(cell: str) -> Table:
+    found = Table(title=cell, caption=cell)
+    found.add_column(cell)
+    found.add_row(cell)
+    return found
+
+
+@pytest.mark.parametrize("what", [ATTACK, Text(ATTACK), table(ATTACK)], ids=["line", "text", "table"])
+def test_control_characters_do_not_reach_the_terminal(what: object) -> None:
+    shown = printed(what)
+    assert all(character.isprintable() or character == "\n" for character in shown), repr(shown)
+    assert "[link=" in shown or isinstance(what, Table)
+
+
+def test_colours_of_our_own_do_reach_it() -> None:
+    text = io.StringIO()
+    Screen(file=text, force_terminal=True, color_system="standard").print(Text("ok", "green"))
+    assert text.getvalue() == "\x1b[32mok\x1b[0m\n"
+
+
+def test_names_of_stages_do_not_steer_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(screen, "err", Screen(file=text, force_terminal=True, color_system=None))
+    bar = Bar()
+    bar.start("encoding \x1b]0;owned\x1b\\", 1)
+    bar.finish()
+    assert "\x1b]0;" not in text.getvalue()
+
+
+def test_a_line_has_an_end() -> None:
+    assert len(printed("x" * 10**6)) <= LONGEST_LINE + 1
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "x", "-5", ""])
+def test_a_width_of_nothing_is_no_width(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert printed("hello") == "hello\n"
+    assert "cell" in printed(table("cell"))
+
+
+def test_an_error_is_one_line_of_bounded_length() -> None:
+    result = CliRunner().invoke(app, ["info", "\x1b[31m" + "a\n" * 5000])
+    assert result.exit_code == 2
+    assert result.output.endswith("\n")
+    assert result.output[:-1].isprintable()
+    assert len(result.output) < 1100

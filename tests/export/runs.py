@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from sdkit.export import bundle as bundle_module
 from sdkit.export.proof import parity
 from sdkit.export.proof.cases import sample, scale_of
+from sdkit.export.proof.parity import Report
 from sdkit.export.proof.verification import verify
 from sdkit.methods.base import Batch, Method
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
@@ -73,7 +74,12 @@ def write_data(path: Path, element: Element, count: int = 24, steps: int = 4, le
 
 def prove_here(patch: pytest.MonkeyPatch) -> None:
     """Let exports be proven in this process, which is several times faster than one of their own."""
-    patch.setattr(bundle_module, "prove", lambda folder, source: verify(folder, run=source))
+
+    def prove(folder: Path, source: Path) -> Report:
+        formats = Bundle.open(folder).manifest.formats
+        return verify(folder, run=source, backend="torchscript" if "torchscript" in formats else "onnx")
+
+    patch.setattr(bundle_module, "prove", prove)
 
 
 def quick_export(run: Run, path: Path | None = None, *, sizes: Sizes = FEW, **options: Any) -> Bundle:

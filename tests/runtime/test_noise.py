@@ -140,3 +140,18 @@ def test_the_rarest_words_give_finite_numbers(monkeypatch: pytest.MonkeyPatch, w
 def test_seeds_have_64_bits(seed: int) -> None:
     with pytest.raises(ConfigError, match=rf"seed = {seed}; it must lie in 0\.\.2\^64 - 1"):
         standard_normal(seed, Purpose.STATIC_PRIOR, 0, (1, 2))
+
+
+@pytest.mark.parametrize("shape", [(1, 2**28 + 1), (2**20, 2**20, 4), (1, 2**40, 2**40)])
+def test_noise_that_no_memory_holds_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="ask for fewer steps, or fewer sequences at a time"):
+        standard_normal(0, Purpose.DYNAMIC_PRIOR, 0, shape)
+
+
+@pytest.mark.parametrize("block", [2, 6, 8, 1000])
+def test_noise_does_not_depend_on_how_much_is_computed_at_a_time(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = ((5, 3, 3), (1, 7), (4, 8), (3, 0), (0, 4))
+    whole = [standard_normal(3, Purpose.DYNAMIC_PRIOR, 11, shape) for shape in shapes]
+    monkeypatch.setattr("sdkit.runtime.noise.BLOCK", block)
+    for shape, expected in zip(shapes, whole, strict=True):
+        np.testing.assert_array_equal(standard_normal(3, Purpose.DYNAMIC_PRIOR, 11, shape), expected)

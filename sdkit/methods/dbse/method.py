@@ -102,6 +102,11 @@ class Dbse(Method):
         output = Output(nll, observed(x).flatten(2).sum(2), static, dynamic, prior)
         return output if self.filter_path is None else self._filtered(output, x, features, s)
 
+    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for a fitted prior, or for none where the weights are from before there was one."""
+        if self.fitted_prior is not None:
+            self.fitted_prior.adapt(shapes.get("fitted_prior.weights", ()))
+
     @property
     def finishes(self) -> bool:
         """Whether a prior is fitted."""

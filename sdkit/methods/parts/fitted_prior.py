@@ -67,11 +67,16 @@ class FittedPrior(nn.Module):
         self.register_buffer("means", torch.zeros(components, size, device=device))
         self.register_buffer("factors", torch.zeros(components, size, size, device=device))
 
+    def adapt(self, shape: tuple[int, ...]) -> None:
+        """Make room for as many components as weights of this shape have; sizes that cannot be leave none."""
+        count = shape[0] if len(shape) == 1 and shape[0] in COMPONENTS else 0
+        self._resize(count, self.means.shape[1])
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *given: Any) -> None:
         """Take the mixture's size from the weights that are loaded; nothing is missing where they have none."""
         found = state.get(f"{prefix}weights")
-        self._resize(0 if found is None else len(found), self.means.shape[1])
-        if found is not None:
+        self.adapt(() if found is None else tuple(found.shape))
+        if self.fitted:
             super()._load_from_state_dict(state, prefix, *given)
 
 

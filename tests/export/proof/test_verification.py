@@ -9,11 +9,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from sdkit.cli.main import app
 from sdkit.export.proof.parity import Report, Row
 from sdkit.export.proof.verification import verify
 from sdkit.runtime.bundles.bundle import Bundle, file_spec
+from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.errors import BundleError, DigestError, MissingExtraError, MissingFileError, ParityError
 from sdkit.training.run import Run
 from tests.export.runs import as_format1, copy, lively_model, quick_export, reseal, swap_graph_file, write_run
@@ -43,6 +47,15 @@ def bad(report: Report) -> list[Row]:
     return [row for row in report.rows if not row.ok]
 
 
+def run_of(bundle: Bundle, reference: str) -> Path | None:
+    return bundle.path.parent if reference == "weights" else None
+
+
+def format_of(reference: str) -> GraphFormat:
+    """Return the format to ask for: with golden vectors as the reference the bundles of these tests have ONNX alone."""
+    return "onnx" if reference == "golden" else "torchscript"
+
+
 def only(bundle: Bundle, format_: str) -> None:
     """Keep one format of a bundle."""
     graphs = {
@@ -54,7 +67,7 @@ def only(bundle: Bundle, format_: str) -> None:
 
 def test_against_the_weights_that_lie_around_the_bundle(mini: Bundle) -> None:
     for path in (mini.path, mini.path.parent):
-        report = verify(path)
+        report = verify(path, backend="torchscript")
         assert report.ok
         assert report.reference == "the weights in PyTorch"
         assert candidates(report) == BOTH
@@ -63,7 +76,7 @@ def test_against_the_weights_that_lie_around_the_bundle(mini: Bundle) -> None:
 
 def test_against_the_weights_of_a_run_that_is_named(mini: Bundle, tmp_path: Path) -> None:
     bundle = copy(mini, tmp_path / "copy")
-    report = verify(bundle.path, run=mini.path.parent)
+    report = verify(bundle.path, run=mini.path.parent, backend="torchscript")
     assert report.ok
     assert report.reference == "the weights in PyTorch"
 
@@ -79,7 +92,7 @@ def test_against_the_last_weights_where_the_bundle_was_made_from_them(tmp_path: 
 
 def test_against_torchscript_and_the_golden_vectors_where_the_run_is_gone(mini: Bundle, tmp_path: Path) -> None:
     bundle = copy(mini, tmp_path / "copy")
-    report = verify(bundle.path)
+    report = verify(bundle.path, backend="torchscript")
     assert report.ok
     assert report.reference == "the TorchScript graphs and the golden vectors"
     onnx = {(r.batch, r.steps) for r in report.rows if r.candidate == "onnx on cpu"}
@@ -89,10 +102,12 @@ def test_against_torchscript_and_the_golden_vectors_where_the_run_is_gone(mini: 
 
 
 @pytest.mark.parametrize("format_", ["onnx", "torchscript"])
-def test_against_the_golden_vectors_where_there_is_one_format(mini: Bundle, tmp_path: Path, format_: str) -> None:
+def test_against_the_golden_vectors_where_there_is_one_format(
+    mini: Bundle, tmp_path: Path, format_: GraphFormat
+) -> None:
     bundle = copy(mini, tmp_path / "copy")
     only(bundle, format_)
-    report = verify(bundle.path)
+    report = verify(bundle.path, backend=format_)
     assert report.ok
     assert report.reference == "the golden vectors"
     assert candidates(report) == {f"{format_} on cpu"}
@@ -102,6 +117,7 @@ BLOCKED = """
 import sys
 sys.modules["torch"] = None
 from sdkit.export.proof.verification import verify
+from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.errors import MissingExtraError
 report = verify(sys.argv[1])
 assert report.ok and report.reference == "the golden vectors", report.reference
@@ -137,7 +153,7 @@ def test_no_format_is_whole(mini: Bundle, tmp_path: Path) -> None:
     graphs["prior"] = msgspec.structs.replace(prior, files={"onnx": prior.files["onnx"]})
     graphs["static"] = msgspec.structs.replace(static, files={"torchscript": static.files["torchscript"]})
     reseal(bundle, graphs=graphs)
-    with pytest.raises(BundleError, match="holds no complete set of graphs"):
+    with pytest.raises(BundleError, match="holds no complete set of onnx graphs"):
         verify(bundle.path)
 
 
@@ -152,7 +168,7 @@ def test_bundles_of_format_1(mini: Bundle, tmp_path: Path, reference: str, step:
     old = as_format1(bundle, step=step)
     assert old.manifest.version == 1
     assert old.manifest.ports["dynamic"].inputs == ("features", "static_hidden")
-    report = verify(old.path, run=mini.path.parent if reference == "weights" else None)
+    report = verify(old.path, run=run_of(mini, reference), backend=format_of(reference))
     assert reference in report.reference.lower()
     assert report.ok
     results = {row.result for row in report.rows}
@@ -168,7 +184,7 @@ def test_a_graph_of_another_model_in_a_bundle_of_format_1_is_found(
     if reference == "golden":
         only(bundle, "onnx")
         bundle = Bundle.open(bundle.path)
-    report = verify(as_format1(bundle).path, run=mini.path.parent if reference == "weights" else None)
+    report = verify(as_format1(bundle).path, run=run_of(mini, reference), backend=format_of(reference))
     assert not report.ok
     wrong = {row.result for row in bad(report)}
     assert {"dynamic/dynamic_mean", "encode()/dynamic", "reconstruct()/x"} <= wrong
@@ -191,7 +207,7 @@ def test_a_graph_of_another_model_is_found(
     bundle = swap_in_place(mini, stranger, tmp_path / "copy", graph)
     if reference == "golden":
         only(bundle, "onnx")
-    report = verify(bundle.path, run=mini.path.parent if reference == "weights" else None)
+    report = verify(bundle.path, run=run_of(mini, reference), backend=format_of(reference))
     assert reference in report.reference.lower()
     assert not report.ok
     assert {row.candidate for row in bad(report)} == {"onnx on cpu"}
@@ -199,6 +215,39 @@ def test_a_graph_of_another_model_is_found(
     assert wrong == {graph}
     with pytest.raises(ParityError, match="results differ from the"):
         report.require()
+
+
+def test_torchscript_runs_on_request_alone(mini: Bundle, tmp_path: Path) -> None:
+    """TorchScript is code: this graph writes a file outside its bundle as soon as it is called."""
+    bundle = copy(mini, tmp_path / "copy")
+    written, name = tmp_path / "written", bundle.manifest.graphs["static"].files["torchscript"].path
+    source = (
+        "def forward(self, features: torch.Tensor):\n"
+        f"    y = torch.from_file({str(written)!r}, True, 4, dtype=torch.float32).fill_(7.0)\n"
+        "    return features + y.sum(), features, features\n"  # what has no use is not run
+    )
+    script = torch.jit.ScriptModule()
+    script.define(source)
+    script.save(str(bundle.path / name))
+    graphs = dict(bundle.manifest.graphs)
+    files = {**graphs["static"].files, "torchscript": file_spec(bundle.path, name)}
+    reseal(bundle, graphs={**graphs, "static": msgspec.structs.replace(graphs["static"], files=files)})
+    report = verify(bundle.path)
+    assert report.ok
+    assert report.reference == "the golden vectors"
+    assert candidates(report) == {"onnx on cpu"}
+    result = CliRunner().invoke(app, ["verify", str(bundle.path)])
+    assert (result.exit_code, written.exists()) == (0, False), result.output
+    with pytest.raises(BundleError, match="graph 'static'"):
+        verify(bundle.path, backend="torchscript")
+    assert written.exists()  # the test can see it
+
+
+def test_torchscript_alone_is_not_run_unasked(mini: Bundle, tmp_path: Path) -> None:
+    bundle = copy(mini, tmp_path / "copy")
+    only(bundle, "torchscript")
+    with pytest.raises(BundleError, match="holds TorchScript graphs alone, which are code; if you trust the bundle"):
+        verify(bundle.path)
 
 
 def test_tampered_files_are_found_before_any_graph_runs(mini: Bundle, tmp_path: Path) -> None:
@@ -236,9 +285,10 @@ def tampered(mini: Bundle, tmp_path: Path) -> Run:
 def test_weights_that_are_not_the_bundles_prove_nothing(tampered: Run) -> None:
     with pytest.raises(MissingFileError, match=r"the best weights of .*tampered are not those that .* was made from"):
         verify(tampered.bundle, run=tampered.path)
-    report = verify(tampered.bundle)
+    report = verify(tampered.bundle, backend="torchscript")
     assert report.ok
     assert report.reference == "the TorchScript graphs and the golden vectors"
+    assert verify(tampered.bundle).reference == "the golden vectors"
 
 
 def test_runs_and_bundles_that_are_not_there(mini: Bundle, tmp_path: Path) -> None:
@@ -251,10 +301,10 @@ def test_runs_and_bundles_that_are_not_there(mini: Bundle, tmp_path: Path) -> No
     (empty / "best.safetensors").unlink()
     with pytest.raises(MissingFileError, match=r"best\.safetensors does not exist"):
         verify(mini.path, run=empty)
-    assert verify(empty).reference == "the TorchScript graphs and the golden vectors"
+    assert verify(empty).reference == "the golden vectors"
 
 
 def test_the_bundle_of_a_trained_run(exported: Callable[[str], Bundle]) -> None:
-    report = verify(exported("paper").path)
+    report = verify(exported("paper").path, backend="torchscript")
     assert report.ok
     assert report.reference == "the weights in PyTorch"

@@ -237,13 +237,21 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused_by_the_runtime(bundle: 
         rt.encode(sequences(2))
 
 
-def test_a_graph_that_is_no_graph(bundle: Bundle) -> None:
-    (bundle.path / "static.onnx").write_bytes(b"not protobuf")
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"not protobuf", r"static\.onnx is not an ONNX graph; export or copy the bundle again"),
+        (b"\x08\x08", r"static\.onnx cannot be loaded by onnxruntime [\d.]+: "),
+    ],
+    ids=["text", "no graph in it"],
+)
+def test_a_graph_that_is_no_graph(bundle: Bundle, content: bytes, says: str) -> None:
+    (bundle.path / "static.onnx").write_bytes(content)
     graphs = dict(bundle.manifest.graphs)
     files = {**graphs["static"].files, "onnx": file_spec(bundle.path, "static.onnx")}
     graphs["static"] = msgspec.structs.replace(graphs["static"], files=files)
     reseal(bundle, graphs=graphs)
-    with pytest.raises(BundleError, match=r"static\.onnx cannot be loaded by onnxruntime [\d.]+: ") as caught:
+    with pytest.raises(BundleError, match=says) as caught:
         Runtime.open(bundle.path, device="cpu")
     assert "\n" not in str(caught.value)
 

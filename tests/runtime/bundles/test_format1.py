@@ -94,7 +94,10 @@ def test_its_graphs_run_under_the_names_that_they_have(rt: Runtime) -> None:
 
 def test_features_have_their_scale() -> None:
     """Mean and standard deviation of features were told with the model's shape."""
-    manifest = changed(model={**kept().model, "feature_mean": [120.0, 37.0], "feature_std": [20.0, 0.5]})
+    element = Element("series", (6, 2), "float32")
+    manifest = changed(
+        element=element, model={**kept().model, "feature_mean": [120.0, 37.0], "feature_std": [20.0, 0.5]}
+    )
     assert (manifest.feature_mean, manifest.feature_std) == ((120.0, 37.0), (20.0, 0.5))
     assert scale_of(manifest) is not None
     assert not {"feature_mean", "feature_std", "element"} & set(manifest.settings)
