@@ -35,7 +35,9 @@ def check_output(path: str | Path, *, force: bool = False, folder: bool = True) 
                 f"{path} exists already; choose another output or pass {option('force')} to replace it"
             )
         if not (path.is_file() or path.is_dir() or path.is_symlink()):
-            raise OutputExistsError(f"{path} is neither a file nor a folder, and is not replaced; choose another output")
+            raise OutputExistsError(
+                f"{path} is neither a file nor a folder, and is not replaced; choose another output"
+            )
     if not path.absolute().parent.is_dir():
         raise MissingFileError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
     return path

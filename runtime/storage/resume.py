@@ -168,7 +168,9 @@ class Partial:
         if self._resume:
             self._reporter.note(f"no interrupted run of {self.path} to resume; it starts at the beginning")
         elif left and journals:
-            self._reporter.note(f"what an interrupted run of {self.path} left is replaced; {option('resume')} would continue it")
+            self._reporter.note(
+                f"what an interrupted run of {self.path} left is replaced; {option('resume')} would continue it"
+            )
         self._stage.clear()
         # Complete before it has its name, like all outputs here.
         state = self.folder / "state.json"

@@ -6,6 +6,7 @@ of none: the first error is kept for the writer, and what follows it goes nowher
 
 import errno
 import os
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,10 +23,13 @@ class Sink:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("x+b", buffering=0)
+        self._file = self._opened(path)
         self._place = self._end = 0
         self._error: OSError | None = None
         self._lost: list[tuple[int, bytes]] = []
+
+    def _opened(self, path: Path) -> FileIO:
+        return path.open("x+b", buffering=0)
 
     def check(self) -> None:
         """Raise the error that HDF5 was not told of, if there is one."""

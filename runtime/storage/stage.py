@@ -104,7 +104,9 @@ class Stage:
                     if self._lock.take():
                         break
                     if time.monotonic() >= ends:
-                        raise BusyError(f"another process is writing {self.path}; wait for it, or choose another output")
+                        raise BusyError(
+                            f"another process is writing {self.path}; wait for it, or choose another output"
+                        )
                 time.sleep(RETRY_SECONDS)
         return len(os.listdir(self.folder)) > 1
 
@@ -205,7 +207,9 @@ def unwritable(path: Path, error: BaseException | None, *, every: bool = False) 
         errno.EROFS: "choose another output",
         errno.EACCES: "choose another output, or ask for permission to write there",
         errno.ENAMETOOLONG: "choose a shorter name",
-    }.get(error.errno, "make room there, or choose another output" if error.errno in NO_ROOM else "choose another output")
+    }.get(
+        error.errno, "make room there, or choose another output" if error.errno in NO_ROOM else "choose another output"
+    )
     return WriteError(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 

@@ -1,5 +1,6 @@
 """Weights and resumable state on disk, each file complete or absent. No class is ever pickled."""
 
+import io
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from sdkit.methods.base import Method
 from sdkit.runtime.errors import FileFormatError, MissingFileError
 from sdkit.runtime.storage.output import replacing
-from sdkit.training.run import Run
+from sdkit.training.run import STATE, Run
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,13 +20,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def write_weights(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a new file of weights."""
+    from safetensors.torch import save
+
+    # Its own way to a file has errors of its own, and permissions that other files do not get.
+    path.write_bytes(save(dict(weights), None if metadata is None else dict(metadata)))
+
+
 def save_weights(run: Run, model: Method, name: str, epoch: int) -> dict[str, torch.Tensor]:
     """Write NAME.safetensors (`best` or `last`) and return the weights."""
-    from safetensors.torch import save_file
-
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(run.path / f"{name}.safetensors", force=True) as temporary:
-        save_file(weights, temporary, metadata={"epoch": str(epoch)})
+        write_weights(temporary, weights, {"epoch": str(epoch)})
     return weights
 
 
@@ -36,8 +43,10 @@ def save(run: Run, model: Method, optimizers: Mapping[str, Any], *, epoch: int, 
         save_weights(run, model, "best", epoch)
     states = {phase: optimizer.state_dict() for phase, optimizer in optimizers.items()}
     state = {"epoch": epoch, "best": best, "weights": weights, "optimizers": states}
-    with replacing(run.path / "state.pt", force=True) as temporary:
-        torch.save(state, temporary)
+    stream = io.BytesIO()  # of a disk that is full PyTorch says nothing that tells why
+    torch.save(state, stream)
+    with replacing(run.path / STATE, force=True) as temporary:
+        temporary.write_bytes(stream.getbuffer())
 
 
 def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: t
         MissingFileError: there is none.
         FileFormatError: it cannot be read.
     """
-    file = run.path / "state.pt"
+    file = run.path / STATE
     if not file.is_file():
         raise MissingFileError(f"{file} does not exist: there is no complete epoch to resume from")
     try:

@@ -24,6 +24,7 @@ from sdkit.runtime.element import Array, Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError
 from sdkit.runtime.storage.output import replacing
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile
+from sdkit.training.checkpoint import write_weights
 from sdkit.training.data import equal_lengths
 from sdkit.training.device import accelerator
 
@@ -206,12 +207,10 @@ class Judge:
         Raises:
             OutputExistsError, MissingFileError: it exists and `force` is off, or its parent does not.
         """
-        from safetensors.torch import save_file
-
         weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         with replacing(folder, force=force) as temporary:
             temporary.mkdir()
-            save_file(weights, temporary / WEIGHTS_FILE)
+            write_weights(temporary / WEIGHTS_FILE, weights)
             (temporary / INFO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(self.info)) + b"\n")
         return Path(folder)
 
