@@ -65,8 +65,8 @@ class Group(TyperGroup):
         except Exception as error:
             stop_bar()
             error.add_note(
-                f"This is a fault of sdkit {__version__} (Python {platform.python_version()}, {platform.system()}): please "
-                "report it with the lines above, the command, and what `sdkit doctor` says."
+                f"This is a fault of sdkit {__version__} (Python {platform.python_version()}, {platform.system()}): "
+                "please report it with the lines above, the command, and what `sdkit doctor` says."
             )
             raise
 

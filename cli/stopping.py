@@ -1,13 +1,12 @@
 """How a command ends when it is told to: by Ctrl-C, SIGTERM, or a terminal that is closed.
 
 The signal raises KeyboardInterrupt, so that every block on the way out leaves its files as it should. A command that is
-still there some seconds later, in a library that cannot be interrupted or in wait for a thread, is ended at once: what it
-leaves is what a kill leaves, and the next command takes it up or removes it.
+still there some seconds later, in a library that cannot be interrupted or in wait for a thread, is ended at once: what
+it leaves is what a kill leaves, and the next command takes it up or removes it.
 """
 
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from types import FrameType
@@ -16,6 +15,10 @@ GRACE_SECONDS = 8.0
 """Time for an orderly end."""
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "a closed terminal"}
 _received: list[int] = []
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal that ends the command; Python ends a process by SIGINT itself where it has seen KeyboardInterrupt."""
 
 
 def exit_code() -> int:
@@ -47,14 +50,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     # Only the first: another would come between what the way out removes.
     if not _received:
         _received.append(number)
-        raise KeyboardInterrupt
+        raise Interruption
 
 
 def _watch(reading: int, heard: frozenset[int]) -> None:
     while (number := os.read(reading, 1)[0]) not in heard:
         pass
     threading.Event().wait(GRACE_SECONDS)
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"stopped by {NAMES[signal.Signals(number).name]}, at once: it did not end by itself\n")
-        sys.stderr.flush()
+    with suppress(OSError):  # by the system's own call, for Python may be at its end
+        os.write(2, f"stopped by {NAMES[signal.Signals(number).name]}, at once: it did not end by itself\n".encode())
     os._exit(128 + number)

@@ -24,7 +24,7 @@ def prove(bundle: Path, run: Path) -> Report:
         ParityError: a result differs, or the process died or could not compare.
     """
     command = [sys.executable, "-W", "ignore", "-m", "sdkit.export.proof.prove", str(bundle), str(run)]
-    # The other end of its input is closed when this process ends, however it ends, and so that one does not stay behind.
+    # The other end of its input is closed when this process ends, however it ends, so that it does not stay behind.
     reading, writing = os.pipe()
     try:
         result = subprocess.run(command, stdin=reading, capture_output=True, text=True, check=False)

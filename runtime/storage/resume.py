@@ -182,7 +182,8 @@ class Partial:
             before = json.loads((self.folder / "state.json").read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{self.folder} does not say what it was to become; leave {option('resume')} out to start {self.path} anew"
+                f"{self.folder} does not say what it was to become; leave {option('resume')} out to start {self.path} "
+                "anew"
             ) from error
         for name in {**before, **self._settings}:
             old, new = before.get(name), self._settings.get(name)

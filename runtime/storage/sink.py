@@ -1,7 +1,7 @@
 """The file below HDF5, which keeps the system's errors from it.
 
-Told of a write that failed, HDF5 fails again when its file is closed, without a reason, and at times crashes. So it is told
-of none: the first error is kept for the writer, and what follows it goes nowhere.
+Told of a write that failed, HDF5 fails again when its file is closed, without a reason, and at times crashes. So it is
+told of none: the first error is kept for the writer, and what follows it goes nowhere.
 """
 
 import errno

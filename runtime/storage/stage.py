@@ -48,7 +48,7 @@ class Lock:
             FileNotFoundError: its folder is not there.
         """
         while True:
-            file = open(self.path, "ab", opener=_no_link)
+            file = open(self.path, "ab", opener=_no_link)  # noqa: SIM115  kept open
             if not _locked(file.fileno()):
                 file.close()
                 return False
@@ -108,16 +108,16 @@ class Stage:
                             f"another process is writing {self.path}; wait for it, or choose another output"
                         )
                 time.sleep(RETRY_SECONDS)
-        return len(os.listdir(self.folder)) > 1
+        return any(path.name != LOCK for path in self.folder.iterdir())
 
     def clear(self) -> None:
         """Remove all that lies there."""
         aside = self.folder / "aside"
         if os.path.lexists(aside) and not os.path.lexists(self.path):
             aside.rename(self.path)  # its process died between the two renames of `publish`
-        for name in os.listdir(self.folder):
-            if name != LOCK:
-                remove(self.folder / name)
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                remove(path)
 
     def leave(self, *, keep: bool = False) -> None:
         """Give the folder back and remove it, or leave it to be taken up."""
@@ -141,7 +141,7 @@ class Stage:
             _readable(made, self._lock.mode)
             try:
                 if force and not made.is_dir():
-                    os.replace(made, self.path)
+                    made.replace(self.path)
                 else:
                     rename_new(made, self.path)
             except IsADirectoryError as error:
@@ -158,17 +158,16 @@ class Stage:
         """Let a folder take the place of what bears the output's name, which is there until it does."""
         if not _rename_at_once(made, self.path, EXCHANGE):
             aside = self.folder / "aside"
-            os.rename(self.path, aside)
-            os.rename(made, self.path)
+            self.path.rename(aside)
+            made.rename(self.path)
 
     def _make(self) -> None:
         with contextlib.suppress(FileExistsError):
             self.folder.mkdir()
             return
-        inside: list[str] = []
         with contextlib.suppress(FileNotFoundError):
             if self.folder.is_dir() and not self.folder.is_symlink():
-                inside = os.listdir(self.folder)
+                inside = {path.name for path in self.folder.iterdir()}
                 if not inside or LOCK in inside:
                     return
             if os.path.lexists(self.folder):
@@ -222,14 +221,14 @@ def rename_new(source: Path, target: Path) -> None:
     if _rename_at_once(source, target, NO_REPLACE):
         return
     if sys.platform == "win32":
-        os.rename(source, target)
+        source.rename(target)
     elif source.is_dir():
-        os.mkdir(target)  # takes the name; only an empty folder is then replaced
+        target.mkdir()  # takes the name; only an empty folder is then replaced
         try:
-            os.rename(source, target)
+            source.rename(target)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.rmdir(target)
+                target.rmdir()
             raise
     else:
         try:
@@ -238,7 +237,7 @@ def rename_new(source: Path, target: Path) -> None:
             raise
         except OSError:  # no hard links here
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-            os.replace(source, target)
+            source.replace(target)
 
 
 def remove(path: Path) -> None:
@@ -281,7 +280,7 @@ def _locked(file: int) -> bool:
 
 def _same(file: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), os.stat(path, follow_symlinks=False))
+        return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
         return False
 

@@ -1,8 +1,8 @@
 """Threads that work for a caller whom Ctrl-C may interrupt at any moment, without anyone waiting for ever after.
 
 What a signal raises may come after a lock was taken and before the block begins that gives it back, wherever locks are
-Python's own code: in `threading.Condition`, and so in futures, semaphores and `queue.Queue`. `queue.SimpleQueue` is C code,
-where nothing comes in between.
+Python's own code: in `threading.Condition`, and so in futures, semaphores and `queue.Queue`. `queue.SimpleQueue` is C
+code, where nothing comes in between.
 """
 
 import threading

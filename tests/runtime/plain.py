@@ -132,9 +132,9 @@ def kill_at(when: str, number: int, verbs: FileVerbs) -> None:
     elif when == "computing":
         verbs.backend.before = lambda graph: kill() if now() else None  # type: ignore[attr-defined]
     elif when == "whole":
-        stage.Stage.publish = whole  # type: ignore[method-assign]
+        stage.Stage.publish = whole  # type: ignore[method-assign, assignment]
     elif when == "named":
-        stage.Stage.leave = named  # type: ignore[method-assign]
+        stage.Stage.leave = named  # type: ignore[method-assign, assignment]
     else:
         assert when == "never"
 

@@ -71,9 +71,12 @@ def test_a_limit_at_every_point(tmp_path: Path, whole: int, compression: str, re
     ):
         partial = Partial(out, {"of": size}) if resumable else None
         writer = GrowingFile(out, compression=compression, partial=partial)
-        with limited(size), pytest.raises(WriteError, match=r"out\.h5 cannot be written: File too large; a limit"):
-            with writer:
-                fill(writer)
+        with (
+            limited(size),
+            pytest.raises(WriteError, match=r"out\.h5 cannot be written: File too large; a limit"),
+            writer,
+        ):
+            fill(writer)
         assert list(tmp_path.iterdir()) == []
 
 
