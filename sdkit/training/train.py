@@ -1,5 +1,6 @@
 """`train`: one call from a data set to a trained run."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def train(
     reporter = reporter or Quiet()
 
     def tell_kept(run: Run) -> None:
-        reporter.note(
-            f"{len(run.metrics())} epochs are kept in {run.path}; `sdkit train --resume --name {run.name}` goes on"
-        )
+        done = len(run.metrics())
+        kept = f"{done} epoch{'s are' if done > 1 else ' is'} kept in {run.path}"
+        reporter.note(f"{kept}; go on with: sdkit train --resume --name {shlex.quote(run.name)}")
 
     if resume:
         others = [key for key in overrides if key != "epochs"]

@@ -17,12 +17,11 @@ from pathlib import Path
 from sdkit.cli import stopping
 from sdkit.runtime.storage.output import replacing
 
-stopping.GRACE_SECONDS = 0.3
+stopping.GRACE_SECONDS = {grace}
 stopping.listen()
 try:
     with replacing("out") as made:
         made.write_text("half")
-        print("ready", flush=True)
         {work}
 except KeyboardInterrupt:
     print("stopped by", stopping.cause())
@@ -31,8 +30,14 @@ except KeyboardInterrupt:
 """
 
 
-def start(folder: Path, work: str, after: str = "pass", ignored: bool = False) -> "subprocess.Popen[str]":
-    text = WORK.format(work=work, after=after)
+READY = 'print("ready", flush=True)'
+
+
+def start(
+    folder: Path, work: str, after: str = "pass", grace: float = 30, ignored: bool = False
+) -> "subprocess.Popen[str]":
+    """Start work that prints a line when a signal may come."""
+    text = WORK.format(work=work, after=after, grace=grace)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     try:  # a process inherits what is ignored
         process = subprocess.Popen(
@@ -55,7 +60,7 @@ def start(folder: Path, work: str, after: str = "pass", ignored: bool = False) -
     ],
 )
 def test_a_signal_ends_work_in_order(tmp_path: Path, number: signal.Signals, code: int, words: str) -> None:
-    process = start(tmp_path, "time.sleep(30)")
+    process = start(tmp_path, f"{READY}; time.sleep(30)")
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out.strip(), err) == (code, words, "")
@@ -63,7 +68,7 @@ def test_a_signal_ends_work_in_order(tmp_path: Path, number: signal.Signals, cod
 
 
 def test_further_signals_do_not_come_between(tmp_path: Path) -> None:
-    process = start(tmp_path, "time.sleep(30)", after="time.sleep(0.2); print('done')")
+    process = start(tmp_path, f"{READY}; time.sleep(30)", after="time.sleep(0.2); print('done')")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
         time.sleep(0.05)
@@ -74,13 +79,13 @@ def test_further_signals_do_not_come_between(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "stuck",
     [
-        "exec('while True:\\n try: time.sleep(30)\\n except KeyboardInterrupt: pass')",
-        "threading.Thread(target=time.sleep, args=(30,)).start(); time.sleep(30)",
+        f"exec('while True:\\n try: {READY}; time.sleep(30)\\n except BaseException: pass')",
+        f"threading.Thread(target=time.sleep, args=(30,)).start(); {READY}; time.sleep(30)",
     ],
     ids=["swallowed", "a thread"],
 )
 def test_work_that_does_not_end_is_ended(tmp_path: Path, stuck: str) -> None:
-    process = start(tmp_path, stuck)
+    process = start(tmp_path, stuck, grace=0.3)
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=10)
@@ -95,7 +100,7 @@ def test_work_that_does_not_end_is_ended(tmp_path: Path, stuck: str) -> None:
 
 
 def test_what_was_to_be_ignored_is_ignored(tmp_path: Path) -> None:
-    process = start(tmp_path, "time.sleep(0.3)", ignored=True)
+    process = start(tmp_path, f"{READY}; time.sleep(0.3)", ignored=True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 0
