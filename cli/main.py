@@ -1,5 +1,7 @@
 """The command line `sdkit`: the list of commands, and the one place where errors become a red line."""
 
+import platform
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -21,30 +23,65 @@ from sdkit.cli import (
     render,
     reproduce,
     serve,
+    stopping,
     swap,
     train,
     tune,
     verify,
 )
-from sdkit.cli.screen import err
-from sdkit.runtime.errors import SdkitError
+from sdkit.cli.screen import err, say, stop_bar
+from sdkit.runtime.errors import SdkitError, command_line
 from sdkit.runtime.text import one_line
+from sdkit.runtime.version import __version__
 
 USER_ERROR = 2
+GIVEN = "sdkit.given"
+CONTINUED = ("tune", "compare", "reproduce")
+"""Commands that go on by themselves where the same one was interrupted."""
 
 
 class Group(TyperGroup):
-    """Commands whose known errors end as one red line and exit code 2."""
+    """Commands that end as one line: a known error with exit code 2, an interrupted one with that of its signal."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the arguments, to name the command that continues an interrupted one."""
+        ctx.meta[GIVEN] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> object:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with command_line():
+                return super().invoke(ctx)
         except (SdkitError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
+            stop_bar()
             err.print(f"error: {one_line(str(error))}", style="red", markup=False)
             raise typer.Exit(USER_ERROR) from error
+        except KeyboardInterrupt as error:
+            stop_bar()
+            say(f"stopped by {stopping.cause()}{self._next(ctx)}")
+            raise typer.Exit(stopping.exit_code()) from error
+        except Exception as error:
+            stop_bar()
+            error.add_note(
+                f"This is a fault of sdkit {__version__} (Python {platform.python_version()}, {platform.system()}): "
+                "please report it with the lines above, the command, and what `sdkit doctor` says."
+            )
+            raise
+
+    def _next(self, ctx: Any) -> str:
+        """Return how to go on after an interrupted command."""
+        name = ctx.invoked_subcommand
+        if name in CONTINUED:
+            return "; the same command goes on"
+        command = self.commands.get(name)
+        if name == "train" or command is None or all(option.name != "resume" for option in command.params):
+            return ""
+        if "--resume" in ctx.meta[GIVEN]:
+            return f"; go on with: sdkit {shlex.join(ctx.meta[GIVEN])}"
+        return "; nothing is kept: with --resume, a command keeps what is done and goes on"
 
 
 app = typer.Typer(
@@ -82,4 +119,5 @@ def common(
 
 def main() -> None:
     """Run the command line."""
+    stopping.listen()
     app()

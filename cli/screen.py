@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -107,11 +108,21 @@ class Lines:
         return f"{self.what}: {self.done}/{self.total}{'  ' if self.fields else ''}{_figures(self.fields)}"
 
 
+_bars: "WeakSet[Bar]" = WeakSet()
+
+
+def stop_bar() -> None:
+    """Stop the bar of work that an error ended, so that the terminal is as it was."""
+    for bar in list(_bars):
+        bar.finish()
+
+
 class Bar:
     """Progress as a bar with the last figures beside it."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
+        _bars.add(self)
 
     def start(self, what: str, total: int) -> None:
         """Begin a stage."""

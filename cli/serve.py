@@ -23,7 +23,4 @@ def serve(
         say(f"serving {folder} at {address}; stop with Ctrl-C")
         if not no_open:
             webbrowser.open(address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("stopped")
+        server.serve_forever()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sdkit.cli import stopping
 from sdkit.cli.options import Json, Method, Preset, Variant, settings
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ("data", "trials", "objective", "study", "timeout", "method", "preset", "variant", "device", "reporter")
 """Arguments of `sdkit.tune` that are not settings."""
-INTERRUPTED = 130
 
 
 def tune(
@@ -69,7 +69,7 @@ def tune(
     say(f"next: {found.command}")
     if found.interrupted:
         say("interrupted; the same command continues")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stopping.exit_code())
 
 
 def _figures(study: "Study") -> dict[str, object]:

@@ -4,7 +4,13 @@ Each class is also the builtin that a caller would expect, so `except FileNotFou
 The command line prints the message of a `SdkitError` in red and exits with 2; anything else is a bug of ours.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from sdkit.runtime.text import one_line
+
+_on_command_line = ContextVar("_on_command_line", default=False)
 
 
 class SdkitError(Exception):
@@ -41,6 +47,14 @@ class MissingFileError(SdkitError, FileNotFoundError):
 
 class OutputExistsError(SdkitError, FileExistsError):
     """An output that exists already; nothing is overwritten unasked."""
+
+
+class WriteError(SdkitError, OSError):
+    """An output that cannot be written: no room, no permission, a limit on the size of files."""
+
+
+class BusyError(ConfigError):
+    """An output, run or study that another process is working on."""
 
 
 class MissingExtraError(SdkitError, ImportError):
@@ -82,3 +96,18 @@ class ParityError(SdkitError, ArithmeticError):
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its class where it has none."""
     return one_line(str(error).strip().split("\n")[0] or type(error).__name__)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Let messages name options as the command line has them, until the block ends."""
+    token = _on_command_line.set(True)
+    try:
+        yield
+    finally:
+        _on_command_line.reset(token)
+
+
+def option(name: str) -> str:
+    """Return how a caller turns an option on: `--force` on the command line, `force=True` in Python."""
+    return f"--{name}" if _on_command_line.get() else f"{name}=True"

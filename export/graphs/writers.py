@@ -1,5 +1,6 @@
 """Writers of graphs: ONNX by torch's tracing exporter, and TorchScript."""
 
+import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -93,7 +94,9 @@ def write_torchscript(module: Any, signature: Signature, path: Path, *, metadata
         scripted = isinstance(module, torch.jit.ScriptModule)
         traced = module if scripted else torch.jit.trace(module, _example(signature), check_trace=False)  # type: ignore[no-untyped-call]
         extra = {"metadata.json": json.dumps(dict(metadata))}
-        torch.jit.save(traced, str(path), _extra_files=extra)
+        stream = io.BytesIO()  # of a disk that is full PyTorch says nothing that tells why
+        torch.jit.save(traced, stream, _extra_files=extra)
+        path.write_bytes(stream.getbuffer())
     return file_spec(path.parent, path.name, exporter=f"torch {torch.__version__} jit.trace", precision="float32")
 
 

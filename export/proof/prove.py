@@ -1,10 +1,12 @@
 """Proof at export, in a separate process: a graph that crashes its runtime must not take the exporter along.
 
-python -m sdkit.export.proof.prove BUNDLE RUN   prints the report as JSON
+python -m sdkit.export.proof.prove BUNDLE RUN   prints the report as JSON; ends when its standard input does
 """
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -22,7 +24,13 @@ def prove(bundle: Path, run: Path) -> Report:
         ParityError: a result differs, or the process died or could not compare.
     """
     command = [sys.executable, "-W", "ignore", "-m", "sdkit.export.proof.prove", str(bundle), str(run)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The other end of its input is closed when this process ends, however it ends, so that it does not stay behind.
+    reading, writing = os.pipe()
+    try:
+        result = subprocess.run(command, stdin=reading, capture_output=True, text=True, check=False)
+    finally:
+        os.close(reading)
+        os.close(writing)
     if result.returncode != 0:
         tail = (result.stderr.strip().splitlines() or ["nothing was printed"])[-1]
         if result.returncode == USER_ERROR:
@@ -37,6 +45,7 @@ def prove(bundle: Path, run: Path) -> Report:
 
 def main(bundle: str, run: str) -> int:
     """Compare and print the report."""
+    threading.Thread(target=_end_with_input, daemon=True).start()
     from sdkit.export.proof.check import check_onnx_files
     from sdkit.export.proof.verification import verify
     from sdkit.runtime.bundles.bundle import Bundle
@@ -52,6 +61,12 @@ def main(bundle: str, run: str) -> int:
         return USER_ERROR
     print(msgspec.json.encode(report).decode())
     return 0
+
+
+def _end_with_input() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(USER_ERROR)
 
 
 if __name__ == "__main__":

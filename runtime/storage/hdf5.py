@@ -3,23 +3,26 @@
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, WriteError, first_line
 from sdkit.runtime.storage.chunks import worker_threads
 from sdkit.runtime.storage.deflate import LEVEL, compress
 from sdkit.runtime.storage.output import check_output, replacing
 from sdkit.runtime.storage.resume import Chunk, Made, Partial
+from sdkit.runtime.storage.sink import Sink
+from sdkit.runtime.storage.workers import Answer, Workers
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 """Size in bytes of a chunk, which holds whole sequences (at least one)."""
@@ -140,6 +143,7 @@ class GrowingFile:
 
     Raises:
         OutputExistsError, MissingFileError: on entry, as `check_output`; a folder is never replaced.
+        BusyError, WriteError: as `replacing`.
     """
 
     def __init__(
@@ -151,7 +155,7 @@ class GrowingFile:
         self._partial = partial
         self._path, self._force = Path(path), force
         self._growing: dict[str, _Growing] = {}
-        self._packing: deque[tuple[_Growing, Future[tuple[int, bytes]]]] = deque()
+        self._packing: deque[tuple[_Growing, Answer[tuple[int, bytes]]]] = deque()
 
     def __enter__(self) -> Self:
         # A stack, so that nothing is left either when opening or when closing fails.
@@ -162,8 +166,11 @@ class GrowingFile:
                 output = replacing(self._path, force=self._force)
             else:
                 output = self._partial
-            self._file = stack.enter_context(h5py.File(stack.enter_context(output), "w"))
-            self._pool = stack.enter_context(ThreadPoolExecutor(worker_threads(), thread_name_prefix="sdkit-deflate"))
+            self._sink = stack.enter_context(Sink(stack.enter_context(output)))
+            self._thread = stack.enter_context(Workers(1, "sdkit-write"))
+            stack.push(self._close)
+            self._call(self._open)
+            self._pool = stack.enter_context(Workers(worker_threads(), "sdkit-deflate"))
             stack.push(self._complete)
             self.attributes(self._attributes)
             self._stack = stack.pop_all()
@@ -212,29 +219,28 @@ class GrowingFile:
     def put(self, name: str, array: Array) -> None:
         """Write one small array as a data set."""
         self._drain(0)  # so that the file's layout does not depend on how fast chunks are compressed
-        self._file.create_dataset(name, data=array)
+        self._call(lambda: self._file.create_dataset(name, data=array))
 
     def attributes(self, values: dict[str, Any]) -> None:
         """Set attributes of the file."""
-        self._file.attrs.update(values)
+        self._call(lambda: self._file.attrs.update({name: _storable(value) for name, value in values.items()}))
 
     def _make(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         bytes_each = max(1, int(np.prod(shape)) * dtype.itemsize)
         rows = max(1, min(1024, CHUNK_BYTES // bytes_each))
-        data = self._file.create_dataset(
-            name, shape=(0, *shape), maxshape=(None, *shape), chunks=(rows, *shape), dtype=dtype, **self._options
-        )
-        self._growing[name] = _Growing(name, data)
+        options = {"maxshape": (None, *shape), "chunks": (rows, *shape), "dtype": dtype, **self._options}
+        data = self._call(lambda: self._file.create_dataset(name, shape=(0, *shape), **options))
+        self._growing[name] = _Growing(name, data, (rows, *shape), dtype)
         if self._partial is not None:
             self._partial.record(Made(name, shape, dtype.str))
 
     def _pack(self, growing: "_Growing", chunk: Array) -> None:
-        future: Future[tuple[int, bytes]] = Future()
+        answer = Answer[tuple[int, bytes]]()
         if self._compression == "gzip":
-            future = self._pool.submit(self._packed, chunk)
+            answer = self._pool.submit(self._packed, chunk)
         else:
-            future.set_result(self._packed(chunk))
-        self._packing.append((growing, future))
+            answer.work(self._packed, (chunk,))
+        self._packing.append((growing, answer))
         self._drain(2 * worker_threads())
 
     def _packed(self, chunk: Array) -> tuple[int, bytes]:
@@ -244,17 +250,26 @@ class GrowingFile:
 
     def _drain(self, left: int) -> None:
         while len(self._packing) > left:
-            growing, future = self._packing.popleft()
-            self._write(growing, *future.result())
+            growing, answer = self._packing.popleft()
+            self._write(growing, *answer.result())
 
     def _write(self, growing: "_Growing", mask: int, raw: bytes) -> None:
-        data, offset = growing.data, (growing.written, *(0 for _ in growing.data.shape[1:]))
-        data.resize(growing.written + data.chunks[0], axis=0)
-        data.id.write_direct_chunk(offset, raw, mask)
-        growing.written += data.chunks[0]
+        offset = self._add(growing, growing.shape[0], mask, raw)
         if self._partial is not None:
-            place = data.id.get_chunk_info_by_coord(offset)
-            self._partial.record(Chunk(growing.name, mask, place.byte_offset, len(raw), zlib.crc32(raw)))
+            self._partial.record(Chunk(growing.name, mask, offset, len(raw), zlib.crc32(raw)))
+
+    def _add(self, growing: "_Growing", rows: int, mask: int, raw: bytes) -> int:
+        """Add a chunk, of which `rows` count, and return where its bytes lie in the file."""
+
+        def add() -> int:
+            growing.data.resize(growing.written + rows, axis=0)
+            place = (growing.written, *(0 for _ in growing.shape[1:]))
+            growing.data.id.write_direct_chunk(place, raw, mask)
+            return int(growing.data.id.get_chunk_info_by_coord(place).byte_offset)
+
+        offset = self._call(add)
+        growing.written += rows
+        return offset
 
     def _complete(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -265,18 +280,49 @@ class GrowingFile:
         for growing in self._growing.values():
             if growing.filled:
                 # Not in the journal, which counts whole chunks: a resumed run computes these rows again.
-                data, offset = growing.data, (growing.written, *(0 for _ in growing.data.shape[1:]))
                 growing.chunk[growing.filled :] = 0
-                mask, raw = self._packed(growing.chunk)
-                data.resize(growing.written + growing.filled, axis=0)
-                data.id.write_direct_chunk(offset, raw, mask)
+                self._add(growing, growing.filled, *self._packed(growing.chunk))
+
+    def _open(self) -> None:
+        self._file = h5py.File(self._sink, "w")
+
+    def _close(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._call(self._file.close)
+        else:
+            with suppress(Exception):  # of a file that is given up, if it was opened at all
+                self._thread.submit(lambda: self._file.close()).result()
+
+    def _call(self, work: Callable[[], T]) -> T:
+        """Return what a call of HDF5 returns, made on the file's own thread, which no signal reaches.
+
+        Raises:
+            OSError: the disk's, as the system has it; `Partial` and `replacing` name the output.
+            WriteError: any other that HDF5 has.
+        """
+        try:
+            found = self._thread.submit(work).result()
+        except (RuntimeError, OSError) as error:
+            self._sink.check()
+            raise WriteError(f"{self._path} cannot be written: {first_line(error)}") from error
+        self._sink.check()
+        return found
+
+
+def _storable(value: Any) -> Any:
+    """Return text without what UTF-8 cannot hold, such as parts of odd file names."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 class _Growing:
     """A data set that grows by whole chunks, and the rows of its next chunk."""
 
-    def __init__(self, name: str, data: h5py.Dataset) -> None:
+    def __init__(self, name: str, data: h5py.Dataset, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.name, self.data = name, data
+        self.shape, self.dtype = shape, dtype
+        """Shape and dtype of a chunk."""
         self.seen = 0
         """Number of rows given so far."""
         self.written = 0
@@ -289,7 +335,7 @@ class _Growing:
         """Add rows; yield every chunk that is full, which then belongs to the caller."""
         while len(rows):
             if self.filled == 0:
-                self.chunk = np.empty(self.data.chunks, self.data.dtype)
+                self.chunk = np.empty(self.shape, self.dtype)
             count = min(len(rows), len(self.chunk) - self.filled)
             self.chunk[self.filled : self.filled + count] = rows[:count]
             self.filled, rows = self.filled + count, rows[count:]

@@ -82,7 +82,10 @@ class _Channel(Generic[A]):
     """A queue whose places are reserved before an item is made, and given back when it is used up."""
 
     def __init__(self, places: int) -> None:
-        self._places = threading.Semaphore(places)
+        # Tokens in a SimpleQueue and no semaphore: `storage.workers` says why.
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(places):
+            self._places.put(None)
         self._items: queue.SimpleQueue[A | _End] = queue.SimpleQueue()
         self._stopped = False
 
@@ -119,14 +122,14 @@ class _Channel(Generic[A]):
 
     def release(self) -> None:
         """Give back the place of the first item that still has one."""
-        self._places.release()
+        self._places.put(None)
 
     def stop(self) -> None:
         """Wake every thread that waits for a place or for an item, and let none continue."""
         self._stopped = True
-        self._places.release()
+        self._places.put(None)
         self._items.put(_End())
 
     def _taken(self) -> bool:
-        self._places.acquire()
+        self._places.get()
         return not self._stopped

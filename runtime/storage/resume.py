@@ -13,7 +13,6 @@ the same calls as one that was never interrupted, and so ends in the same bytes.
 torn last line, or one whose bytes do not match its CRC, ends the journal.
 """
 
-import contextlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,16 +20,12 @@ from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
-from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.errors import ConfigError, option
 from sdkit.runtime.progress import Quiet, Reporter
-from sdkit.runtime.storage.output import check_output, remove
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None  # type: ignore[assignment]
+from sdkit.runtime.storage.output import check_output
+from sdkit.runtime.storage.stage import Stage, unwritable, writing
 
 
 @dataclass(frozen=True)
@@ -79,8 +74,11 @@ class Partial:
         reporter: receives notes on what became of an earlier run's leftovers.
 
     Raises:
-        OutputExistsError, MissingFileError: on entry, as `check_output`.
-        ConfigError: on entry, other settings than those of the run to resume, or another process at work.
+        OutputExistsError, MissingFileError: on entry, as `check_output`; the former also if the output appeared
+            meanwhile.
+        ConfigError: on entry, other settings than those of the run to resume.
+        BusyError: on entry, another process is writing the same output.
+        WriteError: no room, no permission, a limit on the size of files.
     """
 
     def __init__(
@@ -92,23 +90,21 @@ class Partial:
         resume: bool = False,
         reporter: Reporter | None = None,
     ) -> None:
-        self.path, self.folder = Path(path), Path(path).with_name(f".{Path(path).name}.part")
+        self.path = Path(path)
+        self._stage = Stage(self.path)
+        self.folder = self._stage.folder
         self._settings = dict(settings)
         self._force, self._resume, self._reporter = force, resume, reporter or Quiet()
         self._earlier: Path | None = None
-        self._lock: BinaryIO | None = None
 
     def __enter__(self) -> Path:
         check_output(self.path, force=self._force, folder=False)
-        left = self.folder.is_dir()
-        if not left:
-            remove(self.folder)
-            self.folder.mkdir()
+        left = self._stage.enter()
         try:
-            self._take_lock()
-            self._begin(left)
+            with writing(self.path):
+                self._begin(left)
         except BaseException:
-            self._release(keep=left)
+            self._stage.leave(keep=left)
             raise
         return self._data
 
@@ -116,14 +112,18 @@ class Partial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._journal.close()
-        done = False
+        keep = self._resume and (self._earlier is not None or self._size() > 0)
         try:
             if error is None:
-                self._data.replace(self.path)
-                done = True
+                self._stage.publish(self._data, force=self._force)
+                keep = False
+            else:
+                found = unwritable(self.path, error)
+                if found is not None:
+                    kept = f"; what is done is kept, and {option('resume')} continues it" if keep else ""
+                    raise type(found)(f"{found}{kept}") from error
         finally:
-            started = self._earlier is not None or self._size() > 0
-            self._release(keep=self._resume and started and not done)
+            self._stage.leave(keep=keep)
 
     def earlier(self) -> Iterator[Made | tuple[Chunk, bytes]]:
         """Yield what the interrupted run wrote, in order, chunks with their bytes, as far as it is intact."""
@@ -168,10 +168,10 @@ class Partial:
         if self._resume:
             self._reporter.note(f"no interrupted run of {self.path} to resume; it starts at the beginning")
         elif left and journals:
-            self._reporter.note(f"what an interrupted run of {self.path} left is replaced; --resume would continue it")
-        for file in self.folder.iterdir():
-            if file.name != "lock":
-                remove(file)
+            self._reporter.note(
+                f"what an interrupted run of {self.path} left is replaced; {option('resume')} would continue it"
+            )
+        self._stage.clear()
         # Complete before it has its name, like all outputs here.
         state = self.folder / "state.json"
         state.with_suffix(".new").write_text(json.dumps(self._settings, indent=2) + "\n")
@@ -182,35 +182,19 @@ class Partial:
             before = json.loads((self.folder / "state.json").read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{self.folder} does not say what it was to become; leave --resume out to start {self.path} anew"
+                f"{self.folder} does not say what it was to become; leave {option('resume')} out to start {self.path} "
+                "anew"
             ) from error
         for name in {**before, **self._settings}:
             old, new = before.get(name), self._settings.get(name)
             if old != new:
                 raise ConfigError(
                     f"{self.path} cannot be resumed: {name} was {_text(old)} and is now {_text(new)}; "
-                    "give what was given before, or leave --resume out to start anew"
+                    f"give what was given before, or leave {option('resume')} out to start anew"
                 )
 
     def _size(self) -> int:
         return self._data.with_suffix(".journal").stat().st_size
-
-    def _take_lock(self) -> None:
-        self._lock = (self.folder / "lock").open("wb")
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # file systems without locks
-                try:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ConfigError(
-                        f"another process is writing {self.path}; wait for it, or choose another output"
-                    ) from error
-
-    def _release(self, keep: bool) -> None:
-        if not keep:
-            remove(self.folder)
-        if self._lock is not None:
-            self._lock.close()
 
 
 def _entries(journal: BufferedReader) -> Iterator[Made | Chunk]:

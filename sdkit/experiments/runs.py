@@ -50,7 +50,7 @@ def ensure_run(
     train = found.train
     name = run_name(file, row, [method, changed(found.settings), changed(_shared(train))], train.seed)
     folder = RUNS / name
-    if not folder.exists():
+    if not folder.exists() or Run(folder).unstarted:
         return start(file, found, name=name, preset=preset or "", device=device, reporter=reporter)
     run = Run(folder)
     done = len(run.metrics())

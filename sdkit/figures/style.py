@@ -3,6 +3,7 @@
 Figures are matplotlib's `Figure`, made without pyplot, so that nothing is global and no window is opened.
 """
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +129,8 @@ def save(
     from PIL.Image import Image
 
     path = Path(path)
-    with replacing(path, force=force) as temporary, temporary.open("wb") as stream:
+    with replacing(path, force=force) as temporary:
+        stream = io.BytesIO()  # of a disk that is full Pillow says nothing that tells why
         if isinstance(picture, Sequence):
             first, *others = picture
             first.save(stream, "GIF", save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
@@ -137,4 +139,5 @@ def save(
         else:
             # Pillow's search for the smallest file would take as long as drawing the figure, and gain little on it.
             raster(picture).save(stream, "PNG")
+        temporary.write_bytes(stream.getbuffer())
     return path

@@ -12,7 +12,7 @@ import torch
 from sdkit.methods.base import Method
 from sdkit.runtime.errors import FileFormatError, MissingFileError, first_line
 from sdkit.runtime.storage.output import replacing
-from sdkit.training.run import Run
+from sdkit.training.run import STATE, Run
 from sdkit.training.weights import adapt, check, fill, read_epoch, read_weights, write_weights
 
 
@@ -48,10 +48,10 @@ def save(run: Run, model: Method, optimizers: Mapping[str, Any], *, epoch: int, 
         save_weights(run, model, "best", epoch)
     states = {phase: optimizer.state_dict() for phase, optimizer in optimizers.items()}
     state = {"epoch": epoch, "best": best, "weights": weights, "optimizers": states}
-    buffer = io.BytesIO()  # PyTorch's own writer knows neither every path nor the errors of the system
-    torch.save(state, buffer)
-    with replacing(run.path / "state.pt", force=True) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    stream = io.BytesIO()  # of a disk that is full PyTorch says nothing that tells why
+    torch.save(state, stream)
+    with replacing(run.path / STATE, force=True) as temporary:
+        temporary.write_bytes(stream.getbuffer())
 
 
 def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def load_state(run: Run, model: Method, optimizers: Mapping[str, Any], device: t
         MissingFileError: there is none.
         FileFormatError: it cannot be read, or is not the state of this model.
     """
-    file = run.path / "state.pt"
+    file = run.path / STATE
     if not file.is_file():
         raise MissingFileError(f"{file} does not exist: there is no complete epoch to resume from")
     try:

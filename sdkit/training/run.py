@@ -1,6 +1,8 @@
 """A run folder: config, metrics, pictures, weights, and the state that a run resumes from.
 
 runs/NAME/config.json  metrics.jsonl  curves.png  swaps/  best.safetensors  last.safetensors  state.pt  bundle/
+
+While it is trained it also holds `.lock`, which stays only when the process is killed.
 """
 
 import json
@@ -16,6 +18,7 @@ from sdkit.methods.base import Facts, Method
 from sdkit.methods.dbse.version1 import upgraded
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, SdkitError, first_line
 from sdkit.runtime.locate import RUNS, find_run_folder
+from sdkit.runtime.storage.stage import Lock
 from sdkit.training.config import Plan, TrainConfig
 from sdkit.training.weights import fill, read_weights
 
@@ -25,6 +28,8 @@ LARGEST_CONFIG, LARGEST_METRICS = 2**26, 2**28
 LARGE = 2**24
 """Values of all matrices of a model's largest sizes, below which its weights take no more than a gigabyte, each of them
 a convolution."""
+STATE = "state.pt"
+"""File of the state that a run resumes from; the last that an epoch writes."""
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +112,26 @@ class Run:
     def bundle(self) -> Path:
         """Path of the run's bundle once it is exported."""
         return self.path / "bundle"
+
+    @property
+    def lock(self) -> Lock:
+        """Lock of the process that trains."""
+        return Lock(self.path / ".lock")
+
+    @property
+    def unstarted(self) -> bool:
+        """Whether this is all that a training left that was killed before its first epoch was complete."""
+        if not self.path.is_dir() or (self.path / STATE).exists() or self.bundle.exists():
+            return False
+        record = self.path / "metrics.jsonl"
+        if record.exists() and record.read_bytes().count(b"\n") > 1:
+            return False  # its state was taken away by someone
+        lock = self.lock
+        if not lock.path.exists():
+            return not any(self.path.iterdir())
+        free = lock.take()
+        lock.release(keep=True)
+        return free
 
     def weights(self, which: Literal["best", "last"] = "best") -> Path:
         """Return the path of the best or last weights.
@@ -246,17 +271,19 @@ def find_run(given: str | Path | None = None) -> Run:
 def new_run_path(name: str | None, base: str) -> Path:
     """Return a folder for a new run: the name given, which must be free, else base, base-2, base-3, ...
 
+    What a training left that was killed before its first epoch was complete takes no name.
+
     Raises:
         ConfigError: the name is taken, or is not a plain name.
     """
     if name is not None:
         if not name or Path(name).name != name or name.startswith("."):
             raise ConfigError(f"--name {name}: expected a plain folder name, made under {RUNS}/")
-        if (RUNS / name).exists():
+        if (RUNS / name).exists() and not Run(RUNS / name).unstarted:
             raise ConfigError(f"{RUNS / name} exists already; choose another --name, or --resume it")
         return RUNS / name
     base = Path(base).name.lstrip(".") or "run"  # a file may give its data any name
     number = 1
-    while (path := RUNS / (base if number == 1 else f"{base}-{number}")).exists():
+    while (path := RUNS / (base if number == 1 else f"{base}-{number}")).exists() and not Run(path).unstarted:
         number += 1
     return path

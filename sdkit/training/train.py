@@ -1,5 +1,6 @@
 """`train`: one call from a data set to a trained run."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def train(
             range.
         DataError, FileFormatError, MissingFileError: data that cannot be used.
         DeviceError: a device that is not available.
+        BusyError: another process trains the same run.
+        WriteError: no room for the run.
 
     >>> run = sdkit.train("puppets.h5", name="first", epochs=1, static_size=16, dynamic_size=16)
     >>> run.path.as_posix(), run.config.method
@@ -55,6 +58,12 @@ def train(
     'second'
     """
     reporter = reporter or Quiet()
+
+    def tell_kept(run: Run) -> None:
+        done = len(run.metrics())
+        kept = f"{done} epoch{'s are' if done > 1 else ' is'} kept in {run.path}"
+        reporter.note(f"{kept}; go on with: sdkit train --resume --name {shlex.quote(run.name)}")
+
     if resume:
         others = [key for key in overrides if key != "epochs"]
         given = {"method": method, "preset": preset, "variant": variant, "name": name}
@@ -63,7 +72,9 @@ def train(
             raise ConfigError(f"a resumed run keeps its settings; only epochs may change, not {', '.join(others)}")
         run = find_run(None if resume is True else resume)
         path = None if data is None else Path(data)
-        return resume_run(run, overrides.get("epochs"), data=path, device=device, reporter=reporter)
+        return resume_run(
+            run, overrides.get("epochs"), data=path, device=device, reporter=reporter, on_interrupt=tell_kept
+        )
     # Settings do not depend on the data's shape: a wrong name is reported before any data are made or read.
     plan(ANY_IMAGE, method=method, preset_name=preset, variant=variant, overrides=overrides)
     file = SequenceFile(built_in(reporter) if data is None else data)
@@ -71,7 +82,7 @@ def train(
         check_preset(preset, file.element, str(file.path))
     chosen = preset or default_preset(file)
     found = plan(file.element, method=method, preset_name=chosen, variant=variant, overrides=overrides)
-    return start(file, found, name=name, preset=chosen or "", device=device, reporter=reporter)
+    return start(file, found, name=name, preset=chosen or "", device=device, reporter=reporter, on_interrupt=tell_kept)
 
 
 def default_preset(file: SequenceFile) -> str | None:

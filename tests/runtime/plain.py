@@ -20,7 +20,7 @@ import numpy as np
 from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.contract import Ports
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.storage import hdf5, output, resume
+from sdkit.runtime.storage import hdf5, resume, stage
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 from sdkit.runtime.verbs.files import FileVerbs
 
@@ -110,7 +110,7 @@ def kill_at(when: str, number: int, verbs: FileVerbs) -> None:
     def kill(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    record, replace, remove = resume.Partial.record, Path.replace, output.remove
+    record, publish, leave = resume.Partial.record, stage.Stage.publish, stage.Stage.leave
 
     def unrecorded(partial: resume.Partial, entry: Any) -> None:
         kill() if now() else record(partial, entry)
@@ -121,22 +121,20 @@ def kill_at(when: str, number: int, verbs: FileVerbs) -> None:
             kill()
         record(partial, entry)
 
-    def whole(path: Path, target: Any) -> Path:
-        if path.suffix == ".h5" and now():
-            kill()
-        return replace(path, target)
+    def whole(folder: stage.Stage, made: Path, *, force: bool) -> None:
+        kill() if now() else publish(folder, made, force=force)
 
-    def named(path: Path) -> None:
-        kill() if path.name.endswith(".part") and path.is_dir() and now() else remove(path)
+    def named(folder: stage.Stage, *, keep: bool = False) -> None:
+        kill() if now() else leave(folder, keep=keep)
 
     if when in ("unrecorded", "torn"):
         resume.Partial.record = {"unrecorded": unrecorded, "torn": torn}[when]  # type: ignore[method-assign, assignment]
     elif when == "computing":
         verbs.backend.before = lambda graph: kill() if now() else None  # type: ignore[attr-defined]
     elif when == "whole":
-        Path.replace = whole  # type: ignore[method-assign, assignment]
+        stage.Stage.publish = whole  # type: ignore[method-assign, assignment]
     elif when == "named":
-        resume.remove = named  # type: ignore[attr-defined]
+        stage.Stage.leave = named  # type: ignore[method-assign, assignment]
     else:
         assert when == "never"
 

@@ -13,6 +13,8 @@ BUILTINS: dict[str, type[Exception]] = {
     "FileFormatError": ValueError,
     "MissingFileError": FileNotFoundError,
     "OutputExistsError": FileExistsError,
+    "WriteError": OSError,
+    "BusyError": ValueError,
     "MissingExtraError": ImportError,
     "DeviceError": RuntimeError,
     "BundleError": ValueError,

@@ -26,6 +26,7 @@ from sdkit.runtime.storage.output import replacing
 from sdkit.runtime.storage.sequences import Factor, Indices, SequenceFile
 from sdkit.training.data import equal_lengths
 from sdkit.training.device import accelerator
+from sdkit.training.weights import fill, read_weights, write_weights
 
 Floats = NDArray[np.float32]
 FORMAT = "sdkit-judge"
@@ -206,12 +207,10 @@ class Judge:
         Raises:
             OutputExistsError, MissingFileError: it exists and `force` is off, or its parent does not.
         """
-        from safetensors.torch import save_file
-
         weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         with replacing(folder, force=force) as temporary:
             temporary.mkdir()
-            save_file(weights, temporary / WEIGHTS_FILE)
+            write_weights(temporary / WEIGHTS_FILE, weights)
             (temporary / INFO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(self.info)) + b"\n")
         return Path(folder)
 
@@ -224,8 +223,6 @@ class Judge:
             FileFormatError: its files do not parse or do not fit each other.
             ConfigError, DeviceError: a device that is not available.
         """
-        from safetensors.torch import load_file
-
         folder = Path(folder)
         for name in (INFO_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
@@ -240,10 +237,7 @@ class Judge:
                 f"this sdkit reads {FORMAT}, version {VERSION}"
             )
         network = JudgeNetwork(info.encoder, info.factors)
-        try:
-            network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except Exception as error:
-            raise FileFormatError(f"{folder / WEIGHTS_FILE} does not hold the weights of this judge") from error
+        fill(network, read_weights(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
         return Judge(info, network, accelerator(device).device)
 
 

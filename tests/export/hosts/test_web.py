@@ -334,6 +334,6 @@ def test_serve_command(page: Path, monkeypatch: pytest.MonkeyPatch, opens: bool)
 
     monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupt)
     result = CliRunner().invoke(app, ["serve", str(page), "--port", "0", *([] if opens else ["--no-open"])])
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 130, result.stderr
     (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", result.stderr)
     assert opened == [address] * opens

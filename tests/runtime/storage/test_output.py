@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def write_half(path: Path, error: type[BaseException], *, folder: bool = False, 
 def test_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None:
     with replacing(tmp_path / "out.h5") as temporary:
         temporary.write_text("new")
-        assert temporary.parent == tmp_path
+        assert temporary.parent == tmp_path / ".out.h5.part"
         assert not (tmp_path / "out.h5").exists()
     assert names(tmp_path) == ["out.h5"]
     assert (tmp_path / "out.h5").read_text() == "new"
@@ -51,7 +50,7 @@ def test_a_failed_replacement_leaves_the_old_output(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(tmp_path: Path, folder: bool) -> None:
     path = tmp_path / "out"
     path.mkdir() if folder else path.write_text("old")
-    with pytest.raises(OutputExistsError, match=r"out exists already.*--force"), replacing(path) as temporary:
+    with pytest.raises(OutputExistsError, match=r"out exists already.*force=True"), replacing(path) as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["out"]
     assert path.is_dir() if folder else path.read_text() == "old"
@@ -77,9 +76,11 @@ def test_force_replaces_a_whole_folder(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    left = tmp_path / f".out.{os.getpid()}.part"
+    left = tmp_path / ".out.part"
     left.mkdir()
-    (left / "half").write_text("half")
+    (left / "lock").touch()
+    (left / "output").mkdir()
+    (left / "output" / "half").write_text("half")
     with replacing(tmp_path / "out") as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["out"]

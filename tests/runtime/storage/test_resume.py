@@ -169,7 +169,7 @@ def test_without_resume_leftovers_are_replaced_and_told(inputs: Path, folder: Pa
     interrupt(folder, 300)
     log = Log()
     call(plain_verbs(), "encode", folder, reporter=log)
-    words = f"what an interrupted run of {folder / 'out.h5'} left is replaced; --resume would continue it"
+    words = f"what an interrupted run of {folder / 'out.h5'} left is replaced; resume=True would continue it"
     assert log.notes == [words]
     assert (folder / "out.h5").read_bytes() == (inputs / "encode.h5").read_bytes()
     assert outputs(folder) == ["out.h5"]
@@ -233,7 +233,7 @@ def test_another_verb_or_input(folder: Path) -> None:
 def test_an_unreadable_state(folder: Path) -> None:
     interrupt(folder, 300)
     (folder / ".out.h5.part/state.json").write_text("{")
-    with pytest.raises(ConfigError, match="does not say what it was to become; leave --resume out"):
+    with pytest.raises(ConfigError, match="does not say what it was to become; leave resume=True out"):
         call(plain_verbs(), "encode", folder, resume=True)
 
 

@@ -139,11 +139,23 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(ensure: Ensure) -> None:
     assert not RUNS.exists()
 
 
-@pytest.mark.parametrize("left", [(), ("config.json",)])
-def test_a_folder_without_an_epoch_is_told(ensure: Ensure, left: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("left", [(), (".lock", "config.json")])
+def test_what_was_killed_in_its_first_epoch_is_trained_anew(ensure: Ensure, left: tuple[str, ...]) -> None:
     run = ensure()
+    before = weights(run, "last")
     for path in run.path.iterdir():
         if path.name not in left:
+            path.unlink()
+    if left:
+        run.lock.path.touch()
+    assert same(weights(ensure(), "last"), before)
+    assert not run.lock.path.exists()
+
+
+def test_a_folder_without_an_epoch_is_told(ensure: Ensure) -> None:
+    run = ensure()
+    for path in run.path.iterdir():
+        if path.name != "config.json":
             path.unlink()
     with pytest.raises(ConfigError, match="holds no complete epoch: another process trains it, or one was killed"):
         ensure()

@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sdkit.runtime.errors import BusyError
 from sdkit.training.run import Run
 from sdkit.training.train import train
+from tests.notes import Notes
 from tests.sdkit.training.files import random_file
 from tests.tiny import TINY, TINY_64
 
@@ -41,6 +43,55 @@ def test_puppets(puppets_file: Path, resident_gb: float) -> None:
     assert same_weights(resumed, whole)
     assert losses(resumed) == losses(whole)
     assert len(losses(whole)) == 4
+
+
+def test_a_run_that_was_killed_in_its_first_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = random_file(tmp_path / "random.h5")
+    settings: dict[str, Any] = {**TINY, "batch_size": 16, "swap_every": 0, "epochs": 1}
+    whole = train(data, name="whole", **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("sdkit.training.launch.remove", lambda path: None)  # nothing is cleaned up after a kill
+        patch.setattr("sdkit.training.launch.Lock.release", lambda lock, keep=False: lock._file.close())
+        patch.setattr("sdkit.training.checkpoint.save", _killed)
+        with pytest.raises(SystemExit):
+            train(data, name="killed", **settings)
+    assert (Path("runs/killed") / ".lock").exists()
+    notes = Notes()
+    resumed = train(resume="killed", reporter=notes)
+    assert same_weights(resumed, whole)
+    assert notes.lines[1] == "no epoch of runs/killed was complete; it starts at the beginning"
+    assert not resumed.lock.path.exists()
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+def test_one_process_trains_a_run(tmp_path: Path) -> None:
+    data = random_file(tmp_path / "random.h5")
+    settings: dict[str, Any] = {**TINY, "batch_size": 16, "swap_every": 0}
+    run = train(data, name="run", epochs=1, **settings)
+    lock = run.lock
+    assert lock.take()
+    with pytest.raises(BusyError, match="another process trains runs/run; wait for it"):
+        train(resume="run", epochs=2)
+    lock.release()
+    assert len(train(resume="run", epochs=2).metrics()) == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_training_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def interrupt(self: Any, record: Any) -> None:
+        raise stop
+
+    notes = Notes()
+    monkeypatch.setattr("sdkit.training.loop.Trainer._warn_of_collapse", interrupt)
+    with pytest.raises(stop):
+        train(random_file(tmp_path / "random.h5"), name="a b", epochs=3, reporter=notes, **TINY, swap_every=0)
+    words = "1 epoch is kept in runs/a b; go on with: sdkit train --resume --name 'a b'"
+    assert (notes.lines[-1] == words) is (stop is KeyboardInterrupt)
 
 
 def test_several_windows(tmp_path: Path) -> None:

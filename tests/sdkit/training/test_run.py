@@ -173,6 +173,27 @@ def test_a_name_given_is_taken_or_refused() -> None:
         new_run_path("mine", "x")
 
 
+def test_what_was_killed_before_its_first_epoch_takes_no_name() -> None:
+    run = Run(make("mine"))
+    run.lock.path.touch()
+    assert run.unstarted
+    assert new_run_path("mine", "x") == new_run_path(None, "mine") == Path("runs/mine")
+    lock = run.lock
+    assert lock.take()  # and while a process trains it does
+    assert not Run(run.path).unstarted
+    with pytest.raises(ConfigError, match="exists already"):
+        new_run_path("mine", "x")
+    lock.release()
+
+
+@pytest.mark.parametrize("kept", ["state.pt", "bundle", "metrics.jsonl"])
+def test_a_run_with_epochs_is_never_taken_for_one_without(kept: str) -> None:
+    run = Run(make("mine"))
+    run.lock.path.touch()  # killed while it was resumed
+    (run.path / kept).write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    assert not run.unstarted
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../a", "/a"])
 def test_names_are_plain_folder_names(name: str) -> None:
     with pytest.raises(ConfigError, match="plain folder name"):
@@ -287,7 +308,7 @@ def test_a_run_without_a_version_loads_its_weights_and_exports(tmp_path: Path) -
     run = run_of_before()
     config = run.config
     model = tiny_model("filter", 9, element=config.facts.element, **_changes())
-    weights = model.state_dict()
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("fitted_prior")}
     assert {name.rpartition(".")[0] for name in weights} == LAYERS_BEFORE
     save_file(weights, run.path / "best.safetensors")
     loaded = run.load_model()

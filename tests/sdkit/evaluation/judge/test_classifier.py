@@ -235,7 +235,7 @@ def test_an_unfinished_judge_leaves_nothing(
     def broken(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safetensors.torch.save_file", broken)
+    monkeypatch.setattr("sdkit.evaluation.judge.classifier.write_weights", broken)
     with pytest.raises(KeyboardInterrupt):
         find_judge(file, folder=tmp_path / "judges", epochs=1, device="cpu")
     assert list((tmp_path / "judges").iterdir()) == []
