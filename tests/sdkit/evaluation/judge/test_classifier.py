@@ -191,7 +191,7 @@ def test_folders_that_hold_no_judge(tmp_path: Path, judge: Judge) -> None:
     for change, message in (
         ({"version": 1}, "version 1; this sdkit reads sdkit-judge, version 3"),
         ({"surprise": 1}, "does not describe a judge"),
-        ({"factors": []}, "does not hold the weights of this judge"),
+        ({"factors": []}, "does not hold the weights of this model"),
     ):
         (folder / "judge.json").write_text(json.dumps(info | change))
         with pytest.raises(FileFormatError, match=message):
