@@ -6,8 +6,6 @@ from typing import Any
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 
-LZ4 = "32004"
-
 MOST_LISTED = 24
 """Number of values of a factor that are listed one by one."""
 
@@ -32,15 +30,14 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
         "rate": f"{file.meta.rate:g} elements a second" if file.meta.rate else "-",
         "in memory": f"{file.nbytes / 1e6:,.0f} MB",
         "on disk": f"{Path(path).stat().st_size / 1e6:,.0f} MB",
-        "compression": _compression(file.data),
+        "compression": file.data.compression,
         "source": file.meta.source or "-",
         "licence": file.meta.licence or "-",
     }
     facts["splits"] = {s: len(part) for s in SPLITS if (part := file.split(s)) is not None}
     facts["factors"] = {f.name: f"{f.kind}, {len(f.values)} values: {_listed(f.values)}" for f in file.factors}
-    targets = file.handle.get("targets")
-    if targets is not None:
-        facts["targets"] = f"{targets.shape[2]} a step"
+    if "targets" in file.names:
+        facts["targets"] = f"{file.part('targets', '(N, T, K)').shape[2]} a step"
     if check:
         facts["checked"] = "every value read"
     return facts
@@ -49,11 +46,6 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
 def _listed(values: tuple[str, ...]) -> str:
     """Return the values, or the first and the last of many."""
     return ", ".join(values if len(values) <= MOST_LISTED else (*values[: MOST_LISTED - 2], "...", values[-1]))
-
-
-def _compression(data: Any) -> str:
-    # h5py has names for its own filters only.
-    return ", ".join({LZ4: "lz4"}.get(name, name) for name in data._filters) or "none"
 
 
 def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:
