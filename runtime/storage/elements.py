@@ -31,7 +31,8 @@ def _kind(file: LazyFile, part: Part) -> kinds.Kind:
     name, axes = file.text("element"), len(part.shape)
     found = kinds.find(name) if name in kinds.names() else None if name else kinds.by_axes(axes)
     if found is None or axes != 2 + len(found.axes):
-        raise FileFormatError(f"{part.where} has shape {part.shape}; expected {kinds.layouts()}")
+        named = f" and holds elements of the kind '{name}'" if name else ""
+        raise FileFormatError(f"{part.where} has shape {part.shape}{named}; expected {kinds.layouts()}")
     return found
 
 

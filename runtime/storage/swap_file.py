@@ -33,10 +33,10 @@ class SwapFile(LazyFile):
         self.element = read_element(self, parts[0])
         self._lengths = tuple(self.whole_numbers(name, 1) for name in SWAPPED_LENGTHS)
         for part, lengths in zip(parts, self._lengths, strict=True):
-            if len(part) != self.count or part.shape[2:] != self.element.shape or part.dtype != parts[0].dtype:
+            if (len(part), part.shape[2:], part.dtype) != (self.count, self.element.shape, parts[0].dtype):
                 raise FileFormatError(
-                    f"{part.where} has shape {part.shape} and dtype {part.dtype}, '{SWAPPED[0]}' {parts[0].shape} and "
-                    f"{parts[0].dtype}; both mixtures must have the same pairs and elements"
+                    f"{part.where} has shape {part.shape} and dtype {part.dtype}; expected {self.count} pairs of "
+                    f"{self.element.describe()}, as in '{SWAPPED[0]}'"
                 )
             check_steps(len(part), part.shape[1], part.where)
             if lengths is not None and (

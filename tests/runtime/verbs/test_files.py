@@ -551,7 +551,7 @@ def test_sequences_are_no_codes(rt: Runtime, write_sequences: WriteSequences, tm
     with h5py.File(tmp_path / "codes.h5", "w") as file:
         file["static"], file["dynamic"] = np.zeros((2, 5), np.float32), np.zeros((2, 5, 4), np.float32)
         file["labels"] = np.zeros((3, 1), np.int64)
-    with pytest.raises(FileFormatError, match=r"codes\.h5: data set 'labels' does not have the N = 2 rows"):
+    with pytest.raises(FileFormatError, match=r"codes\.h5: data set 'labels' has shape \(3, 1\); expected N = 2 rows"):
         rt.decode_file(tmp_path / "codes.h5", tmp_path / "out.h5", reporter=log)
     assert log.stages == []
     assert not (tmp_path / "out.h5").exists()
