@@ -40,4 +40,4 @@ def _texts(file: LazyFile, name: str) -> tuple[str, ...]:
     texts = file.json(name, ())
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise FileFormatError(f"{file.path}: attribute '{name}' is {texts!r}; expected a JSON list of texts")
-    return tuple(texts)
+    return tuple(file.short(text, f"a text of attribute '{name}'") for text in texts)

@@ -25,6 +25,8 @@ from sdkit.runtime.storage.resume import Chunk, Made, Partial
 
 CHUNK_BYTES = 1 << 20
 """Size in bytes of a chunk, which holds whole sequences (at least one)."""
+LABEL_LENGTH = 256
+"""Largest number of characters of a name or unit."""
 WHOLE_LIMIT = 2**53
 """Limit of the whole numbers that floating-point numbers hold exactly."""
 
@@ -114,10 +116,36 @@ class LazyFile:
             raise FileFormatError(f"{self.path}: attribute '{name}' is {value!r}; expected text")
         return value
 
-    def scales(self) -> dict[str, Value]:
-        """Return the attributes that scale axes, those that the file has."""
-        found = {name: self.attribute(name) for name in ("rate", "step", "bin_spacing")}
+    def label(self, name: str) -> str:
+        """Return an attribute that is shown in tables and pictures, empty when the file has none of this name.
+
+        Raises:
+            FileFormatError: it is not text, or longer than LABEL_LENGTH.
+        """
+        return self.short(self.text(name), f"attribute '{name}'")
+
+    def short(self, text: str, what: str) -> str:
+        """Return a text that is shown in tables and pictures, where a long one would take minutes to lay out.
+
+        Raises:
+            FileFormatError: it is longer than LABEL_LENGTH.
+        """
+        if len(text) > LABEL_LENGTH:
+            raise FileFormatError(f"{self.path}: {what} has {len(text)} characters; expected at most {LABEL_LENGTH}")
+        return text
+
+    def stated(self, *names: str) -> dict[str, Value]:
+        """Return those attributes of some names that the file has.
+
+        Raises:
+            FileFormatError: as `attribute`.
+        """
+        found = {name: self.attribute(name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
+
+    def scales(self) -> dict[str, Value]:
+        """Return the attributes that scale the axes of figures, those that the file has."""
+        return self.stated("rate", "step", "bin_spacing")
 
     def json(self, name: str, default: Any) -> Any:
         """Return what an attribute holds as JSON, or a default when it is absent or empty.

@@ -167,10 +167,12 @@ def read_attribute(file: h5py.File, path: Path, name: str) -> Value | None:
         if not h5py.h5a.exists(file.id, key):
             return None
         identifier = h5py.h5a.open(file.id, key)
-        kind, size = identifier.get_type().get_class(), identifier.get_storage_size()
-        single = math.prod(identifier.shape) == 1 and identifier.get_space().get_simple_extent_type() != h5py.h5s.NULL
-        if not single or kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        kind, space = identifier.get_type().get_class(), identifier.get_space()
+        if space.get_simple_extent_type() == h5py.h5s.NULL and kind == h5py.h5t.STRING:
+            return ""
+        if space.get_simple_extent_npoints() != 1 or kind not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
             raise FileFormatError(f"{where} is not a text or a number")
+        size = identifier.get_storage_size()
         if size > TEXT_BYTES:
             raise FileFormatError(f"{where} takes {size} bytes; at most {TEXT_BYTES} are read")
         value = file.attrs[name]

@@ -130,6 +130,8 @@ class RowsFile(LazyFile):
         if columns != list(range(len(columns))):
             raise FileFormatError(f"{where} has the indices {columns}; expected the columns 0 to L - 1 of labels")
         for factor in factors:
+            for name in (factor.name, *factor.values):
+                self.short(name, "a name in attribute 'classes'")
             if factor.kind not in ("static", "dynamic") or not factor.values:
                 raise FileFormatError(
                     f"{where}: factor '{factor.name}' has the type {factor.kind!r} and {len(factor.values)} classes; "

@@ -96,7 +96,7 @@ class SequenceFile(RowsFile):
         check_steps(self.count, self.steps, f"{self.path}: data set 'data'")
         self.meta = replace(
             self.meta,
-            name=self.text("name"),
+            name=self.label("name"),
             factors=self.read_factors(),
             rate=self._rate(),
             source=self.text("source"),

@@ -417,7 +417,7 @@ def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
 
 
 def _scales(file: SequenceFile) -> dict[str, str]:
-    return {name: str(value) for name, value in file.scales().items() if name in SCALES}
+    return {name: str(value) for name, value in file.stated(*SCALES).items()}
 
 
 def _classes(codes: CodeFile) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`render`: a picture or an animation of any sequence or swap file."""
 
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from sdkit.runtime.storage.sequences import Indices, SequenceFile
 from sdkit.runtime.storage.swap_file import SWAPPED, SwapFile
 
 ENDINGS = (".png", ".gif")
+MOST_SOURCE = 400
+"""Largest number of characters of a source in a caption."""
 
 
 class _Rows(NamedTuple):
@@ -123,7 +126,7 @@ def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
         raise ConfigError(f"{path} has no sequence number {first} to draw")
     part = "" if split in (None, "all") else f", {split} split"
     meta = sequences.meta
-    note = f"{_title(sequences)}{part}: {meta.element.describe()}." + (f" {meta.source}." if meta.source else "")
+    note = f"{_title(sequences)}{part}: {meta.element.describe()}." + _source(meta.source)
     cut = _cut(sequences.read(index), sequences.lengths(), index)
     scales = read_scales(sequences.scales(), meta.element)
     prefix = "" if meta.element.traits.pictorial else "sequence "
@@ -139,8 +142,7 @@ def _load_swapped(file: SwapFile, first: int, count: int) -> _Rows:
     names = [
         f"{first + i}, {text}" for i in range(len(pairs)) for text in ("static a, dynamic b", "static b, dynamic a")
     ]
-    source = file.text("source")
-    note = f"{file.path.name}: {element.describe()}." + (f" {source}." if source else "")
+    note = f"{file.path.name}: {element.describe()}." + _source(file.text("source"))
     return _Rows(names, [x for pair in pairs for x in pair], element, None, read_scales(file.scales(), element), note)
 
 
@@ -152,6 +154,10 @@ def _held(sequences: list[Array]) -> Array:
     """Return sequences (P, T, *element) of one length, the shorter ones continued by their last element."""
     steps = np.arange(max(map(len, sequences)))
     return np.stack([x[np.minimum(steps, len(x) - 1)] for x in sequences])
+
+
+def _source(text: str) -> str:
+    return f" {textwrap.shorten(text, MOST_SOURCE, placeholder=' ...')}." if text else ""
 
 
 def _title(file: SequenceFile) -> str:
