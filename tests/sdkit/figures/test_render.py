@@ -305,6 +305,15 @@ def test_swap_files_that_contradict_themselves(
     assert not (tmp_path / "s.png").exists()
 
 
+def test_a_long_source_is_cut_in_captions(tmp_path: Path, drawn: Drawn) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"] = file["static_b_dynamic_a"] = sequences(2, 4, VECTOR)
+        file.attrs.update(SequenceMeta(VECTOR, source="word " * 20_000).attributes())
+    render(tmp_path / "s.h5", tmp_path / "s.png")
+    assert len(caption_of(drawn[0])) < 800
+    assert caption_of(drawn[0]).endswith("word ....")
+
+
 @pytest.mark.parametrize("element", [SERIES, SPECTRUM, VECTOR], ids=Element.describe)
 def test_render_swap_of_other_elements(tmp_path: Path, drawn: Drawn, element: Element) -> None:
     a, b, ab, ba = (sequences(3, 4, element, seed) for seed in range(4))
