@@ -2,6 +2,7 @@
 # make test    the whole test suite
 # make check   format, lint, types, import rules
 # make hosts   build the hosts in other languages, and hold each against the conformance set: one table
+# make hostile mutated files through every command, kills, races, full disks: CASES=10000 KILLS=100 SEED=0
 # make bench   all benchmarks, and docs/performance.md from what they found
 # make clean   remove all that these made
 # Each sets up the virtual environment it needs; hosts also installs compilers, node and a browser (make hosts-setup).
@@ -12,8 +13,11 @@ BIN := $(abspath $(VENV))/bin
 DEMO ?= demo
 # HOSTS=--all: a host that cannot run here is a failure
 HOSTS ?=
+CASES ?= 2000
+KILLS ?= 40
+SEED ?= 0
 
-.PHONY: demo test check format hosts hosts-setup bench clean setup
+.PHONY: demo test check format hosts hosts-setup hostile bench clean setup
 
 setup: $(VENV)/installed
 
@@ -45,6 +49,9 @@ hosts-setup: setup
 
 hosts: hosts-setup
 	$(BIN)/python -m tests.hosts.table --build build/hosts $(HOSTS)
+
+hostile: setup
+	$(BIN)/python -m tests.hostile --cases $(CASES) --kills $(KILLS) --seed $(SEED)
 
 bench: setup
 	$(BIN)/python -m benchmarks.efficiency

@@ -11,7 +11,19 @@ from sdkit.cli.screen import out, reporter, say
 if TYPE_CHECKING:
     from sdkit.experiments.comparison.report import Comparison
 
-OPTIONS = ("data", "methods", "steps", "trials", "seeds", "objective", "output", "keep_runs", "device", "reporter")
+OPTIONS = (
+    "data",
+    "methods",
+    "steps",
+    "trials",
+    "seeds",
+    "objective",
+    "output",
+    "onnx",
+    "keep_runs",
+    "device",
+    "reporter",
+)
 """Arguments of `sdkit.compare` that are not settings."""
 
 
@@ -39,6 +51,9 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Folder of the results, continued if it exists; runs/compare/DATA."),
     ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Export each method's first model, and measure its ONNX graphs as well.")
+    ] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep the run of every row.")] = False,
     device: Device = "auto",
     as_json: Json = False,
@@ -52,7 +67,7 @@ def compare(
     overrides = settings(set_, OPTIONS, "`sdkit compare --help`")
     found = make(
         data, methods=methods, steps=steps, trials=trials, seeds=seeds, objective=objective, output=output,
-        keep_runs=keep_runs, device=device, reporter=reporter(), **overrides,
+        onnx=onnx, keep_runs=keep_runs, device=device, reporter=reporter(), **overrides,
     )  # fmt: skip
     if as_json:
         typer.echo(json_text(found), nl=False)

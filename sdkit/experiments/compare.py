@@ -18,7 +18,7 @@ import torch
 
 from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.evaluate import measure
-from sdkit.evaluation.subject import open_subject
+from sdkit.evaluation.subject import Subject, open_subject
 from sdkit.experiments.comparison.columns import figures_of, notes_of
 from sdkit.experiments.comparison.cost import measure_costs
 from sdkit.experiments.comparison.entries import ALL, Entry, Folder, Row, Terms, Tuned, data_digest, parse
@@ -27,6 +27,7 @@ from sdkit.experiments.comparison.swaps import draw_swaps_of, swapped
 from sdkit.experiments.runs import ensure_run
 from sdkit.experiments.tune import tune
 from sdkit.experiments.tuning.objectives import OBJECTIVES
+from sdkit.export import export_bundle
 from sdkit.methods import DEFAULT
 from sdkit.runtime.errors import ConfigError, DivergenceError, first_line
 from sdkit.runtime.locate import RUNS
@@ -54,6 +55,7 @@ def compare(
     seeds: int = 3,
     objective: str = "elbo",
     output: str | Path | None = None,
+    onnx: bool = False,
     keep_runs: bool = False,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -69,6 +71,7 @@ def compare(
         seeds: number of seeds, counted from 0.
         objective: objective by which trials are compared, as for `tune`.
         output: folder of the results, runs/compare/DATA by default; one that exists is continued.
+        onnx: export each method's model of the first seed to ONNX, prove it, and measure its graphs as well.
         keep_runs: keep the run folders; by default each is removed when its row is complete.
         device: device, as in `train`.
         reporter: receives the progress.
@@ -77,6 +80,7 @@ def compare(
     Raises:
         ConfigError: an unknown method, a number out of range, data without a test split, or a folder that holds a
             comparison under other terms.
+        ParityError: an exported graph differs from its model.
         DataError, FileFormatError, MissingFileError: data or a folder that cannot be used.
         MissingExtraError: a search is asked for and Optuna is not installed.
 
@@ -97,7 +101,7 @@ def compare(
     )
     _check_overrides(entries, file, overrides)
     folder = Folder(Path(output) if output else COMPARISONS / Path(name).name, terms)
-    work = _Work(file, parts, folder, keep_runs, device, reporter)
+    work = _Work(file, parts, folder, onnx, keep_runs, device, reporter)
     found = Comparison(folder.path, terms, [], {}, {})
     found.costs.update(work.costs(entries))
     for row in work.rows(entries, range(seeds), found.costs):
@@ -140,6 +144,7 @@ class _Work:
     file: SequenceFile
     parts: Parts
     folder: Folder
+    onnx: bool
     keep_runs: bool
     device: str
     reporter: Reporter
@@ -161,7 +166,7 @@ class _Work:
 
     def rows(self, entries: Sequence[Entry], seeds: Sequence[int], costs: Mapping[str, float]) -> Iterator[Row]:
         """Yield the rows of all entries, one seed after the other, so that a whole table is there early."""
-        todo = [(seed, entry, self.folder.row(entry.name, seed)) for seed in seeds for entry in entries]
+        todo = [(seed, entry, self._known(entry, seed)) for seed in seeds for entry in entries]
         total = sum(costs[entry.name] for _, entry, _ in todo)
         done = before = sum(costs[entry.name] for _, entry, row in todo if row is not None)
         started = time.monotonic()
@@ -175,6 +180,12 @@ class _Work:
                 left = spent * (total - done) / (done - before)
                 self.reporter.note(f"row {number} of {len(todo)} done; about {left / 60:.0f} minutes left")
             yield row
+
+    def _known(self, entry: Entry, seed: int) -> Row | None:
+        """Return a finished row; None where there is none, or where its figures on ONNX graphs are missing."""
+        row = self.folder.row(entry.name, seed)
+        exported = not self.onnx or seed > 0 or row is None or row.onnx or row.failed
+        return row if exported else None
 
     def _plan(self, entry: Entry, found: Mapping[str, Any]) -> Plan:
         return entry.plan(self.file, {**self._given(entry), **found})
@@ -252,13 +263,14 @@ class _Work:
 
     def _measured(self, run: Run, blank: Row) -> Row:
         subject = open_subject(run.path)
-        found = measure(
-            subject, self.file, repeats=REPEATS, seed=blank.seed, device=self.device, of_data=self.of_data,
-            reporter=self.reporter,
-        )  # fmt: skip
+        found = self._figures(subject, blank.seed)
         assert subject.model is not None
         if blank.seed == 0 and (x := swapped(subject.verbs, self.file, self.parts.test)) is not None:
             self.folder.keep_swaps(blank.entry, x)
+        exported = {}
+        if self.onnx and blank.seed == 0:
+            bundle = export_bundle(run, force=True, reporter=self.reporter)
+            exported = figures_of(self._figures(open_subject(bundle.path), blank.seed))
         return msgspec.structs.replace(
             blank,
             seconds=round(sum(record["seconds"] for record in run.metrics()), 1),
@@ -266,5 +278,12 @@ class _Work:
             weights=subject.weights,
             figures=figures_of(found),
             skipped=found["skipped"],
+            onnx={name: figure.value for name, figure in exported.items()},
             notes=notes_of(found),
         )
+
+    def _figures(self, subject: Subject, seed: int) -> dict[str, Any]:
+        return measure(
+            subject, self.file, repeats=REPEATS, seed=seed, device=self.device, of_data=self.of_data,
+            reporter=self.reporter,
+        )  # fmt: skip

@@ -11,7 +11,15 @@ from sdkit.figures.style import FAINT, INK, SMALL_SIZE, Mark, caption, marks, ne
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
+PLACES = tuple(
+    (left, 5.0 + 7 * ring, 4.0 + 9 * rise)
+    for ring in range(3)
+    for rise in (0, -1, 1, -2, 2, -3, 3, -4, 4)
+    for left in (False, True)
+)
+"""Places at which a name is tried, in order: whether left of its point, and how far across and up, in points."""
 MOST = 12
 """Number of methods that differ in colour or marker; more repeat them, and names stand beside the points."""
 
@@ -61,9 +69,11 @@ def comparison_figure(
     panels = figure.subplots(1, 2 if leaking else 1, squeeze=False)[0]
     look = dict(zip((point.name for point in points), _looks(len(points)), strict=True))
     if leaking:
-        _scatter(panels[0], [(p.name, p.leak, p.quality) for p in leaking], look)
+        leaks = [(p.name, p.leak, p.quality) for p in leaking]
+        _scatter(panels[0], leaks, look)
         panels[0].set_xlabel(f"{leak} (less is better)", fontsize=SMALL_SIZE, color=INK)
-    _scatter(panels[-1], [(p.name, (p.cost,), p.quality) for p in points], look)
+    priced = [(p.name, (p.cost,), p.quality) for p in points]
+    _scatter(panels[-1], priced, look)
     panels[-1].set_xlabel(f"cost of a training step, {reference} = 1", fontsize=SMALL_SIZE, color=INK)
     panels[-1].set_xscale("log")
     ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16) if _within(tick, [p.cost for p in points])]
@@ -74,13 +84,18 @@ def comparison_figure(
         if guess is not None:
             axes.axhline(guess, color=FAINT, linestyle="--", zorder=0)
     lone = [point.name for point in points if leak and not len(point.leak)]
-    return caption(
+    caption(
         figure,
         f"{quality[:1].upper()}{quality[1:]} against {leak} and against the cost of a step." if leaking else "",
         "The dashed line is the value without a model." if guess is not None else "",
         f"Without a value of {leak}: {', '.join(lone)}." if lone else "",
         note,
     )
+    figure.draw_without_rendering()  # lays the axes out, which names need
+    if leaking:
+        _name(panels[0], leaks, look)
+    _name(panels[-1], priced, look)
+    return figure
 
 
 def _looks(count: int) -> list[Mark]:
@@ -101,7 +116,29 @@ def _scatter(
         spans = [[[mean - min(values)], [max(values) - mean]] for mean, values in ((x, across), (y, up))]
         colour, marker = look[name]
         axes.errorbar(x, y, xerr=spans[0], yerr=spans[1], fmt=marker, color=colour, markersize=6, elinewidth=1)
-        axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=SMALL_SIZE, color=INK)
     axes.grid(alpha=0.3)
     axes.margins(0.12)
     tidy(axes)
+
+
+def _name(axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[float]]], look: dict[str, Mark]) -> None:
+    """Write the name of each method beside its point, clear of the other points and names where there is room.
+
+    The axes must have their final size and limits.
+    """
+    from matplotlib.transforms import Bbox
+
+    places = [(float(np.mean(across)), float(np.mean(up))) for _, across, up in points]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(places)]
+    for (name, _, _), place in zip(points, places, strict=True):
+        text = axes.annotate(name, place, textcoords="offset points", xytext=(0, 0), fontsize=SMALL_SIZE)
+        text.set_color(look[name][0])
+        text.set_in_layout(False)
+
+        def put(chosen: tuple[bool, float, float], text: "Annotation" = text) -> Bbox:
+            left, across, up = chosen
+            text.set_horizontalalignment("right" if left else "left")
+            text.set_position((-across if left else across, up))
+            return text.get_window_extent()
+
+        taken.append(put(min(PLACES, key=lambda chosen: sum(put(chosen).overlaps(box) for box in taken))))

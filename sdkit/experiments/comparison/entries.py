@@ -108,6 +108,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Figures by name; what could not be measured is absent."""
     skipped: dict[str, str]
     """Reasons why protocols were skipped."""
+    onnx: dict[str, float] = {}
+    """Figures by name, measured again on the ONNX graphs of the model; empty where it was not exported."""
     notes: dict[str, str] = {}
     """Remarks on figures whose meaning differs from that for other models, by their subject."""
     failed: str = ""

@@ -159,6 +159,7 @@ def as_markdown(found: Comparison) -> str:
         "## Settings",
         "",
         *_settings(found),
+        *_on_onnx(found),
         *_failures(found),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -281,6 +282,29 @@ def _settings(found: Comparison) -> list[str]:
         whole = ", ".join(f"{name} {_short(value)}" for name, value in row.settings.items())
         rate = f"learning_rate {_short(row.train['learning_rate'])}, batch_size {row.train['batch_size']}"
         lines.append(f"- `{entry}`: {row.steps} steps in {row.epochs} epochs; {said}. All: {rate}, {whole}.")
+    return lines
+
+
+def _on_onnx(found: Comparison) -> list[str]:
+    """Return a table of the figures measured on ONNX graphs beside those of the models, if there are any."""
+    rows = [row for row in found.rows if row.onnx]
+    if not rows:
+        return []
+    cells = ["figures", "equal to 3 decimals", "largest difference", "of", "training model", "ONNX graphs"]
+    lines = [
+        "",
+        "## On ONNX graphs",
+        "",
+        "Seed 0. Each model was exported, proven, and its graphs evaluated alike.",
+        "",
+    ]
+    lines += [_line("method", cells), "|---" * (len(cells) + 1) + "|"]
+    for row in rows:
+        pairs = {name: (row.figures[name].value, value) for name, value in row.onnx.items() if name in row.figures}
+        same = sum(_number(model) == _number(graphs) for model, graphs in pairs.values())
+        name, (model, graphs) = max(pairs.items(), key=lambda pair: abs(pair[1][1] - pair[1][0]))
+        cells = [f"{len(pairs)}", f"{same}", f"{abs(graphs - model):.1e}", name, f"{model:.6g}", f"{graphs:.6g}"]
+        lines.append(_line(f"`{row.entry}`", cells))
     return lines
 
 

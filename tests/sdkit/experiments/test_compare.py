@@ -113,6 +113,26 @@ def test_a_finished_comparison_is_not_made_again_and_grows(copied: Path, monkeyp
     assert len(list((copied / "runs").glob("waves-gpvae-*"))) == 1
 
 
+def test_exported_graphs_have_the_figures_of_their_models(copied: Path) -> None:
+    asked: dict[str, Any] = {"methods": "vae", "steps": 3, "output": "out", **GIVEN}
+    folder = Folder(Path("out"), Terms(**json.loads(Path("out/terms.json").read_text())))
+    before = folder.row("vae", 0)
+    assert before is not None and not before.onnx
+    found = compare("waves.h5", seeds=2, onnx=True, **asked)
+    first, second = found.rows
+    # Made again for the sake of its graphs, to the same figures; other seeds are not exported.
+    assert first.figures == before.figures
+    assert not second.onnx
+    shared = set(first.onnx) & set(first.figures)
+    assert {"ill: AUROC", "targets: MAE"} <= shared
+    assert [first.onnx[name] for name in shared] == pytest.approx(
+        [first.figures[name].value for name in shared], abs=2e-3
+    )
+    assert "## On ONNX graphs" in as_markdown(found)
+    again = compare("waves.h5", seeds=2, onnx=True, **asked)
+    assert [(row.seconds, row.onnx) for row in again.rows] == [(row.seconds, row.onnx) for row in found.rows]
+
+
 def test_an_interrupted_comparison_keeps_its_rows(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (copied / "out" / "rows").glob("*-s1.json"):
         path.unlink()
