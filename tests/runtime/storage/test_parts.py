@@ -118,7 +118,9 @@ def test_numbers_that_lie_elsewhere_are_refused_for_every_part(tmp_path: Path, k
     other = write(tmp_path / "other.h5", kind)
     change, words = ELSEWHERE[way]
     for name in CONTENTS[kind]:
-        path = write(tmp_path / "x.h5", kind, lambda file, name=name: change(file, name, other))
+        path = write(tmp_path / "x.h5", kind)
+        with h5py.File(path, "r+") as file:
+            change(file, name, other)
         with pytest.raises(FileFormatError, match=f"x.h5: (data set )?'{name}' {words}"):
             READERS[kind](path)
 
