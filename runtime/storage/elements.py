@@ -4,7 +4,7 @@ from sdkit.runtime import kinds
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, FileFormatError
 from sdkit.runtime.storage.hdf5 import LazyFile
-from sdkit.runtime.storage.parts import Part
+from sdkit.runtime.storage.parts import Part, shown
 
 
 def read_element(file: LazyFile, part: Part) -> Element:
@@ -31,7 +31,7 @@ def _kind(file: LazyFile, part: Part) -> kinds.Kind:
     name, axes = file.text("element"), len(part.shape)
     found = kinds.find(name) if name in kinds.names() else None if name else kinds.by_axes(axes)
     if found is None or axes != 2 + len(found.axes):
-        named = f" and holds elements of the kind '{name}'" if name else ""
+        named = f" and holds elements of the kind '{shown(name)}'" if name else ""
         raise FileFormatError(f"{part.where} has shape {part.shape}{named}; expected {kinds.layouts()}")
     return found
 
@@ -39,5 +39,5 @@ def _kind(file: LazyFile, part: Part) -> kinds.Kind:
 def _texts(file: LazyFile, name: str) -> tuple[str, ...]:
     texts = file.json(name, ())
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise FileFormatError(f"{file.path}: attribute '{name}' is {texts!r}; expected a JSON list of texts")
+        raise FileFormatError(f"{file.path}: attribute '{name}' is {shown(texts)}; expected a JSON list of texts")
     return tuple(file.short(text, f"a text of attribute '{name}'") for text in texts)

@@ -20,8 +20,9 @@ from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError,
 from sdkit.runtime.storage.chunks import read_whole, worker_threads
 from sdkit.runtime.storage.deflate import LEVEL, compress
 from sdkit.runtime.storage.output import check_output, replacing
-from sdkit.runtime.storage.parts import UNREADABLE, Part, Value, open_part, part_names, read_attribute
+from sdkit.runtime.storage.parts import UNREADABLE, Part, Value, open_part, part_names, read_attribute, shown
 from sdkit.runtime.storage.resume import Chunk, Made, Partial
+from sdkit.runtime.storage.source import Source
 
 CHUNK_BYTES = 1 << 20
 """Size in bytes of a chunk, which holds whole sequences (at least one)."""
@@ -113,7 +114,7 @@ class LazyFile:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise FileFormatError(f"{self.path}: attribute '{name}' is {value!r}; expected text")
+            raise FileFormatError(f"{self.path}: attribute '{name}' is {shown(value)}; expected text")
         return value
 
     def label(self, name: str) -> str:
@@ -204,9 +205,13 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; `sdkit data make` makes a data set")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(Source(path), "r")
+        sizes = file.id.get_create_plist().get_sizes()
     except UNREADABLE as error:
         raise FileFormatError(f"{path} is not an HDF5 file ({first_line(error)})") from error
+    if sizes != (8, 8):
+        raise FileFormatError(f"{path} has offsets and sizes of {sizes} bytes; sdkit reads those of 8: use h5repack")
+    return file
 
 
 class GrowingFile:

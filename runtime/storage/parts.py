@@ -34,6 +34,8 @@ PIECE_BYTES = 256 << 20
 """Largest size of a chunk, and of a row, in memory: several of each are held at a time."""
 TABLE_BYTES = 512 << 20
 """Largest size in memory of a data set that is read whole, such as labels, and of the row numbers of a file."""
+SHOWN, LISTED = 60, 12
+"""Largest number of characters of a name or value, and of names, in a message."""
 TEXT_BYTES = 16 << 20
 """Largest size of an attribute."""
 UNREADABLE: tuple[type[Exception], ...] = (
@@ -52,6 +54,17 @@ UNREADABLE: tuple[type[Exception], ...] = (
 
 Value = str | int | float
 """Value of an attribute."""
+
+
+def shown(value: object) -> str:
+    """Return a name or value that a file gives as a message tells it: printable, and not long."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def shown_names(names: list[str]) -> str:
+    """Return the names in a file as a message tells them: the first few of many."""
+    return ", ".join([*map(shown, sorted(names)[:LISTED]), *(["..."] if len(names) > LISTED else [])]) or "none"
 
 
 @contextmanager
@@ -118,7 +131,7 @@ def part_names(file: h5py.File, path: Path) -> list[str]:
         return [name.decode() for name in names]
     except UnicodeDecodeError as error:
         raise FileFormatError(
-            f"{path}: a data set has a name that is not UTF-8 ({error.object!r}); rename it"
+            f"{path}: a data set has a name that is not UTF-8 ({shown(error.object)}); rename it"
         ) from error
 
 
@@ -134,11 +147,11 @@ def open_part(file: h5py.File, path: Path, name: str, expected: str) -> Part:
     Raises:
         FileFormatError: it is absent, a group, a link, or not plain numbers that are stored in this file.
     """
-    where = f"{path}: data set '{name}'"
+    where = f"{path}: data set '{shown(name)}'"
     with reading(where):
         key, links = name.encode(), file.id.links
         if not links.exists(key):
-            names = ", ".join(sorted(part_names(file, path))) or "none"
+            names = shown_names(part_names(file, path))
             raise FileFormatError(f"{path} has no data set '{name}' (expected {expected}); it holds: {names}")
         if links.get_info(key).type != h5py.h5l.TYPE_HARD:
             raise FileFormatError(f"{where} is a link {_link(links.get_info(key).type)}, which is not followed")
@@ -217,7 +230,9 @@ def _dtype(data: h5py.Dataset, where: str) -> np.dtype:
     dtype: np.dtype | None = data.dtype if stored.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) else None
     # Chunks are decoded here as numpy lays numbers out, so a format that only HDF5 can convert is refused.
     if dtype is None or dtype.kind not in "iuf" or stored != h5py.h5t.py_create(dtype):
-        raise FileFormatError(f"{where} holds {data.dtype}; expected whole numbers or floating-point numbers")
+        raise FileFormatError(
+            f"{where} holds {shown(str(data.dtype))}; expected whole numbers or floating-point numbers"
+        )
     return dtype
 
 

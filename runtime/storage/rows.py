@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdkit.runtime.element import Array
-from sdkit.runtime.errors import ConfigError, FileFormatError, first_line
+from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, first_line
 from sdkit.runtime.storage.chunks import Indices, read_whole
 from sdkit.runtime.storage.hdf5 import LazyFile
+from sdkit.runtime.storage.parts import shown
 
 SPLITS = ("train", "val", "test")
 SOURCE_INDICES = "source_indices"
@@ -65,8 +66,17 @@ class RowsFile(LazyFile):
         return self.whole_numbers("lengths", 1)
 
     def targets(self) -> Array | None:
-        """Return targets (N, T, K), or None."""
-        return read_whole(self.part("targets", "(N, T, K)")) if "targets" in self.names else None
+        """Return targets (N, T, K), or None.
+
+        Raises:
+            DataError: infinite targets.
+        """
+        if "targets" not in self.names:
+            return None
+        targets = read_whole(self.part("targets", "(N, T, K)"))
+        if np.isinf(targets).any():
+            raise DataError(f"{self.path}: data set 'targets' holds infinite values; NaN stands for 'not known'")
+        return targets
 
     def split(self, name: str) -> Indices | None:
         """Return the sorted indices of `train`, `val` or `test`, or None when the file has no such split.
@@ -109,7 +119,7 @@ class RowsFile(LazyFile):
         """
         found = self.attribute("version")
         if self.attribute("format") == name and found != version:
-            raise FileFormatError(f"{self.path} has format version {found}; this sdkit reads version {version}")
+            raise FileFormatError(f"{self.path} has format version {shown(found)}; this sdkit reads version {version}")
 
     def read_factors(self) -> tuple[Factor, ...]:
         """Return the labelled factors that the attribute `classes` describes, in the order of the columns of `labels`.
@@ -126,16 +136,20 @@ class RowsFile(LazyFile):
             if isinstance(error, FileFormatError):
                 raise
             wanted = "{factor: {index, type, n_classes, values}}"
-            raise FileFormatError(f"{where} is not {wanted}: {type(error).__name__}: {first_line(error)}") from error
+            raise FileFormatError(
+                f"{where} is not {wanted}: {type(error).__name__}: {shown(first_line(error))}"
+            ) from error
         if columns != list(range(len(columns))):
-            raise FileFormatError(f"{where} has the indices {columns}; expected the columns 0 to L - 1 of labels")
+            raise FileFormatError(
+                f"{where} has the indices {shown(columns)}; expected the columns 0 to L - 1 of labels"
+            )
         for factor in factors:
             for name in (factor.name, *factor.values):
                 self.short(name, "a name in attribute 'classes'")
             if factor.kind not in ("static", "dynamic") or not factor.values:
                 raise FileFormatError(
-                    f"{where}: factor '{factor.name}' has the type {factor.kind!r} and {len(factor.values)} classes; "
-                    "expected static or dynamic, and at least one class"
+                    f"{where}: factor '{shown(factor.name)}' has the type {shown(factor.kind)} and "
+                    f"{len(factor.values)} classes; expected static or dynamic, and at least one class"
                 )
         return factors
 
@@ -145,14 +159,14 @@ class RowsFile(LazyFile):
             count, most = int(entry["n_classes"]), max(self.count, MOST_CLASSES)
             if count > most:
                 raise FileFormatError(
-                    f"{self.path}: attribute 'classes': factor '{name}' declares {count} classes without naming them; "
-                    f"at most {most} are read"
+                    f"{self.path}: attribute 'classes': factor '{shown(name)}' declares {shown(count)} classes without "
+                    f"naming them; at most {most} are read"
                 )
             return tuple(map(str, range(count)))
         if isinstance(values, dict):
             return tuple(str(name) for name, _ in sorted(values.items(), key=lambda item: int(item[1])))
         if not isinstance(values, list):
-            raise TypeError(f"values is {values!r}")
+            raise TypeError(f"values is {shown(values)}")
         return tuple(map(str, values))
 
     def check_rows(self, factors: tuple[Factor, ...]) -> None:
@@ -188,7 +202,7 @@ class RowsFile(LazyFile):
     def _check_indices(self) -> None:
         seen: NDArray[np.int64] = np.empty(0, np.int64)
         for name, index in self.indices().items():
-            where = f"{self.path}: data set '{name}'"
+            where = f"{self.path}: data set '{shown(name)}'"
             if name == SOURCE_INDICES:
                 if len(index) != self.count or index.min() < 0:
                     raise FileFormatError(f"{where} holds {len(index)} numbers; expected N = {self.count} from 0 on")

@@ -94,7 +94,7 @@ class FileVerbs(Verbs):
         file, index = self._sequences(source, split, target, how)
         job = self._job("encode", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "seed": seed})
-        lengths = file.lengths()
+        lengths, kept = file.lengths(), _rows(file, index, whole=split in (None, "all"))
 
         def work(batch: Batch) -> Arrays:
             codes = job.engine._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
@@ -103,7 +103,7 @@ class FileVerbs(Verbs):
         with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
             writer.attributes(code_attributes(self.model_id, file.path.name, file.text("classes")))
             job.run("encoding", index, _reader(job, file), work, writer, writer.append)
-            _copy_rows(file, index, writer, whole=split in (None, "all"))
+            _put(kept, writer)
         return Path(target)
 
     def decode_file(
@@ -136,7 +136,7 @@ class FileVerbs(Verbs):
                 f"{codes.path} holds codes of another model (its weights differ); encode again with this one"
             )
         _check_target(target, codes.path, how)
-        lengths = codes.lengths()
+        lengths, kept = codes.lengths(), {**_parts(codes), **codes.indices()}
         meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}", extra=_classes(codes))
         job = self._job("decode", target, (codes.path,), codes.steps, how)
 
@@ -149,8 +149,7 @@ class FileVerbs(Verbs):
 
         with SequenceWriter(target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
-            for name, array in {**_parts(codes), **codes.indices()}.items():
-                writer.put(name, array)
+            _put(kept, writer)
         return Path(target)
 
     def reconstruct_file(
@@ -329,7 +328,7 @@ class FileVerbs(Verbs):
         change: Callable[[Codes, int, Indices | None], Codes],
         job: Job["FileVerbs"],
     ) -> Path:
-        lengths = file.lengths()
+        lengths, kept = file.lengths(), _rows(file, index, whole=len(index) == file.count)
         meta = replace(file.meta, element=self.element, extra=_scales(file))
 
         def work(batch: Batch) -> Arrays:
@@ -339,7 +338,7 @@ class FileVerbs(Verbs):
 
         with SequenceWriter(job.target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run(what, index, _reader(job, file), work, writer, writer.write)
-            _copy_rows(file, index, writer, whole=len(index) == file.count)
+            _put(kept, writer)
         return job.target
 
     def _sequences(
@@ -431,15 +430,17 @@ def _parts(file: RowsFile) -> dict[str, Array]:
     return {name: array for name, array in found.items() if array is not None}
 
 
-def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole: bool) -> None:
-    for name, array in _parts(file).items():
-        writer.put(name, array[index])
+def _rows(file: SequenceFile, index: Indices, *, whole: bool) -> dict[str, Array]:
+    """Return what goes with the sequences of an index into a file made of them; read before work on them starts."""
+    kept = {name: array[index] for name, array in _parts(file).items()}
     if not whole:
-        writer.put(SOURCE_INDICES, index)
-        return
-    for name, rows in file.indices().items():
-        if name != SOURCE_INDICES:
-            writer.put(name, rows)
+        return {**kept, SOURCE_INDICES: index}
+    return {**kept, **{name: rows for name, rows in file.indices().items() if name != SOURCE_INDICES}}
+
+
+def _put(arrays: dict[str, Array], writer: GrowingFile) -> None:
+    for name, array in arrays.items():
+        writer.put(name, array)
 
 
 def _check_target(target: str | Path, source: Path, how: Writing) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -232,7 +233,7 @@ WRONG: dict[str, tuple[str, Change, str]] = {
     "rate 0": ("sequences", attribute("rate", 0.0), "attribute 'rate' is 0.0"),
     "depth": ("sequences", attribute("classes", "[" * 100_000), "attribute 'classes' is not JSON: maximum recursion"),
     "infinite classes": ("sequences", classes(n_classes=float("inf"), values=None), "is not .factor: .*OverflowError"),
-    "no class": ("sequences", classes(n_classes=0, values=None), "the type 'static' and 0 classes; expected"),
+    "no class": ("sequences", classes(n_classes=0, values=None), "the type static and 0 classes; expected"),
     "kind of factor": ("sequences", classes(type=["static"]), "has the type .'static'. and 2 classes; expected"),
     "values a number": ("sequences", classes(values=5), "is not .factor: .*values is 5"),
     "codes, NaN": ("codes", put("static", np.full((6, 2), np.nan, np.float32)), "'static' holds NaN or infinite codes"),
@@ -317,6 +318,31 @@ def test_attributes_and_names(tmp_path: Path) -> None:
         assert lazy.part("a", "(N,)") is lazy.part("a", "(N,)")
         with pytest.raises(FileFormatError, match=r"attribute 'half' is 0\.5; expected text"):
             lazy.text("half")
+
+
+PLACES = {"free space of size 0": (0, 0), "beyond the end": (1, 1 << 20), "wraps": (1, 2**64 - 1)}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_heaps_of_texts_that_hdf5_would_walk_for_ever(tmp_path: Path, case: str) -> None:
+    path = write(tmp_path / "x.h5", "sequences", attribute("source", "made up"))
+    raw = bytearray(path.read_bytes())
+    number, size = PLACES[case]
+    place = raw.index(b"GCOL") + 16
+    raw[place : place + 16] = struct.pack("<HHIQ", number, 1, 0, size)
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match="cannot be read"):
+        SequenceFile(path)
+
+
+def test_names_in_messages_are_printable_and_few(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number in range(20):
+            file[f"{number:02}\x1b[31m" + "x" * 500] = 0
+    with pytest.raises(FileFormatError, match="has no data set 'data'") as caught:
+        SequenceFile(tmp_path / "x.h5")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1200 + len(str(tmp_path))
 
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError, KeyError, TypeError, OverflowError, MemoryError, zlib.error])
