@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sdkit.runtime.measure.bench import Bench
     from sdkit.runtime.measure.operators import GraphProfile
 
+WIDE = 92
+"""Number of columns of a screen from which a table has the rate of elements, too."""
 SHOWN = 8
 """Number of operators of a graph in the table; --json has all."""
 
@@ -62,12 +64,15 @@ def _print(found: "Bench") -> None:
     )
     table = Table(title="sequences a second, HDF5 to HDF5, and of each part alone", title_justify="left", box=None)
     table.add_column("verb", no_wrap=True)
-    for name in ("count", "rate", "elements/s", "read", "compute", "write", "bound by", "reached"):
+    names = ["count", "rate", "elements/s", "read", "compute", "write", "bound by", "reached"]
+    wide = out.width >= WIDE
+    for name in names if wide else [name for name in names if name != "elements/s"]:
         table.add_column(name, justify="right", no_wrap=True)
     for verb, speed in found.verbs.items():
-        rates = (speed.sequences_a_second, speed.elements_a_second, speed.read, speed.compute, speed.write)
+        elements = (speed.elements_a_second,) if wide else ()
+        rates = (speed.sequences_a_second, *elements, speed.read, speed.compute, speed.write)
         figures = ["-" if rate is None else f"{rate:,.0f}" for rate in rates]
-        table.add_row(verb, f"{speed.sequences:,}", *figures, speed.bounded_by, f"{speed.fraction:.0%}")
+        table.add_row(verb, f"{speed.sequences:,}", *figures, speed.bounded_by, _reached(speed.fraction))
     out.print(table)
     latency, start = found.latency, found.start_up
     peaks = ", ".join(f"{verb} {_mib(memory.peak)}" for verb, memory in found.memory.items())
@@ -91,6 +96,11 @@ def _print_profile(graph: "GraphProfile") -> None:
         row = (f"{operator.milliseconds:.3f}", f"{operator.share:.1%}", f"{operator.calls:g}")
         table.add_row(operator.type, *row)
     out.print(table)
+
+
+def _reached(fraction: float) -> str:
+    """Return the share of the bound; above it are only the errors of measuring the parts alone."""
+    return "all" if fraction >= 1 else f"{fraction:.0%}"
 
 
 def _mib(value: float | None) -> str:

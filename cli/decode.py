@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sdkit.cli.hints import wrote
 from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Threads
 from sdkit.cli.screen import reporter, say
 
@@ -26,4 +27,4 @@ def decode(
 
     rt = open_runtime(bundle, device, backend, threads, batch_size)
     path = rt.decode_file(source, output, compression=compression, force=force, resume=resume, reporter=reporter())
-    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.png')}")
+    say(wrote(path, rt.element))

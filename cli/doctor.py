@@ -17,8 +17,9 @@ def doctor(as_json: Json = False) -> None:
     findings = sdkit.doctor()
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
+    width = max(len(finding.subject) for finding in findings) + 2
     for finding in [] if as_json else findings:
-        out.print(f"[{STYLES[finding.status]}]{finding.status:<8}[/] {finding.subject:<18}", end="")
+        out.print(f"[{STYLES[finding.status]}]{finding.status:<8}[/] {finding.subject:<{width}}", end="")
         out.print(finding.text, markup=False)
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdkit.cli.hints import command
 from sdkit.cli.options import Force, Json
 from sdkit.cli.screen import print_json, reporter, say
 
@@ -98,16 +99,15 @@ def export(
     elif ready is None:
         print_report(report)
     if not extra:
-        say(f"exported {bundle.path}; next: {_next(bundle.manifest.capabilities)}")
+        say(f"exported {bundle.path}; next: {_next(bundle.manifest.capabilities, bundle.path)}")
     if triton is not None:
         models = write_triton(bundle, triton, force=force)
         say(f"wrote {models} from {bundle.path}; next: tritonserver --model-repository {models}")
     if web is not None:
         page = write_page(bundle, web, samples=samples or training_data(run), engine=onnxruntime_web, force=force)
-        say(f"wrote {page} from {bundle.path}; next: sdkit serve {page}")
+        say(f"wrote {page} from {bundle.path}; next: {command(['serve', page])}")
 
 
-def _next(capabilities: tuple[str, ...]) -> str:
-    """Return a command to go on with, of the first of these verbs that the model has."""
-    commands = {"swap": "swap a.h5 b.h5", "reconstruct": "reconstruct x.h5", "generate": "generate"}
-    return f"sdkit {next((command for verb, command in commands.items() if verb in capabilities), 'info')}"
+def _next(capabilities: tuple[str, ...], bundle: Path) -> str:
+    """Return a command to go on with, which needs nothing but the bundle."""
+    return command(["generate", "-b", bundle] if "generate" in capabilities else ["info", bundle])

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdkit.cli.hints import wrote
 from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Seed, Split, Threads
 from sdkit.cli.screen import reporter, say
 from sdkit.runtime.errors import ConfigError
@@ -24,6 +25,10 @@ def generate(
     like: Annotated[Path | None, typer.Option(help="Sequence file whose codes are kept.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("generated.h5"),
     seed: Seed = 0,
+    static_prior: Annotated[
+        Literal["fitted", "standard"],
+        typer.Option(help="Prior of drawn static codes: the bundle's own where it has one, or standard, N(0, I)."),
+    ] = "fitted",
     split: Split = "all",
     bundle: BundleOption = None,
     device: Device = "auto",
@@ -41,7 +46,7 @@ def generate(
         raise ConfigError("--keep and --like go together: which code to keep, and of which sequence file")
     if steps is not None and like is not None:
         raise ConfigError(f"--steps {steps}: with --like, sequences are as long as those of {like}; leave --steps out")
-    rt = open_runtime(bundle, device, backend, threads, batch_size)
+    rt = open_runtime(bundle, device, backend, threads, batch_size, static_prior)
     if keep is None or like is None:
         path = rt.generate_file(
             output, count=64 if count is None else count, steps=rt.manifest.steps if steps is None else steps,
@@ -52,4 +57,4 @@ def generate(
             like, output, keep=keep, count=count, seed=seed, split=split, compression=compression, force=force,
             resume=resume, reporter=reporter(),
         )  # fmt: skip
-    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.gif')}")
+    say(wrote(path, rt.element, moving=True))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from sdkit.presets import names
 from sdkit.runtime.errors import ConfigError
 
 BundleOption = Annotated[
@@ -40,6 +41,15 @@ Resume = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed gives the same result everywhere.")]
+
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Preset to start from, of the data's kind: {', '.join(names())}; by default that of their name or kind.",
+        autocompletion=names,
+    ),
+]
 
 
 def settings(given: Iterable[str] | None, options: Iterable[str], see: str) -> dict[str, Any]:

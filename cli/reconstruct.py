@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sdkit.cli.hints import wrote
 from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Split, Threads
 from sdkit.cli.screen import reporter, say
 
@@ -29,4 +30,4 @@ def reconstruct(
     path = rt.reconstruct_file(
         source, output, split=split, compression=compression, force=force, resume=resume, reporter=reporter()
     )
-    say(f"wrote {path}; look: sdkit render {path} -o {path.with_suffix('.png')}")
+    say(wrote(path, rt.element))

@@ -14,8 +14,16 @@ MAIN = 4
 """Number of columns on the screen beside the divergences."""
 
 
+def _tables() -> list[str]:
+    from sdkit.experiments.tables import TABLES
+
+    return list(TABLES)
+
+
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="Table of the paper, such as table3-icu; see --list.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Table of the paper, such as table3-icu; see --list.", autocompletion=_tables)
+    ] = None,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,7 +132,8 @@ def _list() -> None:
     from sdkit.experiments.tables import TABLES
 
     table = Table(title="tables of the paper")
-    for column in ("name", "what", "data sets", "models", "other methods (--peers)"):
+    table.add_column("name", no_wrap=True)
+    for column in ("what", "data sets", "models", "other methods (--peers)"):
         table.add_column(column, overflow="fold")
     for key, entry in TABLES.items():
         models = dict.fromkeys(row for part in entry.parts for row in part.rows)

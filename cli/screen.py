@@ -69,6 +69,8 @@ class Lines:
         say(f"{self._line()}, {time.monotonic() - self.started:.1f} s")
 
     def _line(self) -> str:
+        if self.total == 1:  # one piece of work is under way or done, and a count of it says nothing
+            return self.what
         return f"{self.what}: {self.done}/{self.total}{'  ' if self.fields else ''}{_figures(self.fields)}"
 
 
@@ -92,14 +94,14 @@ class Bar:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            *([MofNCompleteColumn()] if total != 1 else []),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
         self._progress = Progress(*columns, console=err)
         self._progress.start()
-        self._task = self._progress.add_task(what, total=total, figures="")
+        self._task = self._progress.add_task(what, total=None if total == 1 else total, figures="")
 
     def advance(self, count: int = 1, **fields: float) -> None:
         """Move the bar."""

@@ -16,7 +16,8 @@ def swap(
     picture: Annotated[Path | None, typer.Option(help="Picture of the first pairs; OUTPUT.png by default.")] = None,
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Do not draw a picture.")] = False,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Number of pairs, the first of the files; all by default.")
+        int | None,
+        typer.Option("--count", "-n", min=1, help="Number of pairs, the first of the files; all by default."),
     ] = None,
     bundle: BundleOption = None,
     device: Device = "auto",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sdkit.cli.options import Json, Method, Variant, settings
+from sdkit.cli.options import Json, Method, Preset, Variant, settings
 from sdkit.cli.screen import out, print_json, reporter, say
 from sdkit.runtime.errors import ConfigError
 
@@ -34,7 +34,7 @@ def tune(
         ),
     ] = "elbo",
     method: Method = None,
-    preset: Annotated[str | None, typer.Option(help="Preset to start from, as for train.")] = None,
+    preset: Preset = None,
     variant: Variant = None,
     set_: Annotated[
         list[str] | None,

@@ -4,15 +4,18 @@ from sdkit.export.proof.parity import Report
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import GraphSpec
 
+MOST = 500
+"""Most letters of a text of a data set."""
+
 
 def model_card(manifest: Manifest, report: Report) -> str:
     """Return the card's text: what the model is, where it comes from, how to use it, what was proven."""
     p, widths = manifest.provenance, manifest.widths
     onnx = "onnx" in manifest.formats
     lines = [
-        f"# {p.run}: a static/dynamic split of {p.data or 'sequences'}",
+        f"# {p.run}: {_kind(manifest)} of {_cell(p.data) or 'sequences'}",
         "",
-        "This bundle splits a sequence into one static code (what stays) and a dynamic code a step (what moves).",
+        _about(manifest),
         f"It was made by sdkit {p.sdkit_version}; `manifest.json` is its contract.",
         "",
         "| | |",
@@ -22,10 +25,10 @@ def model_card(manifest: Manifest, report: Report) -> str:
         f"| method | {manifest.method}{f', variant {manifest.variant}' if manifest.variant else ''} |",
         f"| verbs | {', '.join(manifest.capabilities)} |",
         *[f"| no {verb} | {reason} |" for verb, reason in manifest.refusals.items()],
-        f"| trained on | {p.data or 'unknown'}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}"
+        f"| trained on | {_cell(p.data) or 'unknown'}, T = {manifest.steps}, {p.epochs} epochs, seed {p.seed}"
         f"{f', preset {p.preset}' if p.preset else ''} |",
-        f"| source of the data | {p.data_source or 'not stated'} |",
-        f"| licence of the data | {p.data_licence or 'not stated'} |",
+        f"| source of the data | {_cell(p.data_source) or 'not stated'} |",
+        f"| licence of the data | {_cell(p.data_licence) or 'not stated'} |",
         f"| weights | {p.weights}, SHA-256 `{p.weights_sha256}` |",
         f"| precision | {_precision(manifest)} |",
         f"| exported | {p.created}, torch {p.torch_version}, formats: {', '.join(manifest.formats)} |",
@@ -60,11 +63,44 @@ def model_card(manifest: Manifest, report: Report) -> str:
         *_price(report),
         "## Limits",
         "",
-        "The split is learned without labels: nothing guarantees which factor goes where. Judge it on your own data",
-        "(`sdkit swap --picture`). Sequences unlike the training data are encoded without a warning.",
+        *_limits(manifest),
         "",
     ]
     return "\n".join(lines)
+
+
+def _kind(manifest: Manifest) -> str:
+    return "a static/dynamic split" if "swap" in manifest.capabilities else f"a model ({manifest.method})"
+
+
+def _about(manifest: Manifest) -> str:
+    """Return what the model does: one that does not infer both codes splits nothing."""
+    if "swap" in manifest.capabilities:
+        return "This bundle splits a sequence into one static code (what stays) and a dynamic code a step (what moves)."
+    reason = manifest.refusals.get("swap", "this model cannot swap")
+    if "encode" in manifest.capabilities:
+        return (
+            f"This bundle encodes a sequence to codes, and does not split it into what stays and what moves: {reason}."
+        )
+    return f"This bundle draws sequences, and encodes none: {reason}."
+
+
+def _limits(manifest: Manifest) -> list[str]:
+    lines = []
+    if "swap" in manifest.capabilities:
+        lines = [
+            "The split is learned without labels: nothing guarantees which factor goes where. Judge it on your own",
+            "data, by swaps (`sdkit swap A.h5 B.h5` draws a picture of them).",
+        ]
+    if "encode" in manifest.capabilities:
+        return [*lines, "Sequences unlike the training data are encoded without a warning."]
+    return [*lines, "What is drawn resembles the training data at best; nothing says how well."]
+
+
+def _cell(text: str) -> str:
+    """Return text of a data set for a table: on one line, cut, and without what ends a cell."""
+    clean = "".join(letter if letter.isprintable() else " " for letter in text[:MOST])
+    return clean.replace("|", "\\|") + ("..." if len(text) > MOST else "")
 
 
 def _use(manifest: Manifest) -> dict[str, str]:

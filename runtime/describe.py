@@ -1,17 +1,20 @@
 """Contents of files and bundles, as plain values for a table or JSON."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 
-MOST_LISTED = 24
-"""Number of values of a factor that are listed one by one."""
+AXES = ("step", "bin_spacing")
+"""Attributes that say what a step and a bin are."""
 
 
 def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, Any]:
-    """Return what a sequence file holds; with `check`, every value of it is read and checked first.
+    """Return what a sequence file holds, as plain values; with `check`, every value of it is read and checked first.
+
+    Numbers are numbers, sizes are bytes, what a file does not state is None, and no list is cut.
 
     Raises:
         MissingFileError, FileFormatError, DataError: as `SequenceFile` and `SequenceFile.check`.
@@ -19,33 +22,53 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
     file = SequenceFile(path)
     if check:
         file.check()
-    element, lengths = file.element, file.lengths()
-    facts: dict[str, Any] = {
+    element, lengths, axes = file.element, file.lengths(), file.stated(*AXES)
+    return {
         "path": str(path),
-        "name": file.meta.name or "-",
+        "name": file.meta.name or None,
         "sequences": file.count,
-        "steps": file.steps if lengths is None else f"{lengths.min()} to {lengths.max()}, stored as {file.steps}",
-        "element": element.describe(),
-        "units": ", ".join(element.units) or "-",
-        "rate": f"{file.meta.rate:g} elements a second" if file.meta.rate else "-",
-        "in memory": f"{file.nbytes / 1e6:,.0f} MB",
-        "on disk": f"{Path(path).stat().st_size / 1e6:,.0f} MB",
+        "steps": file.steps,
+        "lengths": None if lengths is None else {"least": int(lengths.min()), "most": int(lengths.max())},
+        "element": {"kind": element.kind, "shape": list(element.shape), "dtype": element.dtype},
+        "features": _features(element.feature_names, element.units, element.features),
+        "units": list(element.units),
+        "rate": file.meta.rate,
+        **{name: str(axes[name]) if name in axes else None for name in AXES},
+        "bytes_in_memory": file.nbytes,
+        "bytes_on_disk": Path(path).stat().st_size,
         "compression": file.data.compression,
-        "source": file.meta.source or "-",
-        "licence": file.meta.licence or "-",
+        "source": file.meta.source or None,
+        "licence": file.meta.licence or None,
+        "splits": {s: len(part) for s in SPLITS if (part := file.split(s)) is not None},
+        "factors": {f.name: {"kind": f.kind, "values": list(f.values)} for f in file.factors},
+        "targets": _targets(file),
+        "checked": check,
     }
-    facts["splits"] = {s: len(part) for s in SPLITS if (part := file.split(s)) is not None}
-    facts["factors"] = {f.name: f"{f.kind}, {len(f.values)} values: {_listed(f.values)}" for f in file.factors}
-    if "targets" in file.names:
-        facts["targets"] = f"{file.part('targets', '(N, T, K)').shape[2]} a step"
-    if check:
-        facts["checked"] = "every value read"
-    return facts
 
 
-def _listed(values: tuple[str, ...]) -> str:
-    """Return the values, or the first and the last of many."""
-    return ", ".join(values if len(values) <= MOST_LISTED else (*values[: MOST_LISTED - 2], "...", values[-1]))
+def _features(names: tuple[str, ...], units: tuple[str, ...], count: int) -> list[dict[str, str | None]]:
+    """Return name and unit of each feature, where they have names; nothing of spectra and pixels."""
+    if len(names) != count:
+        return []
+    each: tuple[str | None, ...] = units if len(units) == count else (units or (None,))[:1] * count
+    return [{"name": name, "unit": unit} for name, unit in zip(names, each, strict=True)]
+
+
+def _targets(file: SequenceFile) -> dict[str, Any] | None:
+    if "targets" not in file.names:
+        return None
+    texts = {name: file.attribute(f"target_{name}") for name in ("names", "units")}
+    shape = file.part("targets", "(N, T, K)").shape
+    return {"a_step": shape[2], **{name: _texts(text) for name, text in texts.items()}}
+
+
+def _texts(text: Any) -> list[str] | None:
+    """Return a JSON list of texts; None for anything else."""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
 
 
 def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.engines.backend import Backend
 from sdkit.runtime.errors import ConfigError
+from sdkit.runtime.verbs.arrays import StaticPrior
 from sdkit.runtime.verbs.files import FileVerbs, choose_batch_size
 
 
@@ -16,16 +17,20 @@ class Runtime(FileVerbs):
     Open one with `Runtime.open`. `rt.device` is where graphs really run, `rt.backend.name` the engine that runs them.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, batch_size: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: Backend, *, batch_size: int | None = None, static_prior: StaticPrior = "fitted"
+    ) -> None:
         manifest = bundle.manifest
         self.chooses_batch_size = batch_size is None
         if batch_size is None:
             batch_size = choose_batch_size(manifest.element, manifest.widths, manifest.steps, backend.device)
         super().__init__(
-            backend, manifest.element, manifest.widths, abilities=manifest.abilities, batch_size=batch_size
-        )
+            backend, manifest.element, manifest.widths, abilities=manifest.abilities, batch_size=batch_size,
+            static_prior=static_prior,
+        )  # fmt: skip
         self.bundle = bundle
         self.model_id = bundle.manifest.provenance.weights_sha256
+        self.data_licence = bundle.manifest.provenance.data_licence
 
     @property
     def manifest(self) -> Manifest:
@@ -41,6 +46,7 @@ class Runtime(FileVerbs):
         backend: GraphFormat = "onnx",
         threads: int | None = None,
         batch_size: int | None = None,
+        static_prior: StaticPrior = "fitted",
     ) -> "Runtime":
         """Open a bundle.
 
@@ -50,6 +56,8 @@ class Runtime(FileVerbs):
             backend: `onnx`, or `torchscript`, which is code and therefore runs only on request.
             threads: number of threads of one operator.
             batch_size: sequences that run at a time; when None, a number that suits the model and the device.
+            static_prior: prior that static codes are drawn from: `fitted`, the bundle's own where it has one, or
+                `standard`, N(0, I).
 
         Raises:
             MissingFileError: no bundle.
@@ -62,7 +70,7 @@ class Runtime(FileVerbs):
         if backend not in ("onnx", "torchscript"):
             raise ConfigError(f"unknown backend '{backend}'; choose onnx or torchscript")
         bundle = Bundle.open(path)
-        return cls(bundle, _backend(bundle, backend, device, threads), batch_size=batch_size)
+        return cls(bundle, _backend(bundle, backend, device, threads), batch_size=batch_size, static_prior=static_prior)
 
 
 def _backend(bundle: Bundle, name: GraphFormat, device: str, threads: int | None) -> Backend:

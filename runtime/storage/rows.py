@@ -3,6 +3,7 @@
 All of it is checked when a file is opened, so that no verb starts on, or copies, what another would refuse.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,6 +111,19 @@ class RowsFile(LazyFile):
             have = [s for s in SPLITS if f"{s}_indices" in self.names]
             raise ConfigError(f"{self.path} has no split '{split}'; it has: {', '.join(have) or 'none'}, or take 'all'")
         return found
+
+    def rate(self) -> float | None:
+        """Return the number of elements a second, or None.
+
+        Raises:
+            FileFormatError: it is not a finite number above 0.
+        """
+        rate = self.attribute("rate")
+        if rate is not None and (isinstance(rate, str) or not 0 < rate < math.inf):
+            raise FileFormatError(
+                f"{self.path}: attribute 'rate' is {shown(rate)}; expected a number of elements a second"
+            )
+        return None if rate is None else float(rate)
 
     def check_version(self, name: str, version: int) -> None:
         """Refuse a file of this format that has another version.

@@ -5,7 +5,6 @@ attribute `classes`), which can be read unchanged; ours add attributes that desc
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from sdkit.runtime.storage.chunks import Indices as Indices
 from sdkit.runtime.storage.chunks import batches, read_rows
 from sdkit.runtime.storage.elements import read_element
 from sdkit.runtime.storage.hdf5 import GrowingFile
-from sdkit.runtime.storage.parts import Part, shown
+from sdkit.runtime.storage.parts import Part
 from sdkit.runtime.storage.resume import Partial
 from sdkit.runtime.storage.rows import SPLITS as SPLITS
 from sdkit.runtime.storage.rows import Factor as Factor
@@ -98,7 +97,7 @@ class SequenceFile(RowsFile):
             self.meta,
             name=self.label("name"),
             factors=self.read_factors(),
-            rate=self._rate(),
+            rate=self.rate(),
             source=self.text("source"),
             licence=self.text("licence"),
         )
@@ -169,14 +168,6 @@ class SequenceFile(RowsFile):
         for x in batches(self.data, self.select(None), size, alive=1):
             self.element.check(x, f"{self.path}: data set 'data'")
         self.targets()
-
-    def _rate(self) -> float | None:
-        rate = self.attribute("rate")
-        if rate is not None and (isinstance(rate, str) or not 0 < rate < math.inf):
-            raise FileFormatError(
-                f"{self.path}: attribute 'rate' is {shown(rate)}; expected a number of elements a second"
-            )
-        return None if rate is None else float(rate)
 
 
 class SequenceWriter(GrowingFile):

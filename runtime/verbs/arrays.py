@@ -3,8 +3,9 @@
 Written once over a `Backend`, so that they compute the same on exported graphs and on the training model.
 """
 
+import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.verbs.stream import Stream
 
 BATCH_SIZE = 64
+StaticPrior = Literal["fitted", "standard"]
+"""Prior that static codes are drawn from: the bundle's own where it has one, or N(0, I)."""
 EVERY_VERB = Abilities()
 
 
@@ -38,11 +41,30 @@ class Verbs:
         *,
         abilities: Abilities = EVERY_VERB,
         batch_size: int = BATCH_SIZE,
+        static_prior: StaticPrior = "fitted",
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}; it must be at least 1")
         self.backend, self.element, self.widths, self.batch_size = backend, element, widths, batch_size
-        self.abilities = abilities
+        self.abilities, self.static_prior = abilities, _known_prior(static_prior)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether static codes are drawn from a prior of the bundle's own, and not from N(0, I)."""
+        return self.static_prior == "fitted" and STATIC_PRIOR in self.backend.ports
+
+    def drawing_from(self, static_prior: StaticPrior) -> Self:
+        """Return the same verbs, with static codes drawn from another prior.
+
+        Raises:
+            ConfigError: an unknown prior.
+
+        >>> rt.drawing_from("standard").generate(2, steps=6).shape
+        (2, 6, 3, 64, 64)
+        """
+        other = copy.copy(self)
+        other.static_prior = _known_prior(static_prior)
+        return other
 
     @property
     def device(self) -> str:
@@ -250,9 +272,7 @@ class Verbs:
         (3, 5)
         """
         noise = standard_normal(seed, Purpose.STATIC_PRIOR, first, (count, self.widths.static_size))
-        if STATIC_PRIOR not in self.backend.ports:
-            return noise
-        return self.backend.run(STATIC_PRIOR, {"noise": noise})["static"]
+        return self.backend.run(STATIC_PRIOR, {"noise": noise})["static"] if self.fitted else noise
 
     def draw_dynamic(self, count: int, steps: int, seed: int, first: int = 0) -> Floats:
         """Return dynamic codes drawn from the prior, (B, T, D), for the sequences number first, first + 1, ...
@@ -283,3 +303,9 @@ class Verbs:
         if not fits or len(static) != len(dynamic) or len(static) == 0:
             given = f"static {static.shape} {static.dtype} and dynamic {dynamic.shape} {dynamic.dtype}"
             raise DataError(f"codes are {given}; expected {expected}")
+
+
+def _known_prior(name: StaticPrior) -> StaticPrior:
+    if name not in get_args(StaticPrior):
+        raise ConfigError(f"unknown static_prior '{name}'; choose {' or '.join(get_args(StaticPrior))}")
+    return name

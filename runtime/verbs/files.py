@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -34,8 +34,10 @@ from sdkit.runtime.verbs.jobs import Arrays, Batch, Job, Options, Read, Writing
 from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]
-SCALES = ("step", "bin_spacing")
-"""Attributes of a sequence file that describe a step and a bin; files decoded from it keep them."""
+SCALES = ("step", "bin_spacing", "sample_rate", "window")
+"""Attributes of a sequence file that describe a step and a bin; codes and files decoded from them keep them."""
+TARGETS = ("target_names", "target_units")
+"""Attributes that describe targets; files that keep the targets keep them."""
 
 
 BATCH_BYTES = {"cpu": 4 << 20, "cuda": 128 << 20}
@@ -71,6 +73,8 @@ class FileVerbs(Verbs):
 
     model_id = ""
     """SHA-256 of the weights, written into code files so that codes and models are not mixed up."""
+    data_licence = ""
+    """Licence of the training data, which what the model generates states too."""
     chooses_batch_size = False
     """Whether `batch_size` was chosen for the T of training, so that files of longer sequences may take less."""
 
@@ -102,6 +106,7 @@ class FileVerbs(Verbs):
 
         with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
             writer.attributes(code_attributes(self.model_id, file.path.name, file.text("classes")))
+            writer.attributes(_said(file))
             job.run("encoding", index, _reader(job, file), work, writer, writer.append)
             _put(kept, writer)
         return Path(target)
@@ -137,7 +142,9 @@ class FileVerbs(Verbs):
             )
         _check_target(target, codes.path, how)
         lengths, kept = codes.lengths(), {**_parts(codes), **codes.indices()}
-        meta = SequenceMeta(self.element, source=f"decoded from {codes.path.name}", extra=_classes(codes))
+        meta = SequenceMeta(
+            self.element, source=f"decoded from {codes.path.name}", extra={**_said(codes), **_classes(codes)}
+        )
         job = self._job("decode", target, (codes.path,), codes.steps, how)
 
         def work(batch: Batch) -> Arrays:
@@ -225,6 +232,7 @@ class FileVerbs(Verbs):
             self.abilities.require_steps(file.steps if lengths is None else int(lengths[index].max()))
         job = self._job("resample", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "keep": keep, "count": len(index), "seed": seed})
+        job.settings["static_prior"] = self.static_prior
         return self._changed("resampling", file, index, change, job)
 
     def swap_file(
@@ -263,6 +271,7 @@ class FileVerbs(Verbs):
             self.element,
             rate=file_a.meta.rate if file_a.meta.rate == file_b.meta.rate else None,
             source=f"swapped: a = {file_a.path.name}, b = {file_b.path.name}",
+            licence="; ".join(dict.fromkeys(filter(None, (file_a.meta.licence, file_b.meta.licence)))),
             extra=_scales(file_a),
         )
         lengths_a, lengths_b = file_a.lengths(), file_b.lengths()
@@ -308,9 +317,9 @@ class FileVerbs(Verbs):
         if count < 1 or steps < 2:
             raise ConfigError(f"cannot generate {count} sequences of {steps} steps: at least 1 sequence of at least 2")
         self.abilities.require_steps(steps)
-        meta = SequenceMeta(self.element, source=f"generated with seed {seed}")
+        meta = SequenceMeta(self.element, source=f"generated with seed {seed}", licence=self.data_licence)
         job = self._job("generate", target, (), steps, how)
-        job.settings.update({"count": count, "steps": steps, "seed": seed})
+        job.settings.update({"count": count, "steps": steps, "seed": seed, "static_prior": self.static_prior})
 
         def work(batch: Batch) -> Arrays:
             clips = job.engine.generate(len(batch.rows), steps, seed=seed, first=batch.start)
@@ -329,7 +338,7 @@ class FileVerbs(Verbs):
         job: Job["FileVerbs"],
     ) -> Path:
         lengths, kept = file.lengths(), _rows(file, index, whole=len(index) == file.count)
-        meta = replace(file.meta, element=self.element, extra=_scales(file))
+        meta = replace(file.meta, element=self.element, extra=_scales(file, (*SCALES, *TARGETS)))
 
         def work(batch: Batch) -> Arrays:
             steps = _steps(lengths, batch)
@@ -415,8 +424,14 @@ def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
     return [(np.flatnonzero(lengths == length), int(length)) for length in np.unique(lengths)]
 
 
-def _scales(file: SequenceFile) -> dict[str, str]:
-    return {name: str(value) for name, value in file.stated(*SCALES).items()}
+def _scales(file: RowsFile, names: tuple[str, ...] = SCALES) -> dict[str, str]:
+    return {name: str(value) for name, value in file.stated(*names).items()}
+
+
+def _said(file: RowsFile) -> dict[str, Any]:
+    """Return the attributes that go from sequences to their codes, and from codes to what is decoded from them."""
+    rate = file.rate()
+    return {**_scales(file, (*SCALES, *TARGETS, "licence")), **({} if rate is None else {"rate": rate})}
 
 
 def _classes(codes: CodeFile) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Data sets: each maker composes or converts one benchmark, or data of one's own, into a sequence file."""
 
 import importlib
+import inspect
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from sdkit.data.said import WORDS, Said
 from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.progress import Reporter
 
@@ -18,14 +21,14 @@ MAKERS: dict[str, str | None] = {
     "air-quality": "UCI's zip, or a folder of PRSA_Data_*.csv",
     "etth1": "ETTh1.csv, or the folder that holds it",
     "timit": "the folder that holds TRAIN and TEST (LDC93S1)",
-    "speech": "a folder of speaker folders with .flac or .wav recordings",
+    "speech": "a folder or zip of speaker folders with .flac or .wav recordings",
     "mug": "a folder of subjects, each with folders of expressions that hold clips (folders of frames, or videos)",
     "arrays": "a .npz with an array 'data', or a .npy",
 }
 """Makers by name, one module each (its hyphens are underscores), with their sources (None: drawn by sdkit)."""
 
-SHARED = ("compression", "force", "reporter")
-"""Options of every maker."""
+SHARED = ("said", "compression", "force", "reporter")
+"""Arguments of every maker; `said` holds the options WORDS."""
 
 
 def make_dataset(
@@ -48,7 +51,8 @@ def make_dataset(
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes on what is kept and dropped.
-        **options: further options of the maker, described at its function `make`; `maker_options` lists them.
+        **options: options of every maker, `name`, `origin` and `licence`, which the file then states in place of the
+            maker's own words, and those of this maker, described at its function `make`; `maker_options` lists them.
 
     Raises:
         ConfigError: an unknown data set, a source that is missing or not wanted, or an option out of range.
@@ -67,14 +71,15 @@ def make_dataset(
             else f"data set '{name}' needs a source: {wanted}"
         )
     chosen = {option: _option(name, option, value, known) for option, value in options.items()}
+    said = Said(**{word: chosen.pop(word) for word in WORDS if word in chosen})
     sources = () if source is None else (source,)
     make = _module(name).make
-    made: Path = make(*sources, path, compression=compression, force=force, reporter=reporter, **chosen)
+    made: Path = make(*sources, path, said=said, compression=compression, force=force, reporter=reporter, **chosen)
     return made
 
 
 def maker_options(name: str) -> dict[str, Any]:
-    """Return the options that only this maker has, with their defaults.
+    """Return the options of a maker with their defaults, its own before those of every maker.
 
     Raises:
         ConfigError: an unknown data set.
@@ -83,7 +88,27 @@ def maker_options(name: str) -> dict[str, Any]:
         close = get_close_matches(name, MAKERS, n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise ConfigError(f"unknown data set '{name}'{hint}; there are: {', '.join(MAKERS)}")
-    return {option: value for option, value in _module(name).make.__kwdefaults__.items() if option not in SHARED}
+    own = {option: value for option, value in _module(name).make.__kwdefaults__.items() if option not in SHARED}
+    return {**own, **dict.fromkeys(WORDS, "")}
+
+
+def explain_options(name: str) -> dict[str, str]:
+    """Return what each option of a maker is, by option, from the docstrings.
+
+    Raises:
+        ConfigError: an unknown data set.
+    """
+    known = maker_options(name)
+    texts = {**_arguments(Said), **_arguments(_module(name).make)}
+    return {option: texts.get(option, "") for option in known}
+
+
+def _arguments(about: Any) -> dict[str, str]:
+    """Return the notes on arguments in the section `Args` of a docstring."""
+    text = inspect.getdoc(about) or ""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
+    found = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section[1] if section else "", re.MULTILINE)
+    return {argument: " ".join(note.split()) for argument, note in found}
 
 
 def _module(name: str) -> Any:
@@ -93,9 +118,9 @@ def _module(name: str) -> Any:
 def _option(name: str, option: str, value: Any, known: Mapping[str, Any]) -> Any:
     """Return the value of an option in the type that its maker declares."""
     if option not in known:
-        there = f"it has: {', '.join(known)}" if known else "it has none"
-        raise ConfigError(f"data set '{name}' has no option '{option}'; {there}")
+        raise ConfigError(f"data set '{name}' has no option '{option}'; it has: {', '.join(known)}")
+    about = Said if option in WORDS else _module(name).make
     try:
-        return msgspec.convert(value, get_type_hints(_module(name).make)[option])
+        return msgspec.convert(value, get_type_hints(about)[option])
     except msgspec.ValidationError as error:
         raise ConfigError(f"data set '{name}': option {option} = {value!r}: {error}") from error

@@ -5,20 +5,19 @@ The month of the year is to be predicted; the rain of each day is a target that 
 """
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import PACKED, TABLE, Zip, open_zip, read_file, shown
+from sdkit.data.said import NOTHING, Said
 from sdkit.data.tables import DAY, DAYS, Hours, Table, full_months, number, read_table, shuffled, year_and_month
 from sdkit.runtime.element import Element
-from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
@@ -38,7 +37,8 @@ FEATURES = {
 }
 """Features and their units, in the order of the columns."""
 RAIN = "RAIN"
-CLOCK = ("year", "month", "day", "hour")
+CLOCK = {"year": (1, 9999), "month": (1, 12), "day": (1, 31), "hour": (0, 23)}
+"""Columns of the time, and their least and largest values."""
 STATIONS = (
     "Aotizhongxin",
     "Changping",
@@ -68,6 +68,7 @@ def make(
     path: str | Path,
     *,
     validation: str = "shuffled",
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -83,6 +84,7 @@ def make(
         validation: `shuffled` is the published protocol: 15 % of the other sequences at random. Stations share the
             weather, so these months are in training too, seen from other stations, and validation looks far better
             than the test; `year` holds out all of 2015 instead.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes.
@@ -97,7 +99,7 @@ def make(
     if validation not in VALIDATIONS:
         raise ConfigError(f"unknown validation '{validation}'; choose one of {', '.join(VALIDATIONS)}")
     reporter = reporter or Quiet()
-    with SequenceWriter(path, _meta(), compression=compression, force=force) as writer:
+    with SequenceWriter(path, said.of(_meta()), compression=compression, force=force) as writer:
         stations = _stations(Path(source), reporter)
         data, rain = (np.stack([stations[name][part] for name in STATIONS], axis=1) for part in (0, 1))
         data = data.reshape(-1, *data.shape[2:])
@@ -185,7 +187,7 @@ def _stations(source: Path, reporter: Reporter) -> dict[str, tuple[Floats, Float
 def _station(table: Table) -> str:
     names = set(table.cells["station"])
     if len(names) != 1 or not names <= set(STATIONS):
-        some = ", ".join(f"'{name}'" for name in sorted(names)[:3])
+        some = ", ".join(f"'{shown(name)}'" for name in sorted(names)[:3])
         raise FileFormatError(f"{table.name}: column station holds {some}; expected one of {', '.join(STATIONS)}")
     return names.pop()
 
@@ -205,7 +207,7 @@ def _months(table: Table) -> tuple[Floats, Floats]:
 
 
 def _hours(table: Table) -> Hours:
-    year, month, day, hour = (table.whole(name) for name in CLOCK)
+    year, month, day, hour = (table.whole(name, least, most) for name, (least, most) in CLOCK.items())
     months = (12 * (year - 1970) + month - 1).astype("datetime64[M]")
     hours: Hours = months.astype("datetime64[h]") + (DAY * (day - 1) + hour).astype("timedelta64[h]")
     return hours
@@ -218,7 +220,7 @@ def _number_or_missing(cell: str) -> float:
 def _folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     tables = sorted([*folder.glob(TABLES), *folder.glob(f"*/{TABLES}")])
     for path in tables:
-        yield str(path), path.read_bytes()
+        yield str(path), read_file(path, TABLE)
     if not tables:
         for path in sorted(folder.glob("*.zip")):
             yield from _zip(path)
@@ -227,20 +229,17 @@ def _folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 def _zip(path: Path) -> Iterator[tuple[str, bytes]]:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; expected UCI's zip or a folder of {TABLES}")
-    try:
-        with path.open("rb") as stream:
-            yield from _members(stream, str(path), nested=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise FileFormatError(f"{path} is not a zip that can be read to its end: {first_line(error)}") from error
+    with open_zip(path) as archive:
+        yield from _members(archive, nested=True)
 
 
-def _members(stream: BinaryIO, name: str, *, nested: bool) -> Iterator[tuple[str, bytes]]:
-    # UCI packs the zip of the tables into another one; nothing deeper is read, and nothing is unpacked.
-    with zipfile.ZipFile(stream) as archive:
-        tables = sorted(member for member in archive.namelist() if fnmatch(PurePosixPath(member).name, TABLES))
-        for member in tables:
-            yield f"{name}: {member}", archive.read(member)
-        if nested and not tables:
-            for member in archive.namelist():
-                if member.endswith(".zip"):
-                    yield from _members(BytesIO(archive.read(member)), f"{name}: {member}", nested=False)
+def _members(archive: Zip, *, nested: bool) -> Iterator[tuple[str, bytes]]:
+    # UCI packs the zip of the tables into another one; nothing deeper is read.
+    tables = sorted(name for name in archive.names if fnmatch(PurePosixPath(name).name, TABLES))
+    for name in tables:
+        yield archive.where(name), archive.read(name, TABLE)
+    if nested and not tables:
+        for name in archive.names:
+            if name.endswith(".zip"):
+                data = archive.read(name, PACKED)
+                yield from _members(Zip(BytesIO(data), archive.where(name), len(data)), nested=False)

@@ -1,24 +1,29 @@
 """Data of one's own: converts arrays of a .npz or .npy file to a sequence file."""
 
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sdkit.data.reading import library, listed, shown
+from sdkit.data.said import NOTHING, Said
+from sdkit.data.stored import Rows, open_arrays
+from sdkit.data.subjects import deal
+from sdkit.data.tables import EXACT
 from sdkit.runtime import kinds
 from sdkit.runtime.element import Array, Element, check_steps
-from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import SPLITS, Factor, Indices, SequenceMeta, SequenceWriter
 
 BATCH = 256
+MEMORY = 1 << 27
+"""Bytes of a batch; it has one sequence at least."""
 KNOWN = ("data", "labels", "lengths", "targets", *(f"{name}_indices" for name in SPLITS))
 """Names of arrays that the maker reads."""
-NPY = b"\x93NUMPY"
-"""First bytes of a .npy."""
 
 Names = str | Sequence[str]
 """A list of names, or one text with commas between them."""
@@ -28,7 +33,6 @@ def make(
     source: str | Path,
     path: str | Path,
     *,
-    name: str = "",
     kind: str | None = None,
     window: int | None = None,
     feature_names: Names = (),
@@ -36,7 +40,11 @@ def make(
     factors: Names = (),
     dynamic_factors: Names = (),
     rate: float | None = None,
-    licence: str = "",
+    group: str | None = None,
+    seed: int = 0,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.1,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -44,13 +52,13 @@ def make(
     """Write arrays as a sequence file; conversions are reported, and nothing else is changed.
 
     A .npz holds `data` and, where wanted, `labels` (N, L) or (N,) of whole numbers or texts, `lengths` (N,), `targets`
-    (N, T, K) or (N, T), and `train_indices`, `val_indices`, `test_indices`. A .npy is `data` alone. Without splits none
-    are written, and training holds out sequences itself.
+    (N, T, K) or (N, T), and `train_indices`, `val_indices`, `test_indices`. A .npy is `data` alone. Sequences of
+    unequal length are those of `numpy.savez(file, *sequences)`, with labels and so on by name. Without splits and
+    without `group` none are written, and training holds out sequences itself.
 
     Args:
         source: the .npz or .npy file.
         path: the file to write.
-        name: name of the data set; training takes the preset of this name.
         kind: kind of an element, one of `runtime.kinds.names()`; by default 5 axes are images, 4 windows of a series,
             and 3 spectrum frames, or vectors where features have names or units of their own.
         window: number W of steps of the windows into which a series (N, steps, F) or (N, steps) is cut. `lengths` then
@@ -60,7 +68,11 @@ def make(
         factors: names of the L columns of `labels`.
         dynamic_factors: names of the dynamic factors; the others are static.
         rate: number of elements a second.
-        licence: licence of the data.
+        group: factor, such as the subject, whose values are dealt to the splits, so that none is in two.
+        seed: seed of the permutation that deals the groups out.
+        test_fraction: share of the groups in `test`.
+        val_fraction: share of the groups in `val`.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives notes on conversions.
@@ -74,31 +86,41 @@ def make(
     """
     source, reporter = Path(source), reporter or Quiet()
     wanted, names, each = kind and kinds.find(kind), _texts(feature_names), _texts(units)
-    arrays, unused = _load(source)
-    lengths = _whole(arrays, "lengths", str(source))
-    series = _Sequences(str(source), arrays["data"], wanted or None, window, lengths, bool(names) or len(each) > 1)
-    element = Element(series.kind.name, series.shape[2:], series.dtype, each, names)
-    _check_names(element)
-    labels, named = _labels(arrays.get("labels"), _texts(factors), _texts(dynamic_factors), series)
-    found = {"labels": labels, "lengths": series.lengths(), "targets": _targets(arrays.get("targets"), series)}
-    others: dict[str, Array] = {key: array for key, array in found.items() if array is not None}
-    parts = _splits(arrays, series)
-    for other in unused:
-        reporter.note(f"{source}: array '{other}' is not used; the names that are: {', '.join(KNOWN)}")
-    for note in series.notes():
-        reporter.note(f"{source}: {note}")
-    meta = SequenceMeta(element, name, named, rate, source.name, licence)
-    with SequenceWriter(path, meta, compression=compression, force=force) as writer:
-        reporter.start("writing sequences", series.shape[0])
-        try:
-            for rows in series.batches():
-                x = element.check(series.read(rows), f"{source}: array 'data', sequences from {rows.start} on")
-                writer.write(x, **{key: array[rows] for key, array in others.items()})
-                reporter.advance(len(x))
-        finally:
-            reporter.finish()
-        writer.splits(parts)
+    with open_arrays(source, KNOWN) as (data, unused):
+        arrays = {name: np.asarray(array) for name, array in data.items() if name != "data"}
+        lengths = _whole(arrays, "lengths", str(source))
+        series = _Sequences(str(source), data["data"], wanted or None, window, lengths, bool(names) or len(each) > 1)
+        element = Element(series.kind.name, series.shape[2:], series.dtype, each, names)
+        _check_names(element)
+        labels, named = _labels(arrays.get("labels"), _texts(factors), _texts(dynamic_factors), series)
+        found = {"labels": labels, "lengths": series.lengths(), "targets": _targets(arrays.get("targets"), series)}
+        others: dict[str, Array] = {key: array for key, array in found.items() if array is not None}
+        parts = _splits(arrays, series)
+        if group is not None:
+            shares = {"seed": seed, "test_fraction": test_fraction, "val_fraction": val_fraction}
+            parts = _dealt(group, labels, named, parts, series.source, shares)
+        for other in unused:
+            known = ", ".join(KNOWN)
+            reporter.note(f"{source}: array '{shown(other)}' is not used; the names that are: {known}")
+        for note in series.notes():
+            reporter.note(f"{source}: {note}")
+        meta = said.of(SequenceMeta(element, "", named, rate, source.name))
+        with SequenceWriter(path, meta, compression=compression, force=force) as writer:
+            _write(writer, series, others, reporter)
+            writer.splits(parts)
     return Path(path)
+
+
+def _write(writer: SequenceWriter, series: "_Sequences", others: Mapping[str, Array], reporter: Reporter) -> None:
+    reporter.start("writing sequences", series.shape[0])
+    try:
+        for rows in series.batches():
+            where = f"{series.source}: array 'data', sequences from {rows.start} on"
+            x = writer.meta.element.check(series.read(rows), where)
+            writer.write(x, **{key: array[rows] for key, array in others.items()})
+            reporter.advance(len(x))
+    finally:
+        reporter.finish()
 
 
 @dataclass
@@ -106,7 +128,7 @@ class _Sequences:
     """The array `data` of a file, viewed as (N, T, *element)."""
 
     source: str
-    array: Array
+    array: Rows
     wanted: kinds.Kind | None
     window: int | None
     steps: Indices | None
@@ -118,6 +140,7 @@ class _Sequences:
         shape, dtype = self.array.shape, self.array.dtype
         if dtype.kind not in "iuf":
             raise DataError(f"{self.source}: array 'data' is {dtype}; expected whole or floating-point numbers")
+        self.like = np.broadcast_to(np.zeros((), dtype), shape)  # as large as the array, and of one value
         self.kind = self._kind()
         self.dtype = self.kind.stored(dtype)
         check_steps(shape[0], shape[1], f"{self.source}: array 'data' {shape}")
@@ -125,14 +148,14 @@ class _Sequences:
             len(self.steps) != shape[0] or self.steps.min() < 1 or self.steps.max() > shape[1]
         ):
             raise DataError(f"{self.source}: array 'lengths' must hold {shape[0]} numbers from 1 to {shape[1]}")
-        self.shape: tuple[int, ...] = (shape[0], *self._arrange(self.array[:1]).shape[1:])
+        self.shape: tuple[int, ...] = (shape[0], *self._arrange(self.like[:1]).shape[1:])
         lengths = self.lengths()
         check_steps(shape[0], self.shape[1], f"{self.source}: array 'data' {shape} in windows of {self.window}")
         if lengths is not None and lengths.min() < 2:
-            raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements by array 'lengths'")
+            raise DataError(f"{self.source}: sequence {lengths.argmin()} has fewer than 2 elements")
 
     def _kind(self) -> kinds.Kind:
-        axes, shape = self.array.ndim, f"{self.source}: array 'data' has shape {self.array.shape}"
+        axes, shape = len(self.array.shape), f"{self.source}: array 'data' has shape {self.array.shape}"
         if self.window is not None:
             cut = kinds.windowed()
             if self.window < 1 or self.wanted not in (None, cut) or axes not in (2, 3):
@@ -154,15 +177,16 @@ class _Sequences:
 
     def batches(self) -> Iterator[slice]:
         """Yield the rows of batches, in order."""
-        for start in range(0, self.shape[0], BATCH):
-            yield slice(start, min(start + BATCH, self.shape[0]))
+        count = max(1, min(BATCH, MEMORY // max(1, math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize)))
+        for start in range(0, self.shape[0], count):
+            yield slice(start, min(start + count, self.shape[0]))
 
     def read(self, rows: slice) -> Array:
         """Return sequences (B, T, *element) in the dtype of the element."""
         x = np.asarray(self.array[rows])
         if self.dtype == "uint8" and x.dtype != np.uint8 and (x.min() < 0 or x.max() > 255):
             raise DataError(f"{self.source}: array 'data' holds pixels from {x.min()} to {x.max()}; expected 0 to 255")
-        with np.errstate(over="ignore"):  # becomes infinite, which the element's check refuses
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values are refused by the element's check
             x = x.astype(self.dtype)
         if self.window is not None and self.steps is not None:
             x[np.arange(x.shape[1]) >= self.steps[rows, None]] = np.nan
@@ -179,7 +203,7 @@ class _Sequences:
         if self.array.dtype != self.dtype:
             yield f"{self.array.dtype} is converted to {self.dtype}"
         if self.window is None:
-            if done := self.kind.arranged(self.array)[1]:
+            if done := self.kind.arranged(self.like)[1]:
                 yield done
             if self.wanted is None and self.kind.assumption:
                 yield f"{shape} are taken {self.kind.assumption}"
@@ -196,28 +220,6 @@ def _cut(x: Array, window: int) -> Array:
     if rest:
         x = np.concatenate([x, np.full((count, rest, features), np.nan, np.float32)], axis=1)
     return x.reshape(count, (steps + rest) // window, window, features)
-
-
-def _load(source: Path) -> tuple[dict[str, Array], list[str]]:
-    """Return the arrays that the maker reads, and the names of the others."""
-    if not source.is_file():
-        raise MissingFileError(f"{source} does not exist; expected a .npz with an array 'data', or a .npy")
-    try:
-        with source.open("rb") as stream:
-            if stream.read(len(NPY)) == NPY:  # mapped, since it may be larger than memory
-                return {"data": np.load(source, mmap_mode="r", allow_pickle=False)}, []
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as loaded:
-                names = list(loaded.files)
-                arrays = {name: loaded[name] for name in names if name in KNOWN}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{source} is not a .npz or .npy of numbers: {first_line(error)}") from error
-    if "data" not in arrays:
-        raise FileFormatError(f"{source} has no array 'data'; it holds: {', '.join(names) or 'none'}")
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy returns the bytes of a member that is not an array
-            raise FileFormatError(f"{source}: '{name}' is not an array")
-    return arrays, [name for name in names if name not in KNOWN]
 
 
 def _texts(names: Names) -> tuple[str, ...]:
@@ -243,7 +245,9 @@ def _whole(arrays: Mapping[str, Array], name: str, source: str) -> Indices | Non
 
 
 def _is_whole(array: Array) -> bool:
-    return array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.rint(array)).all()))
+    if array.dtype.kind == "f":
+        return bool(((array == np.rint(array)) & (np.abs(array) <= EXACT)).all())
+    return array.dtype.kind in "iu"
 
 
 def _labels(
@@ -262,16 +266,18 @@ def _labels(
         raise DataError(f"{where} is {array.dtype}; expected whole numbers or texts")
     names = names or (("label",) if table.shape[1] == 1 else tuple(f"label {i + 1}" for i in range(table.shape[1])))
     if len(names) != table.shape[1] or len(set(names)) != len(names):
-        raise ConfigError(f"factors are {', '.join(names)}; {where} needs {table.shape[1]} different names")
+        raise ConfigError(f"factors are {listed(names)}; {where} needs {table.shape[1]} different names")
     unknown = [name for name in dynamic if name not in names]
     if unknown:
         raise ConfigError(f"dynamic factor '{unknown[0]}' is none of the factors {', '.join(names)}")
     if table.dtype.kind == "f":
         table = table.astype(np.int64)  # so that a class is named 1 rather than 1.0
     columns = [np.unique(column, return_inverse=True) for column in table.T]
+    with library(where, "a table of whole numbers or texts"):  # stored letters may be none
+        values = [tuple(str(value) for value in each) for each, _ in columns]
+        "".join(text for each in values for text in each).encode()
     factors = tuple(
-        Factor(name, "dynamic" if name in dynamic else "static", tuple(map(str, values)))
-        for name, (values, _) in zip(names, columns, strict=True)
+        Factor(name, "dynamic" if name in dynamic else "static", each) for name, each in zip(names, values, strict=True)
     )
     return np.stack([index for _, index in columns], axis=1).astype(np.int64), factors
 
@@ -285,7 +291,11 @@ def _targets(array: Array | None, series: _Sequences) -> Array | None:
             f"{series.source}: array 'targets' is {array.dtype} {array.shape}; expected numbers "
             f"{series.shape[:2]} or {(*series.shape[:2], 'K')}"
         )
-    return table.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        table = table.astype(np.float32)
+    if np.isinf(table).any():
+        raise DataError(f"{series.source}: array 'targets' holds infinite values; NaN stands for 'unknown'")
+    return table
 
 
 def _splits(arrays: Mapping[str, Array], series: _Sequences) -> dict[str, Indices]:
@@ -304,3 +314,28 @@ def _splits(arrays: Mapping[str, Array], series: _Sequences) -> dict[str, Indice
             owner[sequence] = name
         parts[name] = index
     return parts
+
+
+def _dealt(
+    group: str,
+    labels: Indices | None,
+    factors: tuple[Factor, ...],
+    parts: Mapping[str, Indices],
+    source: str,
+    shares: Mapping[str, Any],
+) -> dict[str, Indices]:
+    """Return splits of which no two share a value of the factor `group`."""
+    names = [factor.name for factor in factors]
+    if labels is None or group not in names:
+        raise ConfigError(f"group = '{group}' is no factor of {source}; it has: {listed(names)}")
+    if parts:
+        raise ConfigError(
+            f"{source} has {', '.join(f'{name}_indices' for name in parts)}, and group = '{group}' is given"
+        )
+    column = names.index(group)
+    try:
+        sides = deal(factors[column].values, **shares)
+    except DataError as error:
+        raise DataError(f"{source}: values of '{group}': {error}") from error
+    of_row = np.array([sides[value] for value in factors[column].values])[labels[:, column]]
+    return {name: np.flatnonzero(of_row == name) for name in SPLITS}

@@ -1,7 +1,8 @@
-"""ETTh1 (Zhou et al. 2021): two years of hourly loads of a power transformer, whose oil temperature is to be predicted.
+"""ETTh1 and its sibling ETTh2 (Zhou et al. 2021): hourly loads of a power transformer and its oil temperature.
 
 A sequence is the first 28 days of a month, T = 28 windows of W = 24 hours of six loads. Its target is each day's mean
-oil temperature, which is not part of the input. The last month, 2018-06, is incomplete in the data and is left out.
+oil temperature, which is to be predicted and not part of the input. The last month, 2018-06, is incomplete in the data
+and is left out.
 """
 
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import TABLE, read_file
+from sdkit.data.said import NOTHING, UNKNOWN, Said
 from sdkit.data.tables import DAY, DAYS, Table, full_months, read_table, shuffled, year_and_month
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
@@ -26,6 +29,8 @@ MONTH = Factor("month", "static", tuple(f"{month:02}" for month in range(1, 13))
 YEAR = Factor("year", "static", ("2016", "2017", "2018"))
 TRAIN_SHARE = 0.85
 FILE = "ETTh1.csv"
+PUBLISHED = ("ETTh1", "ETTh2")
+"""Names of the published tables of this form."""
 
 Parts = Mapping[str, list[int]]
 
@@ -35,6 +40,7 @@ def make(
     path: str | Path,
     *,
     split: str = "test-2016",
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -42,12 +48,14 @@ def make(
     """Write 23 months in order of time, loads as recorded and daily mean oil temperatures (N, 28, 1) in degC.
 
     Args:
-        source: ETTh1.csv, or the folder that holds it.
+        source: ETTh1.csv, the folder that holds it, or another table of this form. The file is named after its table;
+            of one that is not published no origin and no licence are known.
         path: the file to write.
         split: `test-2016` is that of the public code: the six months of 2016 for testing, the other 17 shuffled, 14
             for training and 3 for validation. `months-12-4-4` is the one that the paper prints, in calendar months
             and order of time: 2016-07 to 2017-06 for training, 2017-07 to 2017-10 for validation and 2017-11 to
             2018-02 for testing; the last three months are then in no split.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes.
@@ -61,8 +69,9 @@ def make(
     if split not in SPLITS:
         raise ConfigError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}")
     reporter = reporter or Quiet()
-    with SequenceWriter(path, _meta(), compression=compression, force=force) as writer:
-        table = _table(Path(source))
+    file = _file(Path(source))
+    with SequenceWriter(path, said.of(_meta(file)), compression=compression, force=force) as writer:
+        table = read_table(read_file(file, TABLE), str(file), ("date", *LOADS, OIL))
         rows = _months(table)
         loads = np.stack([table.numbers(name) for name in LOADS], axis=1).astype(np.float32)
         oil = table.numbers(OIL)
@@ -100,14 +109,15 @@ def _months_12_4_4() -> Parts:
 SPLITS: dict[str, Callable[[], Parts]] = {"test-2016": _test_2016, "months-12-4-4": _months_12_4_4}
 
 
-def _meta() -> SequenceMeta:
+def _meta(file: Path) -> SequenceMeta:
+    published = file.stem in PUBLISHED
     element = Element("series", (DAY, len(LOADS)), "float32", ("load, unit not stated",), LOADS)
     return SequenceMeta(
         element,
-        "etth1",
+        file.stem.lower(),
         (MONTH, YEAR),
-        source="ETTh1 of github.com/zhouhaoyi/ETDataset (Zhou et al. 2021)",
-        licence="CC-BY-ND-4.0",
+        source=f"{file.stem} of github.com/zhouhaoyi/ETDataset (Zhou et al. 2021)" if published else file.name,
+        licence="CC-BY-ND-4.0" if published else UNKNOWN,
         extra={
             "step": "1 hour",
             "target_names": json.dumps(["oil temperature, mean of the day"]),
@@ -116,11 +126,11 @@ def _meta() -> SequenceMeta:
     )
 
 
-def _table(source: Path) -> Table:
+def _file(source: Path) -> Path:
     file = source / FILE if source.is_dir() else source
     if not file.is_file():
         raise MissingFileError(f"{file} does not exist; expected {FILE} or the folder that holds it")
-    return read_table(file.read_bytes(), str(file), ("date", *LOADS, OIL))
+    return file
 
 
 def _months(table: Table) -> list[slice]:

@@ -10,12 +10,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import PICTURE, PIXELS, library, listed, read_file
+from sdkit.data.said import NOTHING, Said
 from sdkit.data.subjects import LEAST, deal, folders
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, MissingExtraError, MissingFileError
@@ -63,6 +66,7 @@ def make(
     seed: int = 0,
     test_fraction: float = 0.2,
     val_fraction: float = 0.1,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -81,6 +85,7 @@ def make(
         seed: seed of the sampled frames and of the permutation that deals out.
         test_fraction: share of the `test` split.
         val_fraction: share of the `val` split.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes.
@@ -106,7 +111,7 @@ def make(
     meta = SequenceMeta(element, "mug", factors, source=origin, licence="licence agreement of the MUG database")
     dropped: Counter[str] = Counter()
     parts: dict[str, list[int]] = {split: [] for split in SPLITS}
-    with SequenceWriter(path, meta, compression=compression, force=force) as writer:
+    with SequenceWriter(path, said.of(meta), compression=compression, force=force) as writer:
         find_face = face_detector()
         reporter.start("cropping clips", len(clips))
         for clip, side in zip(clips, sides, strict=True):
@@ -152,12 +157,23 @@ def find(source: Path) -> tuple[list[Clip], Counter[str]]:
 
 def _clips(expression: Path) -> Iterator[Path]:
     """Yield folders of frames and video files; an empty folder is a clip without frames."""
+    seen = {_identity(expression)}
     for name, below, files in os.walk(expression, followlinks=True):
         below[:] = sorted(folder for folder in below if not folder.startswith("."))
+        for folder in below:
+            if (identity := _identity(Path(name, folder))) in seen:
+                raise FileFormatError(f"{Path(name, folder)} links to a folder that is read already; remove the link")
+            seen.add(identity)
         videos = [file for file in sorted(files) if _is(file, VIDEOS)]
         if any(_is(file, IMAGES) for file in files) or not (below or videos):
             yield Path(name)
         yield from (Path(name, file) for file in videos)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return what a folder and all links to it share."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _is(file: str, suffixes: Sequence[str]) -> bool:
@@ -206,21 +222,31 @@ def _frames(folder: Path, choose: Callable[[int], NDArray[np.int64]]) -> list[Pi
 def _image(path: Path) -> Pixels:
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FileFormatError(f"{path} is not an image that can be read: {error}") from error
+    data, expected = read_file(path, PICTURE), "an image that can be read"
+    with library(str(path), expected):
+        image = Image.open(BytesIO(data), formats=["JPEG", "PNG"])
+    _check_pixels(path, *image.size)  # before any pixel is unpacked
+    with library(str(path), expected):
+        return np.asarray(image.convert("RGB"))
+
+
+def _check_pixels(path: Path, width: float, height: float) -> None:
+    if not width * height <= PIXELS:
+        raise FileFormatError(f"{path} states {width:.0f}x{height:.0f} pixels; at most {PIXELS:,} are read")
 
 
 def _video(path: Path, choose: Callable[[int], NDArray[np.int64]]) -> list[Pixels]:
     cv2 = _opencv()
-    count, promised = 0, 0.0
-    video = cv2.VideoCapture(str(path))
-    if video.isOpened():
-        promised = video.get(cv2.CAP_PROP_FRAME_COUNT)
-        while video.grab():
-            count += 1
+    count, promised, expected = 0, 0.0, "a video that can be read"
+    with library(str(path), expected):
+        video = cv2.VideoCapture(str(path))
+        width, height = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    _check_pixels(path, width, height)
+    with library(str(path), expected):
+        if video.isOpened():
+            promised = video.get(cv2.CAP_PROP_FRAME_COUNT)
+            while video.grab():
+                count += 1
     if count == 0:
         raise FileFormatError(f"{path} is not a video that can be read")
     if count < COMPLETE * promised:
@@ -228,13 +254,14 @@ def _video(path: Path, choose: Callable[[int], NDArray[np.int64]]) -> list[Pixel
     if count < STEPS:
         return []
     # Read a second time from the start: seeking is not exact in every format.
-    video.open(str(path))
     chosen = set(choose(count).tolist())
     frames = []
-    for i in range(count):
-        video.grab()
-        if i in chosen:
-            frames.append(cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB))
+    with library(str(path), expected):
+        video.open(str(path))
+        for i in range(count):
+            video.grab()
+            if i in chosen:
+                frames.append(cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB))
     return frames
 
 
@@ -301,5 +328,5 @@ def _tell(
     for what, count in sorted(dropped.items()):
         reporter.note(f"dropped {count} clips {what}")
     if skipped:
-        names = ", ".join(f"{name} ({count})" for name, count in sorted(skipped.items()))
+        names = listed(f"{name} ({count})" for name, count in sorted(skipped.items()))
         reporter.note(f"passed over folders that are none of the six expressions: {names}")

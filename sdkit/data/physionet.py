@@ -1,22 +1,22 @@
-"""PhysioNet/CinC Challenge 2012, set A: 48 hours of 4,000 intensive-care stays, for mortality and type of care unit.
+"""PhysioNet/CinC Challenge 2012: 48 hours of 4,000 intensive-care stays a set, for mortality and type of care unit.
 
 Cleaning, hourly means, the ten features and what is kept follow the public preprocessing of the benchmark (Tonekaboni
 et al. 2022, whose protocol the paper adopts). A sequence is T = 12 windows of W = 4 hours; the original pads to 20
 windows, of which the last eight are padding for every patient.
 """
 
-import tarfile
-import zlib
+import re
 from collections.abc import Iterator
-from lzma import LZMAError
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import TABLE, read_file, shown, tar_files
+from sdkit.data.said import NOTHING, Said
 from sdkit.data.tables import Table, read_table, shuffled
 from sdkit.runtime.element import Element
-from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError, first_line
+from sdkit.runtime.errors import ConfigError, DataError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
@@ -56,7 +56,12 @@ DESCRIPTORS = ("RecordID", "Age", "Gender", "Height", "ICUType", "Weight")
 """Parameters that describe the patient where they stand at 00:00; they are not measurements."""
 MORTALITY = Factor("mortality", "static", ("survived", "died"))
 ICU_TYPE = Factor("icu_type", "static", ("coronary care", "cardiac surgery recovery", "medical", "surgical"))
-SET, OUTCOMES = "set-a", "Outcomes-a.txt"
+SETS = ("a", "b", "c")
+"""Sets of the challenge, of 4,000 patients each; the published results are of the first."""
+PATIENT = 1 << 20
+"""Most bytes of a patient's table; the largest published one has 60 thousand."""
+PATIENT_FILE = re.compile(r"\d{1,15}\.txt", re.ASCII)
+"""Name of a patient's table."""
 ARCHIVES = (".tar.gz", ".tar.xz", ".tar", ".tgz", ".tar.bz2")
 
 
@@ -64,6 +69,8 @@ def make(
     source: str | Path,
     path: str | Path,
     *,
+    set: str | None = None,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -74,21 +81,25 @@ def make(
     `record_id` (N,). The first 20 % are the test split; the rest is shuffled, 80 % train and 20 % validation.
 
     Args:
-        source: a folder with set-a/ (or set-a.tar, .tar.gz, .tar.xz) and Outcomes-a.txt, or the archive beside them.
+        source: a folder with set-a/ (or set-a.tar, .tar.gz, .tar.xz) and Outcomes-a.txt, or one of these sets, with the
+            outcomes beside it; b and c likewise.
         path: the file to write.
+        set: letter of the set, `a`, `b` or `c`; by default the one that the source names, of several the first.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes on which patients are dropped and why.
 
     Raises:
+        ConfigError: another set, or not that of the source.
         MissingFileError: the source, its set, its outcomes or a patient of the outcomes is missing.
         FileFormatError: an archive or a table that is damaged, named by line and column.
         DataError: a patient twice, without outcome or without type of care unit; no patient is kept.
         OutputExistsError: `path` exists and `force` is off.
     """
     reporter = reporter or Quiet()
-    with SequenceWriter(path, _meta(), compression=compression, force=force) as writer:
-        patients, outcomes = _find(Path(source))
+    letter, patients, outcomes = _find(Path(source), set, reporter)
+    with SequenceWriter(path, said.of(_meta(letter)), compression=compression, force=force) as writer:
         kept, labels = _keep(patients, _deaths(outcomes), reporter)
         records = sorted(kept)
         writer.write(
@@ -145,37 +156,63 @@ def windows(hours: Floats) -> NDArray[np.float32]:
     return out.reshape(WINDOWS, WINDOW, len(FEATURES))
 
 
-def _meta() -> SequenceMeta:
+def _meta(letter: str) -> SequenceMeta:
     element = Element("series", (WINDOW, len(FEATURES)), "float32", tuple(FEATURES.values()), tuple(FEATURES))
     return SequenceMeta(
         element,
         "physionet",
         (MORTALITY, ICU_TYPE),
-        source="PhysioNet/CinC Challenge 2012, set A (Silva et al., Comput Cardiol 2012;39:245-248)",
+        source=f"PhysioNet/CinC Challenge 2012, set {letter.upper()} (Silva et al., Comput Cardiol 2012;39:245-248)",
         licence="ODC-By-1.0",
         extra={"step": "1 hour"},
     )
 
 
-def _find(source: Path) -> tuple[Path, Path]:
-    """Return the folder or archive of the patients, and the file of their outcomes."""
+def _find(source: Path, wanted: str | None, reporter: Reporter) -> tuple[str, Path, Path]:
+    """Return the letter of the set, the folder or archive of its patients, and the file of their outcomes."""
+    if wanted not in (None, *SETS):
+        raise ConfigError(f"unknown set '{wanted}'; choose one of {', '.join(SETS)}")
     if not source.exists():
         raise MissingFileError(
-            f"{source} does not exist; expected a folder with {SET}/ and {OUTCOMES}, or {SET}.tar.gz"
+            f"{source} does not exist; expected a folder with set-a/ and Outcomes-a.txt, or set-a.tar.gz"
         )
-    folder = source if source.is_dir() else source.parent
-    candidates = [source] if source.is_file() else [folder / SET, *(folder / f"{SET}{ending}" for ending in ARCHIVES)]
-    found = [path for path in candidates if path.exists()]
-    if not found:
-        raise MissingFileError(f"{source} holds neither {SET}/ nor {SET}.tar, {SET}.tar.gz or {SET}.tar.xz")
-    if not (folder / OUTCOMES).is_file():
-        raise MissingFileError(f"{folder / OUTCOMES} is missing; it holds the outcomes of {found[0].name}")
-    return found[0], folder / OUTCOMES
+    there = _sets(source)
+    if not there:
+        raise MissingFileError(
+            f"{source} holds neither set-a/ nor set-a.tar, set-a.tar.gz or set-a.tar.xz, nor those of sets b and c"
+        )
+    if wanted is not None and wanted not in there:
+        raise ConfigError(f"{source} holds set {' and '.join(there)}, not set {wanted}")
+    letter = wanted or next(iter(there))
+    if len(there) > 1 and wanted is None:
+        reporter.note(f"{source} holds the sets {', '.join(there)}; set {letter} is taken, set={letter} says so")
+    patients = there[letter]
+    outcomes = patients.parent / f"Outcomes-{letter}.txt"
+    if not outcomes.is_file():
+        raise MissingFileError(f"{outcomes} is missing; it holds the outcomes of {patients.name}")
+    return letter, patients, outcomes
+
+
+def _sets(source: Path) -> dict[str, Path]:
+    """Return the folder or archive of each set that there is, by letter.
+
+    An archive of another name is of a set whose outcomes are beside it: patients of others have no row there.
+    """
+    names = {letter: [f"set-{letter}", *(f"set-{letter}{ending}" for ending in ARCHIVES)] for letter in SETS}
+    if source.is_file():
+        named = [letter for letter in SETS if source.name in names[letter]]
+        beside = [letter for letter in SETS if (source.parent / f"Outcomes-{letter}.txt").is_file()]
+        return dict.fromkeys(named or beside or SETS[:1], source)
+    for letter in SETS:
+        if source.name == f"set-{letter}" and any(source.glob("*.txt")):
+            return {letter: source}
+    places = {letter: [source / name for name in names[letter] if (source / name).exists()] for letter in SETS}
+    return {letter: found[0] for letter, found in places.items() if found}
 
 
 def _deaths(outcomes: Path) -> dict[int, int]:
     """Return 1 for each record with a death in hospital and 0 for the others."""
-    table = read_table(outcomes.read_bytes(), str(outcomes), ("RecordID", "In-hospital_death"))
+    table = read_table(read_file(outcomes, TABLE), str(outcomes), ("RecordID", "In-hospital_death"))
     died = table.column("In-hospital_death", _flag, "0 or 1").astype(int)
     return dict(zip(table.whole("RecordID").tolist(), died.tolist(), strict=True))
 
@@ -217,37 +254,26 @@ def _labels(record: int, table: Table, deaths: dict[int, int], seen: dict[int, t
     if record in seen:
         raise DataError(f"{table.name}: patient {record} is there twice")
     if record not in deaths:
-        raise DataError(f"{table.name}: patient {record} has no row in {OUTCOMES}")
+        raise DataError(f"{table.name}: patient {record} has no row in Outcomes-*.txt")
     care = dict(zip(table.cells["Parameter"], table.cells["Value"], strict=True)).get("ICUType", "")
     if care not in ("1", "2", "3", "4"):
-        raise DataError(f"{table.name}: ICUType is '{care}'; expected 1, 2, 3 or 4")
+        raise DataError(f"{table.name}: ICUType is '{shown(care)}'; expected 1, 2, 3 or 4")
     return deaths[record], int(care) - 1
 
 
 def _tables(patients: Path) -> Iterator[tuple[int, Table]]:
-    for name, place, data in _folder(patients) if patients.is_dir() else _archive(patients):
-        stem, _, ending = name.partition(".")
-        if stem.isdecimal() and ending == "txt":
-            yield int(stem), read_table(data, place, ("Time", "Parameter", "Value"))
+    for name, place, data in _folder(patients) if patients.is_dir() else tar_files(patients, _is_patient, PATIENT):
+        yield int(name.partition(".")[0]), read_table(data, place, ("Time", "Parameter", "Value"))
+
+
+def _is_patient(name: str) -> bool:
+    return PATIENT_FILE.fullmatch(name) is not None
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     for path in sorted(folder.glob("*.txt")):
-        yield path.name, str(path), path.read_bytes()
-
-
-def _archive(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    # Read as a stream and in memory: nothing is unpacked, so no name in the archive can reach the disk.
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                stream = archive.extractfile(member)
-                if stream is not None:
-                    yield PurePosixPath(member.name).name, f"{path}: {member.name}", stream.read()
-    except (tarfile.TarError, EOFError, LZMAError, zlib.error, OSError) as error:
-        raise FileFormatError(
-            f"{path} is not a tar archive that can be read to its end: {first_line(error)}"
-        ) from error
+        if _is_patient(path.name):
+            yield path.name, str(path), read_file(path, PATIENT)
 
 
 def _minutes(cell: str) -> float:

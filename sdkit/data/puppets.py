@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sdkit.data.puppet_art import HATS, motion_shares
 from sdkit.data.puppet_poses import ACTIONS, STEPS
 from sdkit.data.puppet_shapes import SHADES, SHARES, SIZE, Material
+from sdkit.data.said import NOTHING, Said
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.progress import Quiet, Reporter
@@ -132,6 +133,7 @@ def make(
     count: int | None = None,
     split: str | None = None,
     seed: int = 0,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -145,6 +147,7 @@ def make(
             pool, they repeat.
         split: the only split to write; by default all three, 8 : 1 : 2.
         seed: seed of the choice of characters and their order, never of the split that a character belongs to.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives the progress.
@@ -158,7 +161,7 @@ def make(
     """
     path, reporter = Path(path), reporter or Quiet()
     characters, motions, parts = _choose(count, split, seed)
-    with SequenceWriter(path, _meta(), compression=compression, force=force) as writer:
+    with SequenceWriter(path, said.of(_meta()), compression=compression, force=force) as writer:
         reporter.start("drawing puppets", len(characters))
         try:
             for start in range(0, len(characters), BATCH):

@@ -4,18 +4,20 @@
 64x64 pixels: 9,000 training and 2,664 test sequences, split by character as in the original generator.
 """
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import PICTURE, Zip, library, listed, open_zip, read_file
+from sdkit.data.said import NOTHING, Said
 from sdkit.runtime.element import Element
-from sdkit.runtime.errors import FileFormatError, MissingFileError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
 
@@ -30,6 +32,7 @@ TRAIN_CHARACTERS = 1000
 LAYERS = ("body", "bottomwear", "topwear", "hair")
 """Layers in drawing order, with shoes/1 above them; character = body * 216 + bottomwear * 36 + topwear * 6 + hair."""
 SHOES = "shoes/1.png"
+SHEETS = (*(f"{layer}/{value}.png" for layer in LAYERS for value in range(VALUES)), SHOES)
 
 # Cell number = row * 13 + column, for the left direction; front lies one row below and right two rows below.
 ACTIONS = {
@@ -54,6 +57,8 @@ def make(
     sheets: str | Path,
     path: str | Path,
     *,
+    val_fraction: float = 0.0,
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -62,7 +67,18 @@ def make(
 
     The file holds the 9,000 training sequences, then the 2,664 test sequences, each part in the original's order.
 
+    Args:
+        sheets: a folder or zip with body, bottomwear, topwear, hair/0..5.png and shoes/1.png.
+        path: the file to write.
+        val_fraction: share of the 1,000 training characters that are a validation split instead. The benchmark has
+            none, and neither has the file by default; training then holds out characters itself.
+        said: words of the user about the data.
+        compression: `gzip`, `lz4` or `none`.
+        force: replace an existing file.
+        reporter: receives progress.
+
     Raises:
+        ConfigError: a share that leaves no character to train or to validate on.
         MissingFileError: the folder, the zip or one of its sheets is missing.
         FileFormatError: a sheet is not an image of 832x1344 pixels.
         OutputExistsError: `path` exists and `force` is off.
@@ -71,7 +87,7 @@ def make(
     element = Element("image", (3, CELL, CELL), "uint8", ("grey level",))
     source = "LPC sprite sheets as arranged by github.com/YingzhenLi/Sprites"
     meta = SequenceMeta(element, "sprites", factors(), source=source, licence="CC-BY-SA-3.0 OR GPL-3.0")
-    with SequenceWriter(path, meta, compression=compression, force=force) as writer:
+    with SequenceWriter(path, said.of(meta), compression=compression, force=force) as writer:
         strips = compose(sheets, reporter)
         train, test = order()
         reporter.start("writing sequences", len(train) + len(test))
@@ -81,8 +97,31 @@ def make(
             writer.write(strips[characters, motions], labels=labels(characters, motions))
             reporter.advance(len(part))
         reporter.finish()
-        writer.splits({"train": range(len(train)), "test": range(len(train), len(train) + len(test))})
+        writer.splits({**held_out(train, val_fraction), "test": range(len(train), len(train) + len(test))})
     return Path(path)
+
+
+def held_out(train: NDArray[np.int64], val_fraction: float) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of `train`, and of `val` where a share is held out: all motions of the first characters drawn.
+
+    Args:
+        train: training sequences as numbers 9 * character + motion, in order.
+        val_fraction: share of the characters that are held out.
+
+    Raises:
+        ConfigError: a share that leaves no character to train or to validate on.
+    """
+    rows = np.arange(len(train))
+    if val_fraction == 0:
+        return {"train": rows}
+    characters = np.unique(train // len(MOTIONS))
+    count = round(val_fraction * len(characters)) if 0 < val_fraction < 1 else 0
+    if not 0 < count < len(characters):
+        raise ConfigError(
+            f"val_fraction = {val_fraction:g}; expected 0, or a share that leaves characters on both sides"
+        )
+    chosen = np.isin(train // len(MOTIONS), np.random.default_rng(0).permutation(characters)[:count])
+    return {"train": rows[~chosen], "val": rows[chosen]}
 
 
 def order() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -155,25 +194,30 @@ class _Folder:
             raise MissingFileError(
                 f"the sheet {path} is missing; expected body, bottomwear, topwear, hair/0..5.png and {SHOES}"
             )
-        with path.open("rb") as stream:
-            return _strip(stream, str(path))
+        return _strip(read_file(path, PICTURE), str(path))
 
 
 class _Zip:
     """Sheets in a zip, at its top level or inside one folder."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path, self.archive = path, archive
-        self.names = {"/".join(name.split("/")[-2:]): name for name in archive.namelist() if name.endswith(".png")}
+    def __init__(self, archive: Zip) -> None:
+        self.archive = archive
+        self.names: dict[str, str] = {}
+        for name in archive.names:
+            sheet = "/".join(name.split("/")[-2:])
+            if sheet in SHEETS and sheet in self.names:
+                raise FileFormatError(f"{archive.place} holds {sheet} twice: {listed([self.names[sheet], name])}")
+            self.names[sheet] = name
 
     def strip(self, name: str) -> "Image":
         """Return the 72 cells of a sheet side by side, RGBA."""
         if name not in self.names:
             raise MissingFileError(
-                f"the sheet {name} is missing in {self.path}; expected {', '.join(LAYERS)}/0..5.png and {SHOES}"
+                f"the sheet {name} is missing in {self.archive.place}; expected {', '.join(LAYERS)}/0..5.png "
+                f"and {SHOES}"
             )
-        with self.archive.open(self.names[name]) as stream:
-            return _strip(stream, f"{self.path}: {self.names[name]}")  # type: ignore[arg-type]
+        place = self.archive.where(self.names[name])
+        return _strip(self.archive.read(self.names[name], PICTURE), place)
 
 
 @contextmanager
@@ -182,24 +226,23 @@ def _source(path: Path) -> Iterator[_Folder | _Zip]:
         yield _Folder(path)
     elif not path.is_file():
         raise MissingFileError(f"{path} does not exist; expected a folder or a zip of the LPC sheets")
-    elif not zipfile.is_zipfile(path):
-        raise FileFormatError(f"{path} is neither a folder nor a zip of the LPC sheets")
     else:
-        with zipfile.ZipFile(path) as archive:
-            yield _Zip(path, archive)
+        with open_zip(path) as archive:
+            yield _Zip(archive)
 
 
-def _strip(stream: BinaryIO, name: str) -> "Image":
-    from PIL import Image, UnidentifiedImageError
+def _strip(data: bytes, name: str) -> "Image":
+    from PIL import Image
 
-    try:
-        sheet = Image.open(stream).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"the sheet {name} is not an image that can be read: {error}") from error
-    if sheet.size != (COLUMNS * CELL, ROWS * CELL):
+    expected = "an image that can be read"
+    with library(f"the sheet {name}", expected):
+        picture = Image.open(BytesIO(data), formats=["PNG"])
+    if picture.size != (COLUMNS * CELL, ROWS * CELL):  # before any pixel is unpacked
         raise FileFormatError(
-            f"the sheet {name} has {sheet.size} pixels; expected {(COLUMNS * CELL, ROWS * CELL)} (13x21 cells of 64)"
+            f"the sheet {name} has {picture.size} pixels; expected {(COLUMNS * CELL, ROWS * CELL)} (13x21 cells of 64)"
         )
+    with library(f"the sheet {name}", expected):
+        sheet = picture.convert("RGBA")
     strip = Image.new("RGBA", (CELL * len(CELLS), CELL))
     for position, cell in enumerate(CELLS):
         row, column = divmod(cell, COLUMNS)

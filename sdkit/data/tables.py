@@ -4,18 +4,24 @@ import csv
 import io
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdkit.data.reading import library, listed, shown
 from sdkit.runtime.errors import FileFormatError
 
 Hours = NDArray[np.datetime64]
 DAY = 24
 DAYS = 28
 """Number of days of a sequence that is cut from a month: every month has them."""
+EXACT = 1 << 53
+"""Largest magnitude of a whole number of a table: up to here every one has a float64 of its own."""
+ROWS = 4096
+"""Number of rows that are parsed at a time."""
 SEED = 1234
 """Seed of the shuffle that separates training from validation in every protocol of hourly tables."""
 
@@ -48,16 +54,26 @@ class Table:
                 values[cell] = parse(cell)
             except ValueError as error:
                 line = self.lines[cells.index(cell)]
-                raise FileFormatError(f"{self.name}: line {line}, column {name}: '{cell}' is not {expected}") from error
+                raise FileFormatError(
+                    f"{self.name}: line {line}, column {name}: '{shown(cell)}' is not {expected}"
+                ) from error
         return np.fromiter(map(values.__getitem__, cells), np.float64, len(cells))
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column of finite numbers, (R,)."""
         return self.column(name, number, "a number")
 
-    def whole(self, name: str) -> NDArray[np.int64]:
-        """Return a column of whole numbers, (R,)."""
-        return self.column(name, int, "a whole number").astype(np.int64)
+    def whole(self, name: str, least: int = -EXACT, most: int = EXACT) -> NDArray[np.int64]:
+        """Return a column of whole numbers from `least` to `most`, (R,)."""
+
+        def parse(cell: str) -> float:
+            value = int(_plain(cell))
+            if not least <= value <= most:
+                raise ValueError(cell)
+            return value
+
+        bounds = "" if (least, most) == (-EXACT, EXACT) else f" from {least} to {most}"
+        return self.column(name, parse, f"a whole number{bounds}").astype(np.int64)
 
 
 def read_table(data: bytes, name: str, columns: Sequence[str]) -> Table:
@@ -66,31 +82,52 @@ def read_table(data: bytes, name: str, columns: Sequence[str]) -> Table:
     Raises:
         FileFormatError: not text, no row, a column that is missing, or a row with more or fewer cells than the header.
     """
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FileFormatError(f"{name} is not a text of comma-separated cells: {error}") from error
-    if len(rows) < 2:
+    rows = _rows(data, name)
+    header = next(rows, (0, []))[1]
+    first = next(rows, None)
+    if first is None:
         raise FileFormatError(f"{name} holds no row; expected a header line with {', '.join(columns)}, then rows")
-    (_, header), *rows = rows
     for column in columns:
-        if column not in header:
-            raise FileFormatError(f"{name} has no column '{column}'; it has: {', '.join(header)}")
-    for line, row in rows:
+        if header.count(column) != 1:
+            there = f"has no column '{column}'; it has" if column not in header else f"has '{column}' twice among"
+            raise FileFormatError(f"{name} {there}: {listed(header)}")
+    places = [(header.index(column), list[str]()) for column in columns]
+    lines = []
+    for line, row in chain([first], rows):
         if len(row) != len(header):
             raise FileFormatError(f"{name}: line {line} has {len(row)} cells; expected {len(header)}, as in the header")
-    places = {column: header.index(column) for column in columns}
-    cells = {column: [row[place] for _, row in rows] for column, place in places.items()}
-    return Table(name, [line for line, _ in rows], cells)
+        lines.append(line)
+        for place, kept in places:
+            kept.append(row[place])
+    return Table(name, lines, {column: kept for column, (_, kept) in zip(columns, places, strict=True)})
+
+
+def _rows(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, and the numbers of their lines."""
+    expected = "a text of comma-separated cells"
+    with library(name, expected):
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    while True:
+        with library(name, expected):
+            rows = [(reader.line_num, row) for row in islice(reader, ROWS)]
+        if not rows:
+            return
+        yield from ((line, row) for line, row in rows if row)
 
 
 def number(cell: str) -> float:
     """Return a finite number, or raise ValueError."""
-    value = float(cell)
+    value = float(_plain(cell))
     if not math.isfinite(value):
         raise ValueError(cell)
     return value
+
+
+def _plain(cell: str) -> str:
+    """Return a cell, or raise ValueError where Python reads a number that a table does not hold: 1_0 as 10."""
+    if "_" in cell or not cell.isascii():
+        raise ValueError(cell)
+    return cell
 
 
 def full_months(table: Table, hours: Hours) -> dict[np.datetime64, slice]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sdkit.data.audio import Recording, describe, factors, write
+from sdkit.data.said import NOTHING, Said
 from sdkit.data.subjects import folders
 from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError
 from sdkit.runtime.progress import Quiet, Reporter
@@ -40,6 +41,7 @@ def make(
     path: str | Path,
     *,
     scale: str = "magnitude",
+    said: Said = NOTHING,
     compression: str = "gzip",
     force: bool = False,
     reporter: Reporter | None = None,
@@ -53,6 +55,7 @@ def make(
         source: the folder that holds TRAIN and TEST, or one around it.
         path: the file to write.
         scale: `magnitude`, as in the paper's protocol, or `decibel`, a logarithmic scale.
+        said: words of the user about the data.
         compression: `gzip`, `lz4` or `none`.
         force: replace an existing file.
         reporter: receives progress and notes.
@@ -67,7 +70,7 @@ def make(
     """
     found = _recordings(Path(source))
     columns = factors(found, dict.fromkeys(FACTORS, "static"))
-    meta = describe("timit", columns, scale=scale, source="TIMIT, LDC93S1", licence="LDC user agreement")
+    meta = said.of(describe("timit", columns, scale=scale, source="TIMIT, LDC93S1", licence="LDC user agreement"))
     reporter = reporter or Quiet()
     write(path, found, meta, compression=compression, force=force, reporter=reporter)
     count = len(columns[0].values)

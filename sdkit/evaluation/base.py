@@ -70,6 +70,11 @@ class Case:
         """The verbs of the model."""
         return self.subject.verbs
 
+    @property
+    def declared(self) -> Verbs:
+        """The verbs of the model, with static codes drawn from the prior that it was trained against."""
+        return self.subject.declared
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Return a result that several protocols need, computed for the first that asks for it."""
         if name not in self._made:

@@ -1,8 +1,9 @@
 """The subject of an evaluation: a trained run, or the graphs of a bundle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdkit.runtime.bundles.specs import GraphFormat
 from sdkit.runtime.errors import MissingFileError
@@ -30,6 +31,13 @@ class Subject:
     """Seed of the training, which determines the held-out sequences where the file has no validation split."""
     data: str
     """Path of the training data, if known."""
+    fitted_prior: bool = False
+    """Whether static codes can be drawn from a prior that was fitted after training, beside the method's N(0, I)."""
+
+    @property
+    def declared(self) -> Verbs:
+        """The verbs with the prior of the method, against which it was trained."""
+        return self.verbs.drawing_from("standard") if self.fitted_prior else self.verbs
 
     @property
     def output(self) -> Path:
@@ -61,7 +69,10 @@ def open_subject(source: str | Path | None, *, backend: GraphFormat = "onnx", de
     model, config = run.load_model(), run.config
     weights = sha256(run.weights())
     train = config.train
-    return Subject(run.path, verbs(model), model, "torch", weights, train.val_fraction, train.seed, config.data.path)
+    return Subject(
+        run.path, verbs(model), model, "torch", weights, train.val_fraction, train.seed, config.data.path,
+        _fits(config.settings),
+    )  # fmt: skip
 
 
 def _bundle(path: Path, backend: GraphFormat, device: str) -> Subject:
@@ -76,4 +87,9 @@ def _bundle(path: Path, backend: GraphFormat, device: str) -> Subject:
 
         config = Run(run).config
         val_fraction, data = config.train.val_fraction, config.data.path
-    return Subject(path, rt, None, backend, provenance.weights_sha256, val_fraction, seed, data)
+    fits = _fits(rt.manifest.settings)
+    return Subject(path, rt, None, backend, provenance.weights_sha256, val_fraction, seed, data, fits)
+
+
+def _fits(settings: Mapping[str, Any]) -> bool:
+    return settings.get("static_prior") == "fitted"

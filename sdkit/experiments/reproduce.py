@@ -34,6 +34,7 @@ from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.output import replacing
 from sdkit.runtime.storage.sequences import SequenceFile
+from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.version import __version__
 from sdkit.training.config import plan
 from sdkit.training.data import equal_lengths
@@ -104,7 +105,7 @@ def reproduce(
     RESULTS.mkdir(parents=True, exist_ok=True)
     for maker, (asked, left_out) in zip(makers, chosen, strict=True):
         part = maker.part
-        done = PartResult(part.data, part.task.name, {}, [], list(part.notes), maker.counts, left_out)
+        done = PartResult(part.data, part.task.name, {}, [], maker.notes(), maker.counts, left_out)
         done.copied = list(part.copied)
         result.parts.append(done)
         for finished in maker.rows(asked, result.seeds):
@@ -163,6 +164,14 @@ class _Maker:
     def counts(self) -> dict[str, int]:
         """Numbers of sequences of each part."""
         return {name: len(index) for name, index in self.parts._asdict().items()}
+
+    def notes(self) -> list[str]:
+        """Return where the data come from, and the part's notes, computed from the data where they speak of them."""
+        meta = self.file.meta
+        named = f"'{meta.name}'" if meta.name else "data without a name"
+        origin = f"the data are {named}, {meta.source or 'source not stated'}"
+        found = [note if isinstance(note, str) else note(self.file, self.parts) for note in self.part.notes]
+        return [note for note in (origin, *found) if note]
 
     def chosen(self, rows: Sequence[str], peers: bool) -> tuple[list[Row], dict[str, str]]:
         """Return the rows to make, and reasons why rows of other methods are left out, by title.
@@ -284,7 +293,7 @@ class _Maker:
     def _measure(self, load: Callable[[], Method], seed: int) -> dict[str, Any]:
         """Return the figures of a model, with intervals of the main ones over the test split."""
         model = load()
-        found = self.part.task.run(verbs(model), self.file, self.parts, **self._options(seed))
+        found = self.part.task.run(_declared(model), self.file, self.parts, **self._options(seed))
         figures: dict[str, float] = {}
         if any(term.kind != "other" for term in model.terms):
             costs = likelihood(model, self.file, self.parts.test, seed=seed, reporter=self.reporter)
@@ -303,7 +312,7 @@ class _Maker:
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
             model = config.plan.build(config.facts).eval()
-        if model.finishes():
+        if model.finishes:
             with torch.no_grad():
                 model.finish(self._batches(config.train.batch_size))
         return model
@@ -312,6 +321,12 @@ class _Maker:
         index = self.parts.train
         for rows, x in equal_lengths(self.file, index, size):
             yield Batch(torch.from_numpy(x), torch.from_numpy(np.searchsorted(index, rows)))
+
+
+def _declared(model: Method) -> Verbs:
+    """Return a model's verbs with the prior of its method, which is what a paper's tables draw from."""
+    found = verbs(model)
+    return found.drawing_from("standard") if getattr(model.settings, "static_prior", "") == "fitted" else found
 
 
 def _files(

@@ -226,10 +226,10 @@ class Method(nn.Module, ABC):
         with all of them.
         """
 
-    @classmethod
-    def finishes(cls) -> bool:
-        """Return whether the method has a `finish` of its own."""
-        return cls.finish is not Method.finish
+    @property
+    def finishes(self) -> bool:
+        """Whether `finish` has anything to do."""
+        return type(self).finish is not Method.finish
 
     def phase_parameters(self, phase: str) -> Iterable[nn.Parameter]:
         """Return the parameters that a phase trains."""

@@ -5,15 +5,16 @@ A subclass builds two modules, the static path and the dynamic path; forward pas
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sdkit.methods.base import Batch, Code, Facts, Losses, Method, Range, SplitSettings, Term
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, RecurrentPriorGraph, join
+from sdkit.methods.parts.fitted_prior import FittedPrior, StaticPrior, prior_graphs
 from sdkit.methods.parts.gaussian import Gaussian, kl, kl_to_standard
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 from sdkit.runtime.element import Element
@@ -30,11 +31,15 @@ class GaussianSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_
     """Width of the stacked LSTM layers of the prior."""
     prior_layers: int = 2
     """Number of LSTM layers of the prior."""
+    static_prior: StaticPrior = "standard"
+    """Prior that static codes are drawn from: `standard`, the method's N(0, I), or `fitted`, a mixture of Gaussians
+    that is fitted to the codes of the training split once training is over."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(0, "beta")
         self.require_at_least(1, "hidden_size", "prior_hidden_size", "prior_layers")
+        self.require_choice("static_prior", get_args(StaticPrior))
 
 
 class Pass(NamedTuple):
@@ -72,6 +77,7 @@ class GaussianMethod(Method):
         super().__init__(settings, facts)
         self.static_path, self.dynamic_path = self.paths(settings, self.features)
         self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
+        self.fitted_prior = FittedPrior(settings.static_size) if settings.static_prior == "fitted" else None
 
     @abstractmethod
     def paths(self, settings: Any, features: int) -> tuple[nn.Module, nn.Module]:
@@ -114,6 +120,17 @@ class GaussianMethod(Method):
         dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
         return Pass(features, features, static, dynamic, pool["static"], dynamic.sample())
 
+    @property
+    def finishes(self) -> bool:
+        """Whether a prior is fitted."""
+        return self.fitted_prior is not None
+
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Fit the prior of the static codes, if one is asked for."""
+        if self.fitted_prior is not None:
+            means = [self.posterior(self.encode(batch.x).float()).static.mean for batch in batches]
+            self.fitted_prior.fit(torch.cat(means))
+
     def graphs(self) -> dict[str, nn.Module]:
         """Return the graphs over the model's own layers."""
         return {
@@ -122,6 +139,7 @@ class GaussianMethod(Method):
             "dynamic": PosteriorGraph(self.dynamic_path, "dynamic", self.dynamic_inputs),
             "decoder": DecoderGraph(self),
             "prior": RecurrentPriorGraph(self.prior),
+            **prior_graphs(self.fitted_prior),
         }
 
     @classmethod

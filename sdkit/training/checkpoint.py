@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -27,6 +27,15 @@ def save_weights(run: Run, model: Method, name: str, epoch: int) -> dict[str, to
     with replacing(run.path / f"{name}.safetensors", force=True) as temporary:
         save_file(weights, temporary, metadata={"epoch": str(epoch)})
     return weights
+
+
+def load_weights(run: Run, model: Method, name: Literal["best", "last"]) -> int:
+    """Load NAME.safetensors (`best` or `last`) into a model, and return the epoch that it is of."""
+    from safetensors import safe_open
+
+    with safe_open(run.weights(name), "pt") as file:
+        model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118  it is no mapping
+        return int(file.metadata()["epoch"])
 
 
 def save(run: Run, model: Method, optimizers: Mapping[str, Any], *, epoch: int, best: float, improved: bool) -> None:

@@ -1,16 +1,22 @@
 """Settings of training, and where settings come from: defaults, a preset, a variant, then overrides."""
 
+import ast
+import inspect
 import math
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import resources
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from sdkit import elements, methods
 from sdkit.methods.base import Facts, Method, Settings
+from sdkit.presets import names
+from sdkit.runtime import kinds
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError
 
@@ -89,8 +95,7 @@ ANY_IMAGE = Element("image", (3, 64, 64), "uint8")
 
 def presets() -> list[str]:
     """Return the names of the presets."""
-    files = resources.files("sdkit.presets").iterdir()
-    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+    return names()
 
 
 def preset(name: str) -> dict[str, dict[str, Any]]:
@@ -99,14 +104,44 @@ def preset(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: no preset of this name.
     """
-    if name not in presets():
-        raise ConfigError(f"unknown preset '{name}'{_closest(name, presets())}; there are: {', '.join(presets())}")
-    found = tomllib.loads(resources.files("sdkit.presets").joinpath(f"{name}.toml").read_text("utf-8"))
     sections: dict[str, dict[str, Any]] = {}
-    for section, values in found.items():
+    for section, values in _toml(name).items():
+        if section == "element":
+            continue
         sections[section] = {key: value for key, value in values.items() if not isinstance(value, dict)}
         sections |= {f"{section}.{key}": value for key, value in values.items() if isinstance(value, dict)}
     return sections
+
+
+def preset_kind(name: str) -> str:
+    """Return the kind of elements that a preset is for.
+
+    Raises:
+        ConfigError: no preset of this name.
+    """
+    return str(_toml(name)["element"])
+
+
+def check_preset(name: str, element: Element, where: str) -> None:
+    """Raise ConfigError unless a preset is for elements of this kind.
+
+    Args:
+        name: name of the preset.
+        element: element of the data.
+        where: name of the data, for the message.
+    """
+    if (kind := preset_kind(name)) != element.kind:
+        fitting = ", ".join(other for other in presets() if preset_kind(other) == element.kind)
+        raise ConfigError(
+            f"preset '{name}' is for elements of kind {kind}; {where} holds {element.describe()}: choose one of "
+            f"{fitting}"
+        )
+
+
+def _toml(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise ConfigError(f"unknown preset '{name}'{_closest(name, presets())}; there are: {', '.join(presets())}")
+    return tomllib.loads(resources.files("sdkit.presets").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
 def plan(
@@ -170,10 +205,42 @@ def _with_widths(settings: Settings, element: Element) -> Settings:
 def describe_settings(
     method: str | None = None, preset_name: str | None = None, variant: str | None = None
 ) -> list[str]:
-    """Return one line for each setting: its name and its value before any override, for images."""
-    found = plan(ANY_IMAGE, method=method, preset_name=preset_name, variant=variant)
+    """Return one line for each setting: its name and its value before any override, for the preset's kind or images."""
+    found = plan(_stand_in(preset_name), method=method, preset_name=preset_name, variant=variant)
     values = {**msgspec.to_builtins(found.settings), **msgspec.to_builtins(found.train)}
     return [f"{name} = {value}" for name, value in values.items()]
+
+
+def _stand_in(preset_name: str | None) -> Element:
+    """Return an element of the kind that a preset is for."""
+    kind = preset_kind(preset_name) if preset_name else ANY_IMAGE.kind
+    return ANY_IMAGE if kind == ANY_IMAGE.kind else Element(kind, (8,) * len(kinds.find(kind).axes), "float32")
+
+
+def explain_settings(method: str | None = None) -> dict[str, str]:
+    """Return what each setting of a method and of training is, by name; without the sources, as `python -OO`, nothing.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    notes: dict[str, str] = {}
+    for base in (TrainConfig, *reversed(methods.find(method or methods.DEFAULT).Settings.__mro__)):
+        if base.__module__.partition(".")[0] in ("builtins", "msgspec"):
+            continue
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError):
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for field, note in pairwise(body.body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(note, ast.Expr)
+                and isinstance(note.value, ast.Constant)
+            ):
+                notes[field.target.id] = " ".join(str(note.value.value).split())
+    return notes
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -100,7 +100,7 @@ class Trainer:
                 if self.on_epoch is not None:
                     self.on_epoch(record)
             self.accelerator.wait_for_everyone()  # no process reads the run before it is written
-        if self.accelerator.is_main_process and self.model.finishes():
+        if self.accelerator.is_main_process and self.model.finishes:
             self._finish_run()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -170,20 +170,18 @@ class Trainer:
 
     def _finish(self, limit: int | None) -> None:
         """Let the method fit what has no gradient, on the first batches of the training split, or on all."""
-        if self.model.finishes():
+        if self.model.finishes:
             self.model.eval()
             with torch.no_grad():
                 self.model.finish(islice(self.train_batches.epoch(0, 0, shuffle=False), limit))
 
     def _finish_run(self) -> None:
         """Complete the best and the last weights on the whole training split."""
-        from safetensors.torch import load_file
-
-        for name in ("best", "last"):
-            file = self.run.weights(name)
-            self.model.load_state_dict(load_file(file, str(self.accelerator.device)))
+        names: tuple[Literal["best", "last"], ...] = ("best", "last")
+        for name in names:
+            epoch = checkpoint.load_weights(self.run, self.model, name)
             self._finish(None)
-            checkpoint.save_weights(self.run, self.model, name, self.epoch)
+            checkpoint.save_weights(self.run, self.model, name, epoch)
 
     def _save(self, record: dict[str, Any]) -> None:
         score = record.get("val", record["train"])["loss"]

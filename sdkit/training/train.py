@@ -8,7 +8,7 @@ from sdkit.runtime.errors import ConfigError
 from sdkit.runtime.locate import RUNS
 from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.sequences import SequenceFile
-from sdkit.training.config import ANY_IMAGE, plan, presets
+from sdkit.training.config import ANY_IMAGE, check_preset, plan, preset_kind, presets
 from sdkit.training.launch import resume as resume_run
 from sdkit.training.launch import start
 from sdkit.training.run import Run, find_run
@@ -43,7 +43,8 @@ def train(
         **overrides: any setting of the method or of training, such as `epochs=4, beta=0.1`.
 
     Raises:
-        ConfigError: an unknown preset, variant or setting, or a value out of range.
+        ConfigError: an unknown preset, variant or setting, a preset for another kind of elements, or a value out of
+            range.
         DataError, FileFormatError, MissingFileError: data that cannot be used.
         DeviceError: a device that is not available.
 
@@ -66,14 +67,17 @@ def train(
     # Settings do not depend on the data's shape: a wrong name is reported before any data are made or read.
     plan(ANY_IMAGE, method=method, preset_name=preset, variant=variant, overrides=overrides)
     file = SequenceFile(built_in(reporter) if data is None else data)
+    if preset:
+        check_preset(preset, file.element, str(file.path))
     chosen = preset or default_preset(file)
     found = plan(file.element, method=method, preset_name=chosen, variant=variant, overrides=overrides)
     return start(file, found, name=name, preset=chosen or "", device=device, reporter=reporter)
 
 
 def default_preset(file: SequenceFile) -> str | None:
-    """Return the preset named after the data set, else after its kind of element, else None."""
-    return next((name for name in (file.meta.name, file.element.kind) if name in presets()), None)
+    """Return the preset named after the data set, else after its kind of element, else None; one of this kind."""
+    kind = file.element.kind
+    return next((name for name in (file.meta.name, kind) if name in presets() and preset_kind(name) == kind), None)
 
 
 def built_in(reporter: Reporter) -> Path:

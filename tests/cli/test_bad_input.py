@@ -197,6 +197,12 @@ CASES = [
     Case("split", "encode in.h5 --split val", ("in.h5", "'val'", "all"), _with_bundle(_good)),
     # Settings.
     Case("preset", "train in.h5 --preset sprits", ("'sprits'", "did you mean 'sprites'?", "puppets"), _good),
+    Case(
+        "preset of another kind",
+        "train in.h5 --preset series",
+        ("preset 'series' is for elements of kind series", "in.h5 holds image (3, 16, 16) uint8", "puppets, sprites"),
+        _good,
+    ),
     Case("method", "train in.h5 --method dbes", ("'dbes'", "did you mean 'dbse'?", "there are: "), _good),
     Case("variant", "train in.h5 --variant papre", ("'papre'", "of dbse", "did you mean 'paper'?", "release"), _good),
     Case("methods", "methods dbes", ("'dbes'", "did you mean 'dbse'?")),

@@ -34,7 +34,7 @@ def test_options_are_set_by_name_and_notes_are_printed() -> None:
     assert lines == [
         "mine.npy: float64 is converted to float32",
         "mine.npy: 10 steps are cut into 3 windows of 4, the last one filled up with 2 steps of NaN",
-        "made mine.h5",
+        "made mine.h5; next: sdkit train mine.h5",
     ]
     with SequenceFile("mine.h5") as file:
         assert file.element.describe() == "series (4, 2) float32"
@@ -57,7 +57,7 @@ def test_options_of_puppets_have_names_of_their_own(line: str) -> None:
     [
         (
             "arrays mine.npy --set windows=4",
-            "'arrays' has no option 'windows'; it has: name, kind, window, feature_names",
+            "'arrays' has no option 'windows'; it has: kind, window, feature_names",
         ),
         ("arrays mine.npy --set window=four", "option window = 'four': Expected `int | null`, got `str`"),
         ("arrays mine.npy --set window", "--set window: expected name=value"),
@@ -90,6 +90,18 @@ def test_help_names_every_data_set_and_its_source() -> None:
 
 
 def test_options_are_listed_with_their_defaults() -> None:
-    assert run("puppets --list-options").stdout == "count = None\nsplit = None\nseed = 0\n"
-    assert run("air-quality --list-options").stdout == "validation = 'shuffled'\n"
-    assert run("sprites --list-options").stdout == ""
+    lines = run("puppets --list-options").stdout.splitlines()
+    assert lines[::2] == ["count = None", "split = None", "seed = 0", "name = ''", "origin = ''", "licence = ''"]
+    assert lines[1].startswith("    number N of sequences.")
+    assert lines[-1] == "    licence of the data."
+    assert "set = None\n    letter of the set, `a`, `b` or `c`" in run("physionet --list-options").stdout
+
+
+def test_info_cuts_long_lists_in_the_text_only() -> None:
+    many = np.array([f"r{i:03}" for i in range(100)])
+    np.savez("many.npz", data=np.zeros((100, 10, 2), np.float32), labels=many)
+    assert run("arrays many.npz --set window=5 --set feature_names=load,heat --set units=kW,degC").exit_code == 0
+    lines = CliRunner().invoke(app, ["data", "info", "arrays.h5"]).stdout.splitlines()
+    assert "features            load (kW), heat (degC)" in lines
+    assert any(line.endswith("r021, ..., r099") for line in lines)
+    assert "in memory           8.0 kB" in lines

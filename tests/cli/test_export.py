@@ -1,5 +1,7 @@
 """What `sdkit export` proposes to go on with is a verb that the model has."""
 
+from pathlib import Path
+
 import pytest
 
 from sdkit.cli.export import _next
@@ -9,12 +11,12 @@ from tests.tiny import tiny_model
 
 @pytest.mark.parametrize(
     ("method", "command"),
-    [("dbse", "sdkit swap a.h5 b.h5"), ("gpvae", "sdkit reconstruct x.h5"), ("mocogan", "sdkit generate")],
+    [("dbse", "sdkit generate -b 'my bundle'"), ("mocogan", "sdkit generate -b 'my bundle'")],
 )
 def test_the_next_command_is_one_that_the_model_has(method: str, command: str) -> None:
     model: Method = tiny_model(method=method)
-    assert _next(model.abilities.verbs) == command
+    assert _next(model.abilities.verbs, Path("my bundle")) == command
 
 
-def test_a_model_without_these_verbs_is_looked_at() -> None:
-    assert _next(("encode", "decode")) == "sdkit info"
+def test_a_model_that_cannot_generate_is_looked_at() -> None:
+    assert _next(("encode", "decode"), Path("bundle")) == "sdkit info bundle"

@@ -61,6 +61,25 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "another stage" in screen_text.getvalue()
 
 
+def test_one_piece_of_work_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.start("proving parity", 1)
+    lines.finish()
+    start, end = capsys.readouterr().err.splitlines()
+    assert start == "proving parity"
+    assert end.startswith("proving parity, ")
+
+
+def test_a_bar_of_one_piece_has_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(screen, "err", Console(file=text, force_terminal=True, width=120, color_system=None))
+    bar = Bar()
+    bar.start("proving parity", 1)
+    bar.finish()
+    assert "proving parity" in text.getvalue()
+    assert "0/1" not in text.getvalue()
+
+
 def test_a_bar_that_never_started() -> None:
     bar = Bar()
     bar.advance(1, nll=1.0)

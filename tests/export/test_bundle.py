@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from sdkit.export import bundle as bundle_module
 from sdkit.export.bundle import export_bundle
+from sdkit.export.card import model_card
 from sdkit.export.proof import prove as prove_module
 from sdkit.export.proof.cases import SIZES
 from sdkit.export.proof.check import check_onnx_files
@@ -204,6 +205,30 @@ def test_manifest_tells_where_the_bundle_comes_from(mini: Bundle) -> None:
     method = run.config.plan.method
     assert (manifest.method, manifest.variant) == (method.name, run.config.plan.variant)
     assert msgspec.convert(manifest.settings, method.Settings) == run.config.plan.settings
+
+
+@pytest.mark.parametrize("method", ["image", "vae", "gpvae", "mocogan", "dsvae"])
+def test_a_card_says_of_a_model_what_it_does(mini: Bundle, method: str) -> None:
+    bundle = Bundle.open(Path(__file__).parents[1] / "conformance" / method)
+    verbs = bundle.manifest.capabilities
+    card = model_card(bundle.manifest, read_report(mini))
+    assert ("a static/dynamic split of" in card) == ("swap" in verbs)
+    assert ("splits a sequence into one static code" in card) == ("swap" in verbs)
+    assert ("does not split it into what stays and what moves: its method has no static code." in card) == (
+        "encode" in verbs and "swap" not in verbs
+    )
+    assert ("encodes none: its method has no encoder." in card) == ("encode" not in verbs)
+    assert ("are encoded without a warning" in card) == ("encode" in verbs)
+
+
+def test_texts_of_data_stay_in_their_cell(mini: Bundle) -> None:
+    provenance = msgspec.structs.replace(
+        mini.manifest.provenance, data="a\n# b", data_source="x | y\x1b[2J\n\n<b>", data_licence="z" * 9000
+    )
+    card = model_card(msgspec.structs.replace(mini.manifest, provenance=provenance), read_report(mini))
+    assert "# run: a static/dynamic split of a # b\n" in card
+    assert "| source of the data | x \\| y [2J  <b> |" in card
+    assert max(map(len, card.splitlines())) < 700
 
 
 def test_model_card(mini: Bundle, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def edit(change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> Ca
 def sealed(manifest: dict[str, Any]) -> str:
     """Return the text of a manifest with a digest that fits."""
     text = json.dumps({**manifest, "digest": ""}, separators=(",", ":"), ensure_ascii=False)
-    return json.dumps({**manifest, "digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}, indent=3)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return json.dumps({**manifest, "digest": digest}, indent=3)
 
 
 def name_file(path: str) -> Callable[[Path], None]:

@@ -151,6 +151,10 @@ def probe(x: Floats, x_test: Floats, labels: Ints, asked: Ints, *, reader: Reade
     return Probe(accuracy, balanced, most, uniform, accuracy - max(most, uniform))
 
 
+UNSEEN = "no value of the test split occurs in the training split"
+"""Reason against a probe of a factor whose test values are all new, such as speakers."""
+
+
 def unusable(labels: Ints, asked: Ints) -> str:
     """Return why training labels (N,) do not allow a probe of test labels, or an empty text."""
     known = np.unique(labels)
@@ -158,7 +162,7 @@ def unusable(labels: Ints, asked: Ints) -> str:
         return "the training split has one value only"
     strange = np.setdiff1d(asked, known)
     if len(strange) == len(np.unique(asked)):
-        return "no value of the test split occurs in the training split; unseen speakers are verified in pairs instead"
+        return UNSEEN
     if len(strange):
         return f"{len(strange)} of the test split's values do not occur in the training split"
     return ""

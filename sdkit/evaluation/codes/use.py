@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, number
 from sdkit.evaluation.codes.consistency import LIMIT, some_sequences
-from sdkit.runtime.contract import STATIC_PRIOR, VERBS
+from sdkit.runtime.contract import VERBS
 from sdkit.runtime.element import Array
 from sdkit.runtime.engines.backend import chain
 from sdkit.runtime.progress import Reporter
@@ -64,7 +64,7 @@ def code_use(
     s, std = (np.concatenate([part[name] for part in parts]).astype(np.float64) for name in POSTERIOR[:2])
     d = np.concatenate([part["dynamic_mean"].reshape(-1, part["dynamic_mean"].shape[-1]) for part in parts])
     split_in_two = BOTH_CODES in verbs.abilities.verbs
-    standard = STATIC_PRIOR not in verbs.backend.ports
+    standard = not verbs.fitted
     return CodeUse(
         sequences=len(s),
         active_static=active_units(torch.from_numpy(s)) if split_in_two else None,
@@ -83,7 +83,7 @@ class CodeUseProtocol(EvaluationProtocol):
 
     def run(self, case: Case) -> dict[str, Any]:
         """Encode the test split; figures of a code that the model does not have are left out."""
-        found = code_use(case.verbs, case.file, seed=case.seed, reporter=case.reporter)
+        found = code_use(case.declared, case.file, seed=case.seed, reporter=case.reporter)
         return {name: value for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:

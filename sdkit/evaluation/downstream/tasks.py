@@ -14,7 +14,7 @@ import numpy as np
 from sdkit.evaluation.base import BOTH_CODES, Case, EvaluationProtocol, Line, Needs, number, refusal
 from sdkit.evaluation.codes.encoded import Coded, code, raw
 from sdkit.evaluation.codes.linear import class_probabilities, logistic_regression
-from sdkit.evaluation.codes.probes import pool, unusable
+from sdkit.evaluation.codes.probes import UNSEEN, pool, unusable
 from sdkit.evaluation.data import Parts, label_column
 from sdkit.evaluation.downstream import baselines
 from sdkit.evaluation.downstream.bootstrap import Interval, auprc, auroc, average
@@ -257,6 +257,8 @@ class TasksProtocol(EvaluationProtocol):
                 "notes": list(result.notes),
                 "baselines": case.once_for_data(f"baselines of {task.name}", partial(_baselines, task, case, options)),
             }
+            if task.kind == "verify" and case.skipped.get(probed := f"probe of {task.factor}") == UNSEEN:
+                case.skipped[probed] = f"{UNSEEN}; verified in pairs instead, as task {task.name}"
         return found
 
     def lines(self, found: Any) -> Iterator[Line]:

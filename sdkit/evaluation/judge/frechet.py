@@ -12,7 +12,7 @@ made of the very test sequences, so that their distances can lie below.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ RIDGE = 1e-6
 """Addition to the diagonals of both covariances, which have no full rank where sequences are fewer than features."""
 NEEDED = {"reconstruction": "reconstruct", "swap": BOTH_CODES, "generation": "generate"}
 """Verb that a distance needs, by its name."""
+FITTED = "fitted_generation"
+"""Name of the distance of what a prior draws that was fitted after training."""
 
 Features = NDArray[np.float64]
 
@@ -56,7 +58,9 @@ class FrechetScores:
     swap: float | None
     """Distance of swaps of test sequences: the static code of each with the dynamic codes of its partner."""
     generation: float | None
-    """Distance of sequences whose codes are all drawn from the prior."""
+    """Distance of sequences whose codes are all drawn from the method's prior."""
+    fitted_generation: float | None = None
+    """The same with static codes from the prior that was fitted after training; None where there is none."""
 
 
 def frechet_distance(a: Array, b: Array, *, ridge: float = RIDGE) -> float:
@@ -112,12 +116,7 @@ def frechet_scores(
     found["floor"] = frechet_distance(known, tested)
     makers = _makers(verbs, file, index, seed, reporter, missing)
     for name, clips in makers.items():
-        with stage(reporter, f"measuring the distance of the {name}", len(index)) as shown:
-            seen = []
-            for x in clips():
-                seen.append(judge.features(x))
-                shown.advance(len(x))
-        found[name] = frechet_distance(np.concatenate(seen), tested)
+        found[name] = frechet_distance(_features(judge, clips(), len(index), name, reporter), tested)
     return FrechetScores(*tested.shape, **found)  # type: ignore[arg-type]
 
 
@@ -157,34 +156,56 @@ class FrechetProtocol(EvaluationProtocol):
             lambda: real_features(judge, case.file, train, index, seed=case.seed, batch_size=size),
         )
         options: dict[str, Any] = {"seed": case.seed, "reporter": case.reporter}
-        found = frechet_scores(case.verbs, judge, case.file, train, real=real, **options)
+        found = frechet_scores(case.declared, judge, case.file, train, real=real, **options)
+        if found.generation is not None and case.subject.fitted_prior and case.verbs.fitted:
+            drawn = _generated(case.verbs, case.file, index, case.seed)
+            distance = frechet_distance(
+                _features(judge, drawn, len(index), "fitted generation", case.reporter), real[1]
+            )
+            found = replace(found, fitted_generation=distance)
         return {name: value for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:
         """Yield every distance beside the floor."""
-        for name in NEEDED:
+        for name in (*NEEDED, FITTED):
             if name in found:
-                yield Line("Frechet", name, number(found[name]), f"real training sequences {number(found['floor'])}")
+                yield Line(
+                    "Frechet",
+                    name.replace("_", " "),
+                    number(found[name]),
+                    f"real training sequences {number(found['floor'])}",
+                )
 
 
 def _makers(
     verbs: Verbs, file: SequenceFile, index: Indices, seed: int, reporter: Reporter | None, missing: dict[str, str]
 ) -> dict[str, Callable[[], Iterator[Array]]]:
     """Return what yields the sequences of each distance that a model can produce, batch by batch."""
-
-    def generated() -> Iterator[Array]:
-        first = 0
-        for rows, x in equal_lengths(file, index, verbs.batch_size):
-            yield verbs.generate(len(rows), x.shape[1], seed=seed, first=first)
-            first += len(rows)
-
     groups = [] if "reconstruction" in missing else pair_codes(verbs, file, index, seed, reporter)
     makers: dict[str, Callable[[], Iterator[Array]]] = {
         "reconstruction": lambda: _decoded(verbs, groups, swapped=False),
         "swap": lambda: _decoded(verbs, groups, swapped=True),
-        "generation": generated,
+        "generation": lambda: _generated(verbs, file, index, seed),
     }
     return {name: make for name, make in makers.items() if name not in missing}
+
+
+def _features(judge: Extractor, clips: Iterator[Array], count: int, name: str, reporter: Reporter | None) -> Features:
+    """Return the judge's features (N, F) of clips that come batch by batch."""
+    seen = []
+    with stage(reporter, f"measuring the distance of the {name}", count) as shown:
+        for x in clips:
+            seen.append(judge.features(x))
+            shown.advance(len(x))
+    return np.concatenate(seen).astype(np.float64)
+
+
+def _generated(verbs: Verbs, file: SequenceFile, index: Indices, seed: int) -> Iterator[Array]:
+    """Yield sequences whose codes are drawn, as many and as long as those of a split."""
+    first = 0
+    for rows, x in equal_lengths(file, index, verbs.batch_size):
+        yield verbs.generate(len(rows), x.shape[1], seed=seed, first=first)
+        first += len(rows)
 
 
 def _decoded(verbs: Verbs, groups: list[PairedCodes], *, swapped: bool) -> Iterator[Array]:

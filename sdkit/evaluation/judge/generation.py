@@ -214,7 +214,7 @@ def dynamic_kept(
             yield verbs.decode(Codes(verbs.draw_static(len(x), number, first), codes.dynamic))
 
     scores = _score("dynamic_kept", "dynamic", variants, judge, file, split, verbs.batch_size, reporter)
-    return replace(scores, drawn_from=STATIC_PRIOR if STATIC_PRIOR in verbs.backend.ports else STANDARD)
+    return replace(scores, drawn_from=STATIC_PRIOR if verbs.fitted else STANDARD)
 
 
 def static_kept(

@@ -129,7 +129,7 @@ class JudgeProtocol(EvaluationProtocol):
         case.skipped |= {f"judge, {score}": reason for score, reason in unjudged(case.verbs, file).items()}
         real = case.once_for_data("judge on real", lambda: generation.real(judge, file, reporter=reporter))
         draws: dict[str, Any] = {"repeats": case.repeats, "seed": case.seed, "reporter": reporter}
-        found = judge_scores(case.verbs, judge, file, **draws, real=real)
+        found = judge_scores(case.declared, judge, file, **draws, real=real)
         return {name: plain(value) for name, value in vars(found).items() if value is not None}
 
     def lines(self, found: Any) -> Iterator[Line]:

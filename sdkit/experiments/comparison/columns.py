@@ -88,6 +88,7 @@ def _frechet(distances: Results) -> Iterator[Found]:
     for name in ("reconstruction", "swap", "generation"):
         floor = distances.get("floor")
         yield Found(f"Frechet: {name}", distances.get(name), "down", floor, main=name == "generation")
+    yield Found("Frechet: generation, fitted prior", distances.get("fitted_generation"), "down", distances.get("floor"))
 
 
 def _leaked(rows: Any) -> Iterator[Found]:

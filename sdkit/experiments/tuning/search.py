@@ -25,7 +25,7 @@ from sdkit.runtime.progress import Quiet, Reporter
 from sdkit.runtime.storage.output import remove
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.training.checkpoint import write_text
-from sdkit.training.config import Plan, plan
+from sdkit.training.config import Plan, check_preset, plan
 from sdkit.training.data import split_indices
 from sdkit.training.device import accelerator
 from sdkit.training.launch import start
@@ -60,6 +60,8 @@ class Search:
     @property
     def preset(self) -> str | None:
         """Preset given, or that of the data."""
+        if self.given_preset:
+            check_preset(self.given_preset, self.file.element, str(self.file.path))
         return self.given_preset or default_preset(self.file)
 
     @property

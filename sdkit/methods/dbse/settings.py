@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from sdkit.methods.base import SplitSettings
+from sdkit.methods.parts.fitted_prior import StaticPrior
 
 Subtract = Literal["hidden", "features", "none"]
 AnchorDynamic = Literal["zero", "inferred"]
@@ -66,6 +67,9 @@ class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """
     anchor: Anchor = "first"
     """Position of the element from which the static code is read."""
+    static_prior: StaticPrior = "fitted"
+    """Prior that static codes are drawn from: `standard`, the model's N(0, I), or `fitted`, a mixture of Gaussians that
+    is fitted to the codes of the training split once training is over."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +80,7 @@ class DbseSettings(SplitSettings, frozen=True, kw_only=True, forbid_unknown_fiel
             ("anchor_dynamic", AnchorDynamic),
             ("anchor", Anchor),
             ("likelihood", Likelihood),
+            ("static_prior", StaticPrior),
         )
         for name, known in choices:
             self.require_choice(name, get_args(known))

@@ -325,23 +325,27 @@ def test_attributes_that_hdf5_cannot_hold_leave_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("compression", "told"), [("gzip", "gzip"), ("lz4", "lz4"), ("none", "none")])
 def test_describe(tmp_path: Path, compression: str, told: str) -> None:
     facts = describe_sequences(write(tmp_path / "x.h5", SERIES, compression), check=True)
-    assert facts["element"] == "series (6, 2) float32"
-    assert facts["units"] == "mmHg, bpm"
-    assert facts["steps"] == "2 to 5, stored as 5"
-    assert facts["rate"] == "12.5 elements a second"
+    assert facts["element"] == {"kind": "series", "shape": [6, 2], "dtype": "float32"}
+    assert facts["features"] == [{"name": "pressure", "unit": "mmHg"}, {"name": "pulse", "unit": "bpm"}]
+    assert (facts["sequences"], facts["steps"], facts["lengths"]) == (6, 5, {"least": 2, "most": 5})
+    assert facts["rate"] == 12.5
+    assert facts["bytes_in_memory"] == 6 * 5 * 12 * 4
+    assert facts["bytes_on_disk"] == (tmp_path / "x.h5").stat().st_size
     assert facts["compression"] == told
     assert facts["splits"] == {"train": 3, "val": 1, "test": 2}
-    assert facts["factors"]["action"] == "dynamic, 2 values: walk, wave"
-    assert facts["checked"] == "every value read"
-    assert describe_sequences(tmp_path / "x.h5").get("checked") is None
+    assert facts["factors"]["action"] == {"kind": "dynamic", "values": ["walk", "wave"]}
+    assert facts["checked"] is True
+    assert describe_sequences(tmp_path / "x.h5")["checked"] is False
+    assert json.loads(json.dumps(facts)) == facts
 
 
-def test_describe_lists_many_values_shortly_and_counts_targets(tmp_path: Path) -> None:
+def test_describe_cuts_no_list_and_tells_of_targets(tmp_path: Path) -> None:
     factor = Factor("recording", "static", tuple(f"r{i}" for i in range(100)))
-    with SequenceWriter(tmp_path / "x.h5", SequenceMeta(SERIES, factors=(factor,))) as writer:
+    extra = {"step": "1 hour", "target_names": '["rain", "wind", "sun"]', "target_units": "no list"}
+    with SequenceWriter(tmp_path / "x.h5", SequenceMeta(SERIES, factors=(factor,), extra=extra)) as writer:
         x = values(SERIES)
         writer.write(x, labels=np.zeros((len(x), 1), np.int64), targets=np.zeros((*x.shape[:2], 3), np.float32))
     facts = describe_sequences(tmp_path / "x.h5")
-    assert facts["factors"]["recording"].startswith("static, 100 values: r0, r1, ")
-    assert facts["factors"]["recording"].endswith("r21, ..., r99")
-    assert facts["targets"] == "3 a step"
+    assert facts["factors"]["recording"]["values"] == [f"r{i}" for i in range(100)]
+    assert facts["targets"] == {"a_step": 3, "names": ["rain", "wind", "sun"], "units": None}
+    assert (facts["step"], facts["bin_spacing"], facts["source"]) == ("1 hour", None, None)

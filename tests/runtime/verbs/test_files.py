@@ -183,6 +183,36 @@ def test_what_is_decoded_keeps_its_scales(rt: Runtime, write_sequences: WriteSeq
             assert "note" not in file.attrs
 
 
+def test_metadata_survive_every_verb(rt: Runtime, write_sequences: WriteSequences, tmp_path: Path) -> None:
+    source = write_sequences()
+    said: dict[str, Any] = {
+        "step": "1 hour",
+        "bin_spacing": "40 Hz",
+        "target_names": '["rain"]',
+        "target_units": '["mm"]',
+    }
+    said |= {"licence": "CC0-1.0", "rate": 2.5}
+    with h5py.File(source, "a") as file:
+        file.attrs.update(said)
+    for name, call in VERBS.items():
+        call(rt, source, tmp_path / f"{name}.h5")
+    rt.decode_file(tmp_path / "encode.h5", tmp_path / "decode.h5")
+    for name in ("encode", "decode", "reconstruct", "resample static", "resample dynamic"):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            assert {key: file.attrs.get(key) for key in said} == said, name
+    with h5py.File(tmp_path / "swap.h5") as file:  # which has no targets
+        assert {key: file.attrs.get(key) for key in said} == {**said, "target_names": None, "target_units": None}
+
+
+def test_what_is_generated_has_the_licence_of_the_training_data(mini: Bundle, tmp_path: Path) -> None:
+    rt = Runtime.open(mini.path, device="cpu")
+    rt.generate_file(tmp_path / "a.h5", count=2, steps=3)
+    assert SequenceFile(tmp_path / "a.h5").meta.licence == mini.manifest.provenance.data_licence
+    rt.data_licence = "CC0-1.0"
+    rt.generate_file(tmp_path / "b.h5", count=2, steps=3)
+    assert SequenceFile(tmp_path / "b.h5").meta.licence == "CC0-1.0"
+
+
 def test_generate_file(rt: Runtime, tmp_path: Path) -> None:
     rt.generate_file(tmp_path / "out.h5", count=9, steps=4, seed=3)
     with SequenceFile(tmp_path / "out.h5") as file:

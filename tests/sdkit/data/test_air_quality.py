@@ -226,7 +226,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[SdkitError], str]] = {
     "no zip": (lambda f: zipped(f).write_text("no zip"), FileFormatError, rf"{ZIP} is not a zip that can be read"),
     "half a zip": (_cut(zipped, 0.5), FileFormatError, rf"{ZIP} is not a zip that can be read to its end"),
     "half a nested zip": (_cut(nested, 0.5), FileFormatError, r"uci\.zip is not a zip that can be read to its end"),
-    "damaged zip": (_damage, FileFormatError, rf"{ZIP} is not a zip that can be read to its end"),
+    "damaged zip": (
+        _damage,
+        FileFormatError,
+        rf"{ZIP}: PRSA_Data_Dongsi.*csv is not a file that can be read",
+    ),
 }
 
 

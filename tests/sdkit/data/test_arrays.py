@@ -177,7 +177,7 @@ def test_all_that_may_come_with_data(tmp_path: Path) -> None:
         assert file.select("train").tolist() == [0, 2, 5]
         assert file.select("test").tolist() == [1]
         assert file.split("val") is None
-        assert file.data.compression is None
+        assert file.data.compression == "none"
     assert told.lines == [
         f"{source}: array 'mood' is not used; the names that are: data, labels, lengths, targets, train_indices, "
         "val_indices, test_indices"
@@ -271,6 +271,33 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[SdkitError], str]] = {
         ConfigError,
         r"dynamic factor 'b' is none of the factors a",
     ),
+    "letters that are none": (
+        {"data": SERIES, "labels": np.frombuffer(b"\xff\xff\xff\x7f" * 6, "<U1")},
+        {},
+        FileFormatError,
+        r"'labels' is not a table of whole numbers or texts",
+    ),
+    "half a letter": ({"data": SERIES, "labels": ["\ud800"] * 6}, {}, FileFormatError, r"'labels' is not a table of"),
+    "large labels": ({"data": SERIES, "labels": np.full(6, 1e300)}, {}, DataError, r"'labels' is float64; expected"),
+    "infinite targets": (
+        {"data": SERIES, "targets": np.full((6, 4), 1e300)},
+        {},
+        DataError,
+        r"'targets' holds infinite values; NaN stands for 'unknown'",
+    ),
+    "group": ({"data": SERIES}, {"group": "who"}, ConfigError, r"group = 'who' is no factor of .*; it has: none"),
+    "group and splits": (
+        {"data": SERIES, "labels": np.arange(6), "val_indices": [1]},
+        {"group": "label"},
+        ConfigError,
+        r"has val_indices, and group = 'label' is given",
+    ),
+    "two groups": (
+        {"data": SERIES, "labels": [0, 1, 0, 1, 0, 1]},
+        {"group": "label"},
+        DataError,
+        r"values of 'label': 2 cannot be parted into train, val and test",
+    ),
     "lengths": (
         {"data": SERIES, "lengths": np.full(6, 5)},
         {},
@@ -319,6 +346,35 @@ def test_files_that_are_none(tmp_path: Path, name: str, how: str) -> None:
     with pytest.raises(FileFormatError, match=rf"{name} is not a \.npz or \.npy of numbers"):
         arrays.make(source, tmp_path / "out.h5")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_splits_by_group(tmp_path: Path) -> None:
+    who = np.repeat([f"p{i}" for i in range(10)], 6)
+    source = npz(tmp_path, data=np.zeros((60, 4, 5, 2), np.float32), labels=np.stack([who, np.tile(["a", "b"], 30)], 1))
+    options: dict[str, Any] = {"factors": "who,what", "group": "who"}
+    with SequenceFile(arrays.make(source, tmp_path / "out.h5", **options)) as file:
+        labels, parts = file.labels(), {name: file.split(name) for name in ("train", "val", "test")}
+    assert labels is not None
+    people = {name: set(labels[part, 0].tolist()) for name, part in parts.items()}
+    assert {name: len(each) for name, each in people.items()} == {"train": 7, "val": 1, "test": 2}
+    assert len(set.union(*people.values())) == 10
+    with SequenceFile(arrays.make(source, tmp_path / "b.h5", seed=1, test_fraction=0.5, **options)) as file:
+        assert len(file.select("test")) == 30
+
+
+def test_sequences_of_unequal_length(tmp_path: Path) -> None:
+    many = [RNG.normal(size=(steps, 5, 2)).astype(np.float32) for steps in (3, 2, 4)]
+    np.savez(tmp_path / "in.npz", *many, labels=np.array(["a", "b", "a"]))
+    with SequenceFile(arrays.make(tmp_path / "in.npz", tmp_path / "out.h5")) as file:
+        lengths, x = file.lengths(), file.read(slice(None))
+        assert lengths is not None
+        assert (file.steps, lengths.tolist(), file.factors[0].values) == (4, [3, 2, 4], ("a", "b"))
+    for row, given in zip(x, many, strict=True):
+        np.testing.assert_array_equal(row[: len(given)], given)
+    np.savez(tmp_path / "in.npz", *[one[:, 0] for one in many])
+    with SequenceFile(arrays.make(tmp_path / "in.npz", tmp_path / "cut.h5", window=1)) as file:
+        assert file.data.shape == (3, 4, 1, 2)
+        assert np.isnan(file.read(slice(0, 1))[0, 3]).all()
 
 
 def test_sources_and_outputs(tmp_path: Path) -> None:

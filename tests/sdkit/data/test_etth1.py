@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sdkit.data import etth1
+from sdkit.data import etth1, make_dataset
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
@@ -122,6 +122,24 @@ def test_a_broken_copy_is_told_in_one_line(folder: Path, tmp_path: Path, change:
         etth1.make(folder, tmp_path / "e.h5")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["etth1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "licence"),
+    [
+        ("ETTh2", "ETTh2 of github.com/zhouhaoyi/ETDataset (Zhou et al. 2021)", "CC-BY-ND-4.0"),
+        ("ours", "ours.csv", "unknown: see the data's own licence"),
+    ],
+)
+def test_another_table_is_named_as_what_it_is(
+    folder: Path, tmp_path: Path, name: str, source: str, licence: str
+) -> None:
+    file = (folder / "ETTh1.csv").rename(folder / f"{name}.csv")
+    with SequenceFile(etth1.make(file, tmp_path / "e.h5")) as made:
+        assert (made.meta.name, made.meta.source, made.meta.licence) == (name.lower(), source, licence)
+    path = make_dataset("etth1", tmp_path / "f.h5", source=file, name="plant", origin="the plant", licence="ours")
+    with SequenceFile(path) as made:
+        assert (made.meta.name, made.meta.source, made.meta.licence) == ("plant", "the plant", "ours")
 
 
 def test_sources_outputs_and_splits(folder: Path, tmp_path: Path) -> None:

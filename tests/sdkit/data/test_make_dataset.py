@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from sdkit.data import MAKERS, SHARED, make_dataset, maker_options
+from sdkit.data import MAKERS, SHARED, explain_options, make_dataset, maker_options
+from sdkit.data.said import Said
 from sdkit.runtime.errors import ConfigError, MissingFileError, OutputExistsError
 from sdkit.runtime.storage.sequences import SequenceFile
 
@@ -17,7 +18,7 @@ def test_puppets_are_made_by_name(tmp_path: Path) -> None:
     assert path == tmp_path / "p.h5"
     with SequenceFile(path) as file:
         assert (file.meta.name, file.count) == ("puppets", 3)
-        assert file.data.compression is None
+        assert file.data.compression == "none"
 
 
 @pytest.mark.parametrize(
@@ -29,8 +30,12 @@ def test_puppets_are_made_by_name(tmp_path: Path) -> None:
         ("puppets", {"source": "art"}, "'puppets' is drawn by sdkit and takes no source"),
         ("sprites", {}, "'sprites' needs a source: a folder or zip of the LPC sheets"),
         ("air-quality", {}, r"'air-quality' needs a source: UCI's zip, or a folder of PRSA_Data_\*\.csv"),
-        ("puppets", {"count": 3, "size": 32}, "'puppets' has no option 'size'; it has: count, split, seed"),
-        ("sprites", {"source": "art", "count": 3}, "'sprites' has no option 'count'; it has none"),
+        (
+            "puppets",
+            {"count": 3, "size": 32},
+            "'puppets' has no option 'size'; it has: count, split, seed, name, or",
+        ),
+        ("sprites", {"source": "art", "count": 3}, "'sprites' has no option 'count'; it has: val_fraction, name, ori"),
         ("puppets", {"count": "many"}, r"'puppets': option count = 'many': Expected `int \| null`, got `str`"),
         (
             "arrays",
@@ -65,9 +70,11 @@ def test_every_maker_has_the_same_shape(name: str) -> None:
     kinds = [parameter.kind for parameter in parameters]
     assert kinds[: sources + 1] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * (sources + 1)
     assert set(kinds[sources + 1 :]) == {inspect.Parameter.KEYWORD_ONLY}
-    assert [parameter.name for parameter in parameters[-3:]] == list(SHARED)
-    assert list(maker_options(name)) == [parameter.name for parameter in parameters[sources + 1 : -3]]
-    hints = get_type_hints(make)
+    assert [parameter.name for parameter in parameters[-len(SHARED) :]] == list(SHARED)
+    own = [parameter.name for parameter in parameters[sources + 1 : -len(SHARED)]]
+    assert list(maker_options(name)) == [*own, "name", "origin", "licence"]
+    assert all(explain_options(name).values()), "an option without a note in the docstring"
+    hints = {**get_type_hints(make), **get_type_hints(Said)}
     for option, default in maker_options(name).items():
         msgspec.convert(default, hints[option])  # raises where a type is none that can be checked
 

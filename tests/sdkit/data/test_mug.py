@@ -21,6 +21,7 @@ from sdkit.runtime.errors import (
 )
 from sdkit.runtime.progress import Quiet
 from sdkit.runtime.storage.sequences import SequenceFile
+from tests import bombs
 
 pytest.importorskip("cv2", reason="the extra video is not installed")
 cv2 = mug._opencv()
@@ -283,6 +284,20 @@ def test_a_broken_copy(
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [copy]
     assert capfd.readouterr().err == ""
+
+
+def test_a_frame_whose_size_is_not_believed(copy: Path, tmp_path: Path, anywhere: None) -> None:
+    (copy / "002" / "fear" / "img_3.png").write_bytes(bombs.png(20_000, 4_000))
+    with pytest.raises(FileFormatError, match=r"img_3\.png states 20000x4000 pixels; at most 16,777,216 are read"):
+        mug.make(copy, tmp_path / "x.h5")
+
+
+def test_folders_that_link_in_a_ring(copy: Path, tmp_path: Path, anywhere: None) -> None:
+    fear = copy / "002" / "fear"
+    for name in ("one", "two"):
+        (fear / name).symlink_to(fear)
+    with pytest.raises(FileFormatError, match=r"fear/one links to a folder that is read already; remove the link"):
+        mug.make(copy, tmp_path / "x.h5")
 
 
 def test_sources_that_are_none(tree: Path, tmp_path: Path) -> None:

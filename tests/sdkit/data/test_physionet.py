@@ -1,6 +1,7 @@
 """PhysioNet 2012, on made-up patients whose values are known, and on the real ones."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from functools import cache
@@ -10,9 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
-from sdkit.data import physionet
+from sdkit.data import make_dataset, physionet
 from sdkit.data.tables import read_table
-from sdkit.runtime.errors import DataError, FileFormatError, MissingFileError, OutputExistsError, SdkitError
+from sdkit.runtime.errors import (
+    ConfigError,
+    DataError,
+    FileFormatError,
+    MissingFileError,
+    OutputExistsError,
+    SdkitError,
+)
 from sdkit.runtime.storage.sequences import SequenceFile
 from tests.notes import Notes
 from tests.real_data import real_data
@@ -211,7 +219,12 @@ def _twice(folder: Path) -> None:
 
 BROKEN = {
     "no outcomes": (_remove("Outcomes-a.txt"), MissingFileError, r"Outcomes-a\.txt is missing"),
-    "no set": (lambda f: (f / "set-a").rename(f / "set-b"), MissingFileError, r"holds neither set-a/ nor set-a\.tar"),
+    "no set": (lambda f: (f / "set-a").rename(f / "set-d"), MissingFileError, r"holds neither set-a/ nor set-a\.tar"),
+    "no outcomes of the set": (
+        lambda f: (f / "set-a").rename(f / "set-b"),
+        MissingFileError,
+        r"Outcomes-b\.txt is missing; it holds the outcomes of set-b",
+    ),
     "empty set": (
         lambda f: [p.unlink() for p in (f / "set-a").iterdir()],
         MissingFileError,
@@ -282,6 +295,38 @@ def test_a_broken_copy_is_told_in_one_line(folder: Path, tmp_path: Path, case: s
         physionet.make(folder, tmp_path / "p.h5")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["physionet"]
+
+
+@pytest.mark.parametrize("letter", ["b", "c"])
+@pytest.mark.parametrize("how", ["folder", "set", "archive", "other name"])
+def test_a_sibling_set_is_named_as_what_it_is(folder: Path, tmp_path: Path, letter: str, how: str) -> None:
+    archive = packed(folder, ".tar.xz") if how in ("archive", "other name") else None
+    name = f"set-{letter}.tar.xz" if how == "archive" else "patients.tar.xz"
+    renamed = (archive or folder / "set-a").rename(folder / (name if archive else f"set-{letter}"))
+    (folder / "Outcomes-a.txt").rename(folder / f"Outcomes-{letter}.txt")
+    path = physionet.make(folder if how == "folder" else renamed, tmp_path / "p.h5")
+    with SequenceFile(path) as file:
+        assert file.meta.source.startswith(f"PhysioNet/CinC Challenge 2012, set {letter.upper()} (")
+        assert file.count == 10
+
+
+def test_of_several_sets_one_is_chosen(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "set-a", folder / "set-b")
+    (folder / "set-b" / "100.txt").write_text(patient(100, 30))
+    shutil.copy(folder / "Outcomes-a.txt", folder / "Outcomes-b.txt")
+    notes = Notes()
+    first = physionet.make(folder, tmp_path / "a.h5", reporter=notes)
+    assert notes.lines[0].endswith("holds the sets a, b; set a is taken, set=a says so")
+    second = make_dataset("physionet", tmp_path / "b.h5", source=folder, set="b", name="mine", licence="ours")
+    with SequenceFile(first) as a, SequenceFile(second) as b:
+        assert (a.count, b.count) == (10, 9)
+        assert "set A" in a.meta.source
+        assert "set B" in b.meta.source
+        assert (b.meta.name, b.meta.licence) == ("mine", "ours")
+    with pytest.raises(ConfigError, match=r"physionet holds set a and b, not set c"):
+        physionet.make(folder, tmp_path / "c.h5", set="c")
+    with pytest.raises(ConfigError, match=r"unknown set 'd'; choose one of a, b, c"):
+        physionet.make(folder, tmp_path / "c.h5", set="d")
 
 
 def test_outputs_and_sources(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,89 @@ def test_a_folder_without_a_licence(folder: Path, tmp_path: Path) -> None:
     (folder / "LICENSE").unlink()
     with SequenceFile(speech.make(folder, tmp_path / "x.h5")) as file:
         assert file.meta.licence == "unknown: see the data's own licence"
+
+
+def flat(folder: Path, root: Path) -> Path:
+    """Copy all recordings into one folder, named SPEAKER-WORD-01."""
+    root.mkdir()
+    for file in [*folder.glob("s*/*.wav"), *folder.glob("s*/*/*.FLAC")]:
+        shutil.copy(file, root / file.name)
+    return root
+
+
+def test_speakers_by_a_part_of_the_name(folder: Path, tmp_path: Path) -> None:
+    path = speech.make(flat(folder, tmp_path / "flat"), tmp_path / "x.h5", speaker=r"^(s\d)-", content=WORD)
+    with SequenceFile(path) as file:
+        assert [factor.values[:2] for factor in file.factors] == [("s0", "s1"), ("s0-07-01", "s0-12-01"), ("07", "12")]
+        assert len(file.factors[0].values) == 8
+    with pytest.raises(DataError, match=r"the name has no speaker '\^\(x\)'; rename the file or change the expression"):
+        speech.make(tmp_path / "flat", tmp_path / "y.h5", speaker="^(x)")
+
+
+def test_speakers_by_a_table(folder: Path, tmp_path: Path) -> None:
+    root, table = flat(folder, tmp_path / "flat"), tmp_path / "who.csv"
+    lines = [
+        f"{file.name},{'ann' if file.name < 's3' else 'bob' if file.name < 's6' else 'cy'}" for file in root.iterdir()
+    ]
+    table.write_text("\n".join(["file,speaker", *lines]))
+    with SequenceFile(speech.make(root, tmp_path / "x.h5", table=str(table))) as file:
+        assert file.factors[0].values == ("ann", "bob", "cy")
+    for text, message in (
+        ("\n".join(["file,speaker", *lines[1:]]), r"who\.csv has no line for 1 of 16 recordings, the first "),
+        ("\n".join(["file,speaker", *lines, "s9.wav,ann"]), r"names 1 recordings that .*flat does not hold: s9"),
+        ("\n".join(["file,speaker", *lines, lines[0] + "x"]), r"line 18: '.*' has no speaker, or two"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            speech.make(root, tmp_path / "y.h5", table=str(table))
+    with pytest.raises(ConfigError, match="speaker and table both say who speaks"):
+        speech.make(root, tmp_path / "y.h5", table=str(table), speaker="(x)")
+
+
+@pytest.mark.parametrize("top", ["", "voices/"])
+def test_a_zip_gives_what_its_folder_gives(folder: Path, tmp_path: Path, top: str) -> None:
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{top}{file.relative_to(folder)}")
+    with (
+        SequenceFile(speech.make(folder, tmp_path / "a.h5", content=WORD)) as a,
+        SequenceFile(speech.make(tmp_path / "v.zip", tmp_path / "b.h5", content=WORD)) as b,
+    ):
+        assert (a.factors, a.meta.licence) == (b.factors, b.meta.licence)
+        np.testing.assert_array_equal(a.read(slice(None)), b.read(slice(None)))
+        for split in ("train", "val", "test"):
+            assert a.select(split).tolist() == b.select(split).tolist()
+
+
+def test_a_recording_that_is_broken_off_in_a_zip(folder: Path, tmp_path: Path) -> None:
+    broken(folder, "truncated")
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        for file in folder.glob("s*/*.wav"):
+            archive.write(file, f"{file.relative_to(folder)}")
+    with pytest.raises(FileFormatError, match=r"v\.zip: s3/s3-07-01\.wav is broken off: it has 5000 of 12844 bytes"):
+        speech.make(tmp_path / "v.zip", tmp_path / "x.h5")
+
+
+def test_speech_of_8_kilohertz(tmp_path: Path) -> None:
+    for i, speaker in enumerate(SPEAKERS[:3]):
+        (tmp_path / "v" / speaker).mkdir(parents=True)
+        soundfile.write(tmp_path / "v" / speaker / "a.wav", tone(i, 0.4, 8000), 8000)
+    reporter = Notes()
+    with SequenceFile(speech.make(tmp_path / "v", tmp_path / "a.h5", reporter=reporter)) as file:
+        assert file.element.shape == (201,)
+    assert "no recording has more than 8000 samples a second: bins above 4000 Hz are empty" in reporter.lines[-1]
+    reporter = Notes()
+    with SequenceFile(speech.make(tmp_path / "v", tmp_path / "b.h5", rate=8000, reporter=reporter)) as file:
+        assert (file.element.shape, file.steps, file.meta.rate) == ((101,), 20, 100)
+        assert file.handle.attrs["bin_spacing"] == "40 Hz"
+        assert file.handle.attrs["sample_rate"] == "8000 Hz"
+        x, labels = file.read(slice(None)), file.labels()
+        assert labels is not None
+        assert (x[:, 5].argmax(-1) == 10 * (labels[:, 0] + 1)).all()
+    assert not any("bins above" in line for line in reporter.lines)
+    with pytest.raises(ConfigError, match=r"rate = 11025; expected a multiple of 400, such as 8000"):
+        speech.make(tmp_path / "v", tmp_path / "c.h5", rate=11025)
 
 
 def broken(folder: Path, how: str) -> None:

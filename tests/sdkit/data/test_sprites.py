@@ -1,6 +1,7 @@
 """Sprites, on made-up sheets whose pixels say which cell and which layer they are from, and on the real ones."""
 
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdkit.data import sprites
-from sdkit.runtime.errors import FileFormatError, MissingFileError, OutputExistsError
+from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, OutputExistsError
 from sdkit.runtime.storage.sequences import SequenceFile
+from tests import bombs
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "sprites"
 Pixels = NDArray[np.uint8]
@@ -192,6 +194,28 @@ def test_a_sheet_that_is_none(copy: Path, tmp_path: Path, packed: bool, size: An
     assert not list(tmp_path.glob("*.h5*"))
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((20_000, 4_000), r"has \(20000, 4000\) pixels; expected"),
+        ((60_000, 60_000), "is not an image that can be read"),
+    ],
+)
+def test_a_sheet_whose_size_is_not_believed(
+    copy: Path, tmp_path: Path, packed: bool, size: tuple[int, int], message: str
+) -> None:
+    (copy / "body/2.png").write_bytes(bombs.png(*size))
+    source = zipped(copy, tmp_path / "s.zip") if packed else copy
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=rf"body/2\.png {message}"):
+            sprites.make(source, tmp_path / "x.h5")
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_sheet_that_is_cut_off(copy: Path, tmp_path: Path) -> None:
     file = copy / "topwear/5.png"
     file.write_bytes(file.read_bytes()[:-2000])
@@ -207,7 +231,7 @@ def test_a_zip_whose_bytes_are_damaged(copy: Path, tmp_path: Path) -> None:
     middle = sheet.header_offset + sheet.file_size // 2
     data[middle : middle + 64] = bytes(64)
     source.write_bytes(data)
-    with pytest.raises(FileFormatError, match=r"s\.zip: body/0\.png is not an image that can be read"):
+    with pytest.raises(FileFormatError, match=r"s\.zip: body/0\.png is not a file that can be read to its end"):
         sprites.make(source, tmp_path / "x.h5")
 
 
@@ -215,7 +239,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="none does not exist; expected a folder or a zip"):
         sprites.compose(tmp_path / "none")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(FileFormatError, match=r"text\.zip is neither a folder nor a zip"):
+    with pytest.raises(FileFormatError, match=r"text\.zip is not a zip that can be read to its end"):
         sprites.compose(tmp_path / "text.zip")
     (tmp_path / "x.h5").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"x\.h5 exists already"):
@@ -239,6 +263,24 @@ def test_order_is_the_originals() -> None:
     at_start[shuffled] = train
     assert at_start[:3].tolist() == [1116 * 9, 1135 * 9, 17 * 9]
     assert at_start[1000:1003].tolist() == [1116 * 9 + 1, 1135 * 9 + 1, 17 * 9 + 1]
+
+
+@pytest.mark.parametrize(("share", "people"), [(0.1, 100), (0.001, 1), (0.999, 999)])
+def test_a_validation_split_is_of_characters_of_its_own(share: float, people: int) -> None:
+    train, _ = sprites.order()
+    parts = sprites.held_out(train, share)
+    assert sorted([*parts["train"].tolist(), *parts["val"].tolist()]) == list(range(9000))
+    val, rest = set((train[parts["val"]] // 9).tolist()), set((train[parts["train"]] // 9).tolist())
+    assert (len(val), len(parts["val"]), len(rest)) == (people, 9 * people, 1000 - people)
+    assert not val & rest
+
+
+def test_by_default_the_splits_are_the_benchmarks() -> None:
+    train, _ = sprites.order()
+    assert {name: rows.tolist() for name, rows in sprites.held_out(train, 0.0).items()} == {"train": list(range(9000))}
+    for share in (-0.1, 1.0, 1e-9, float("nan")):
+        with pytest.raises(ConfigError, match="val_fraction = "):
+            sprites.held_out(train, share)
 
 
 def test_labels_and_factors() -> None:

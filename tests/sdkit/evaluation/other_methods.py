@@ -199,7 +199,7 @@ def model_of(method: type[Method], element: Element, steps: int = 5, **settings:
     torch.manual_seed(0)
     widths = {"encoder_widths": (4, 6, 8), "decoder_widths": (8, 6, 4)} if element.traits.pictorial else {}
     model = method(method.Settings(**{**widths, **settings}), Facts(element, steps, 30)).eval()
-    if model.finishes():
+    if model.finishes:
         with torch.no_grad():
             model.finish([Batch(torch.rand(4, 3, *element.shape), torch.arange(4))])
     return model

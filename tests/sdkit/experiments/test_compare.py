@@ -117,7 +117,8 @@ def test_exported_graphs_have_the_figures_of_their_models(copied: Path) -> None:
     asked: dict[str, Any] = {"methods": "vae", "steps": 3, "output": "out", **GIVEN}
     folder = Folder(Path("out"), Terms(**json.loads(Path("out/terms.json").read_text())))
     before = folder.row("vae", 0)
-    assert before is not None and not before.onnx
+    assert before is not None
+    assert not before.onnx
     found = compare("waves.h5", seeds=2, onnx=True, **asked)
     first, second = found.rows
     # Made again for the sake of its graphs, to the same figures; other seeds are not exported.

@@ -52,6 +52,7 @@ BASELINES = [
     "raw first window, logistic regression",
     "raw steps, LSTM",
 ]
+ORIGIN = "the data are 'waves', source not stated"
 TITLES = [*BASELINES, "our model, untrained", "our model", "no subtraction"]
 
 
@@ -108,7 +109,7 @@ def test_rows_are_baselines_the_untrained_model_and_the_models(result: TableResu
     assert [row.title for row in part.rows] == TITLES
     assert [row.kind for row in part.rows] == ["baseline"] * 5 + ["control", "model", "model"]
     assert part.counts == {"train": 72, "val": 24, "test": 24}
-    assert (part.data, part.task, part.notes) == ("waves", "ill", ["made-up data"])
+    assert (part.data, part.task, part.notes) == ("waves", "ill", [ORIGIN, "made-up data"])
     assert part.columns == {**METRICS["detect"], **COSTS}
     assert result.skipped == {}
 

@@ -63,9 +63,11 @@ def test_without_variants_there_is_no_name_of_one() -> None:
     assert (Rival.default_variant(IMAGE), Rival.variant_of(RivalSettings())) == ("", "")
 
 
-def test_a_method_without_a_finish_has_none() -> None:
-    assert Rival.finishes()
-    assert not find("dbse").finishes()
+def test_only_a_model_that_fits_something_is_finished() -> None:
+    assert tiny_model("paper").finishes
+    assert not tiny_model("paper", static_prior="standard").finishes
+    assert not tiny_model(method="vae").finishes
+    assert tiny_model(method="skd").finishes
 
 
 def test_terms_are_found_by_their_code() -> None:

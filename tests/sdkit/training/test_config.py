@@ -10,15 +10,24 @@ from sdkit.training.config import (
     TRAIN_KEYS,
     Plan,
     TrainConfig,
+    check_preset,
     describe_settings,
+    explain_settings,
     parse_override,
     plan,
     preset,
+    preset_kind,
     presets,
 )
 from tests.tiny import tiny_facts
 
 IMAGE_64 = Element("image", (3, 64, 64), "uint8")
+ELEMENTS = {
+    "image": IMAGE_64,
+    "series": Element("series", (4, 3), "float32"),
+    "spectrum": Element("spectrum", (6,), "float32"),
+    "vector": Element("vector", (6,), "float32"),
+}
 TABLE_5 = {
     "mug": (0.05, 0.01, 1.5e-3, 128, 128, 128),
     "sprites": (0.2, 0.2, 2e-3, 128, 256, 256),
@@ -249,6 +258,29 @@ def test_parsed_overrides_are_settings() -> None:
 def test_described_settings_are_all_there(method: str) -> None:
     lines = [line.partition(" = ")[0] for line in describe_settings(method)]
     assert lines == [*methods.find(method).Settings.__struct_fields__, *TRAIN_KEYS]
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_every_setting_is_explained(method: str) -> None:
+    notes = explain_settings(method)
+    assert [
+        name for name in (*methods.find(method).Settings.__struct_fields__, *TRAIN_KEYS) if not notes.get(name)
+    ] == []
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_is_for_one_kind(name: str) -> None:
+    kind = preset_kind(name)
+    check_preset(name, ELEMENTS[kind], "x.h5")
+    for other in set(ELEMENTS) - {kind}:
+        with pytest.raises(ConfigError, match=rf"preset '{name}' is for elements of kind {kind}; x\.h5 holds {other} "):
+            check_preset(name, ELEMENTS[other], "x.h5")
+
+
+def test_described_settings_are_of_the_presets_kind() -> None:
+    lines = dict(line.split(" = ", 1) for line in describe_settings(preset_name="series"))
+    assert lines["encoder_widths"] == "(32, 64, 32)"
+    assert lines["filter"] == "False"  # a series has another variant than images by default
 
 
 def test_described_settings_are_of_the_preset_and_the_variant() -> None:
