@@ -7,7 +7,6 @@ from typing import Any
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.storage.sequences import SPLITS, SequenceFile
 
-LZ4 = "32004"
 AXES = ("step", "bin_spacing")
 """Attributes that say what a step and a bin are."""
 
@@ -23,7 +22,7 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
     file = SequenceFile(path)
     if check:
         file.check()
-    element, lengths, attributes = file.element, file.lengths(), file.handle.attrs
+    element, lengths, axes = file.element, file.lengths(), file.stated(*AXES)
     return {
         "path": str(path),
         "name": file.meta.name or None,
@@ -34,10 +33,10 @@ def describe_sequences(path: str | Path, *, check: bool = False) -> dict[str, An
         "features": _features(element.feature_names, element.units, element.features),
         "units": list(element.units),
         "rate": file.meta.rate,
-        **{name: str(attributes[name]) if name in attributes else None for name in AXES},
+        **{name: str(axes[name]) if name in axes else None for name in AXES},
         "bytes_in_memory": file.nbytes,
         "bytes_on_disk": Path(path).stat().st_size,
-        "compression": _compression(file.data),
+        "compression": file.data.compression,
         "source": file.meta.source or None,
         "licence": file.meta.licence or None,
         "splits": {s: len(part) for s in SPLITS if (part := file.split(s)) is not None},
@@ -56,10 +55,11 @@ def _features(names: tuple[str, ...], units: tuple[str, ...], count: int) -> lis
 
 
 def _targets(file: SequenceFile) -> dict[str, Any] | None:
-    if "targets" not in file.handle:
+    if "targets" not in file.names:
         return None
-    texts = {name: file.handle.attrs.get(f"target_{name}") for name in ("names", "units")}
-    return {"a_step": int(file.handle["targets"].shape[2]), **{name: _texts(text) for name, text in texts.items()}}
+    texts = {name: file.attribute(f"target_{name}") for name in ("names", "units")}
+    shape = file.part("targets", "(N, T, K)").shape
+    return {"a_step": shape[2], **{name: _texts(text) for name, text in texts.items()}}
 
 
 def _texts(text: Any) -> list[str] | None:
@@ -69,11 +69,6 @@ def _texts(text: Any) -> list[str] | None:
     except (TypeError, ValueError, RecursionError):
         return None
     return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
-
-
-def _compression(data: Any) -> str:
-    # h5py has names for its own filters only.
-    return ", ".join({LZ4: "lz4"}.get(name, name) for name in data._filters) or "none"
 
 
 def describe_bundle(path: str | Path | None = None) -> dict[str, Any]:

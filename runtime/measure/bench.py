@@ -352,14 +352,10 @@ class _Work:
         path = self.folder / "data.h5"
         with h5py.File(path, "w") as target:
             data, name = file.data, b"data"
-            space = h5py.h5s.create_simple((count, *data.shape[1:]))
-            properties = data.id.get_create_plist()
-            if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
-                properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            h5py.h5d.create(target.id, name, data.id.get_type(), space, properties)
-            for start in range(0, count, self.size):
-                rows = np.s_[start : min(start + self.size, count)]
-                target["data"][rows] = data[rows]
+            space, stored = h5py.h5s.create_simple((count, *data.shape[1:])), data.data.id
+            h5py.h5d.create(target.id, name, stored.get_type(), space, stored.get_create_plist())
+            for rows, x in file.batches(self.size, np.arange(count)):
+                target["data"][rows[0] : rows[-1] + 1] = x
             if (lengths := file.lengths()) is not None:
                 target["lengths"] = lengths[:count]
             target.attrs.update({**file.meta.attributes(), "classes": "{}"})

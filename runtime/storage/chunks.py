@@ -1,13 +1,17 @@
-"""Rows of HDF5 data sets, batch by batch: whole chunks, read ahead, inflated on several threads, each of them once.
+"""Rows of data sets, batch by batch: whole chunks, read ahead, decoded on several threads, each of them once.
 
 HDF5 inflates gzip chunks one after the other, under a lock of the whole process, and again for every batch that
-touches them. Here the raw bytes of a chunk are read from the file and inflated outside that lock, by the
-fastest library available (`runtime.storage.deflate`).
+touches them; it believes that a chunk inflates to its full size, and reads beyond the end of one that does not. Here
+the raw bytes of a chunk are read from the file and decoded outside that lock, by the fastest library available
+(`runtime.storage.deflate`), to exactly the bytes that a chunk has.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -16,15 +20,18 @@ from numpy.typing import NDArray
 from sdkit.runtime.device import usable_processors
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import FileFormatError
-from sdkit.runtime.storage.deflate import ERRORS, decompress
+from sdkit.runtime.storage.deflate import decompress
+from sdkit.runtime.storage.filters import checked, lz4_decoded, unshuffled
+from sdkit.runtime.storage.parts import LZ4, PIECE_BYTES, TABLE_BYTES, Part, reading
 from sdkit.runtime.storage.pipeline import ALIVE
 
 Indices = NDArray[np.int64]
 THREADS = 4
 """Largest number of threads that inflate or deflate: beyond it the disk or the model is slower."""
-UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, *ERRORS)
 WINDOW_BYTES = 32 << 20
-"""Bytes of inflated chunks that are kept ready, the one in use not counted."""
+"""Bytes of decoded chunks that are kept ready, those in use not counted."""
+CHECKSUM_BYTES = 4
+"""Size of the checksum that fletcher32 puts behind a chunk."""
 
 
 def worker_threads() -> int:
@@ -32,91 +39,125 @@ def worker_threads() -> int:
     return min(THREADS, usable_processors())
 
 
-def batches(data: h5py.Dataset, index: Indices, size: int, *, alive: int = ALIVE) -> Iterator[Array]:
+def batches(part: Part, index: Indices, size: int, *, alive: int | None = ALIVE) -> Iterator[Array]:
     """Yield the rows `index` of a data set, at most `size` at a time, in order.
 
     An array is valid until `alive` more have been requested; then its memory is used again. Memory: `alive` batches,
-    and the chunks of WINDOW_BYTES, at least two, where they are inflated here.
+    and the chunks of WINDOW_BYTES, at least two, where there are filters.
 
     Args:
-        data: (N, ...), of any layout. Chunks of whole rows under gzip, with or without shuffle, are inflated here;
-            all else is read by HDF5.
+        part: (N, ...), of any layout.
         index: row numbers in ascending order; a row may occur more than once.
         size: rows of a batch.
-        alive: number of arrays that the caller holds at a time.
+        alive: number of arrays that the caller holds at a time; None makes each of them anew, for a caller who keeps
+            them.
 
     Raises:
         FileFormatError: rows that cannot be read.
     """
-    shape = (min(size, len(index)), *data.shape[1:])
-    buffers = [np.empty(shape, data.dtype) for _ in range(alive)]
-    rows, chunks = index[:size], None
+    shape = (min(size, len(index)), *part.shape[1:])
+    buffers = [np.empty(shape, part.dtype) for _ in range(alive or 0)]
+    chunks = None
     with ThreadPoolExecutor(worker_threads(), thread_name_prefix="sdkit-inflate") as pool:
         try:
-            chunks = _Chunks(data, index, pool) if inflatable(data) else None
             for number, start in enumerate(range(0, len(index), size)):
                 rows = index[start : start + size]
-                batch = buffers[number % alive][: len(rows)]
-                _read(data, rows, batch) if chunks is None else chunks.read(rows, batch)
+                batch = buffers[number % alive][: len(rows)] if alive else np.empty((len(rows), *shape[1:]), part.dtype)
+                with reading(f"{part.where}, rows {rows[0]} to {rows[-1]},"):
+                    if not part.filters:
+                        _read(part.data, rows, batch)
+                    else:
+                        chunks = chunks or _Chunks(part, index, pool)
+                        chunks.read(rows, batch)
                 yield batch
-        except UNREADABLE as error:
-            where = f"{data.file.filename}: data set '{data.name.lstrip('/')}'"
-            raise FileFormatError(f"{where} cannot be read at rows {rows[0]} to {rows[-1]}: {error}") from error
         finally:
             if chunks is not None:
                 chunks.close()
 
 
-def inflatable(data: h5py.Dataset) -> bool:
-    """Return whether the chunks of a data set are whole rows, all there, under gzip or shuffle and gzip alone."""
-    if data.chunks is None or data.chunks[1:] != data.shape[1:] or len(data) == 0:
-        return False
-    properties = data.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    if filters not in ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]):
-        return False
-    # A chunk that was never written stands for fill values and has no place in the file.
-    return bool(data.id.get_num_chunks() == -(-len(data) // data.chunks[0]))
+def read_rows(part: Part, index: Indices) -> Array:
+    """Return rows of a data set, in the order of `index`.
+
+    Raises:
+        FileFormatError: rows that cannot be read.
+    """
+    unique, inverse = np.unique(index, return_inverse=True)
+    for batch in batches(part, unique, max(1, len(unique)), alive=None):
+        return batch if np.array_equal(unique, index) else np.asarray(batch[inverse])
+    return np.empty((0, *part.shape[1:]), part.dtype)
 
 
-def inflate(raw: bytes, mask: int, shuffled: bool, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
-    """Return a chunk of `shape` from its bytes in the file.
+def read_whole(part: Part) -> Array:
+    """Return all rows of a small data set.
+
+    Raises:
+        FileFormatError: it takes more than TABLE_BYTES, or cannot be read.
+    """
+    if part.nbytes > TABLE_BYTES:
+        raise FileFormatError(f"{part.where} takes {part.nbytes} bytes; at most {TABLE_BYTES} are read")
+    return read_rows(part, np.arange(len(part)))
+
+
+def decode(raw: bytes, mask: int, part: Part) -> Array:
+    """Return a chunk of `part.chunks` from its bytes in the file.
 
     Args:
         raw: bytes as `read_direct_chunk` returns them.
         mask: HDF5's filter mask: bit i is set where filter i was left out for this chunk.
-        shuffled: whether shuffle stands before gzip in the data set's filters.
-        dtype: dtype of the data set.
-        shape: shape of a chunk.
+        part: data set of the chunk.
 
     Raises:
+        ValueError: another number of bytes, or another checksum than the stored one.
         One of `deflate.ERRORS`: bytes that gzip did not write.
-        ValueError: another number of bytes.
     """
-    size = int(np.prod(shape)) * dtype.itemsize
-    if not mask >> int(shuffled) & 1:
-        raw = decompress(raw, size)
+    chunks, filters = part.chunks or (), part.filters
+    size = math.prod(chunks) * part.dtype.itemsize
+    for i in reversed(range(len(filters))):
+        if mask >> i & 1:
+            continue
+        checksums = sum(f == h5py.h5z.FILTER_FLETCHER32 and not mask >> j & 1 for j, f in enumerate(filters[:i]))
+        expected = size + CHECKSUM_BYTES * checksums
+        if filters[i] == h5py.h5z.FILTER_DEFLATE:
+            raw = decompress(raw, expected)
+        elif filters[i] == h5py.h5z.FILTER_SHUFFLE:
+            raw = unshuffled(raw, part.dtype.itemsize)
+        elif filters[i] == h5py.h5z.FILTER_FLETCHER32:
+            raw = checked(raw)
+        elif filters[i] == LZ4:
+            raw = lz4_decoded(raw, expected)
     if len(raw) != size:
         raise ValueError(f"a chunk holds {len(raw)} bytes instead of {size}")
-    if shuffled and not mask & 1:
-        # Shuffle puts the first bytes of all values first, then the second bytes, and so on.
-        planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1)
-        return np.ascontiguousarray(planes.T).view(dtype).reshape(shape)
-    return np.frombuffer(raw, dtype).reshape(shape)
+    return np.frombuffer(raw, part.dtype).reshape(chunks)
+
+
+class _Place(NamedTuple):
+    """Where one of the chunks lies that hold the same rows."""
+
+    offset: tuple[int, ...]
+    """First value along the axes after the first."""
+    inside: tuple[slice, ...]
+    """Its values that are within the data set, along these axes."""
+    target: tuple[slice, ...]
+    """Their place in a row."""
 
 
 class _Chunks:
-    """The chunks that rows of an index lie in, inflated ahead."""
+    """The chunks that rows of an index lie in, decoded ahead.
 
-    def __init__(self, data: h5py.Dataset, index: Indices, pool: ThreadPoolExecutor) -> None:
-        self._data, self._pool, self._shape = data, pool, data.chunks
-        self._rows = data.chunks[0]
-        self._shuffled = bool(data.shuffle)
+    A band is the chunks that hold the same rows: one where chunks are of whole rows.
+    """
+
+    def __init__(self, part: Part, index: Indices, pool: ThreadPoolExecutor) -> None:
+        assert part.chunks is not None
+        self._part, self._pool, self._rows = part, pool, part.chunks[0]
+        self._places = list(_places(part.shape[1:], part.chunks[1:]))
         self._wanted = iter(np.unique(index // self._rows).tolist())
-        self._ahead: deque[tuple[int, Future[Array]]] = deque()
-        chunk_bytes = int(np.prod(self._shape)) * data.dtype.itemsize
-        # The chunk in use, and two for each thread (one being inflated, one ready), if they are not large.
-        for _ in range(1 + max(1, min(2 * worker_threads(), WINDOW_BYTES // chunk_bytes))):
+        self._ahead: deque[tuple[int, list[Future[Array]]]] = deque()
+        band_bytes = math.prod(part.chunks) * part.dtype.itemsize * len(self._places)
+        self._kept = band_bytes <= PIECE_BYTES
+        """Whether a band is decoded once and kept; one that is too large is decoded chunk by chunk for each batch."""
+        # The band in use, and two for each thread (one being decoded, one ready), if they are not large.
+        for _ in range(1 + max(1, min(2 * worker_threads(), WINDOW_BYTES // band_bytes)) if self._kept else 0):
             self._fetch()
 
     def read(self, rows: Indices, batch: Array) -> None:
@@ -124,31 +165,49 @@ class _Chunks:
         while done < len(rows):
             number = int(rows[done]) // self._rows
             stop = int(np.searchsorted(rows, (number + 1) * self._rows))
-            inside = rows[done:stop] - number * self._rows
-            chunk = self._chunk(number)
-            if (np.diff(inside) == 1).all():
-                batch[done:stop] = chunk[inside[0] : inside[-1] + 1]
-            else:
-                np.take(chunk, inside, axis=0, out=batch[done:stop])
+            wanted = rows[done:stop] - number * self._rows
+            run = np.s_[wanted[0] : wanted[-1] + 1] if (np.diff(wanted) == 1).all() else None
+            for place, chunk in zip(self._places, self._band(number), strict=True):
+                target = batch[(slice(done, stop), *place.target)]
+                if run is not None:
+                    target[...] = chunk[(run, *place.inside)]
+                elif len(self._places) == 1:
+                    np.take(chunk[(slice(None), *place.inside)], wanted, axis=0, out=target)
+                else:
+                    target[...] = chunk[(slice(None), *place.inside)][wanted]
             done = stop
 
     def close(self) -> None:
-        for _, future in self._ahead:
-            future.cancel()
+        for _, band in self._ahead:
+            for future in band:
+                future.cancel()
 
-    def _chunk(self, number: int) -> Array:
+    def _band(self, number: int) -> Iterator[Array]:
+        if not self._kept:
+            return (decode(*self._raw(number, place), self._part) for place in self._places)
         while self._ahead[0][0] != number:
             self._ahead.popleft()
             self._fetch()
-        return self._ahead[0][1].result()
+        return (future.result() for future in self._ahead[0][1])
 
     def _fetch(self) -> None:
         number = next(self._wanted, None)
         if number is not None:
-            offset = (number * self._rows, *(0 for _ in self._shape[1:]))
-            mask, raw = self._data.id.read_direct_chunk(offset)
-            future = self._pool.submit(inflate, raw, mask, self._shuffled, self._data.dtype, self._shape)
-            self._ahead.append((number, future))
+            raws = (self._raw(number, place) for place in self._places)
+            self._ahead.append((number, [self._pool.submit(decode, raw, mask, self._part) for raw, mask in raws]))
+
+    def _raw(self, number: int, place: _Place) -> tuple[bytes, int]:
+        mask, raw = self._part.data.id.read_direct_chunk((number * self._rows, *place.offset))
+        return raw, mask
+
+
+def _places(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Iterator[_Place]:
+    for offset in product(*(range(0, n, c) for n, c in zip(shape, chunk, strict=True))):
+        sizes = [min(c, n - start) for n, c, start in zip(shape, chunk, offset, strict=True)]
+        inside = tuple(slice(0, size) for size in sizes)
+        yield _Place(
+            offset, inside, tuple(slice(start, start + size) for start, size in zip(offset, sizes, strict=True))
+        )
 
 
 def _read(data: h5py.Dataset, rows: Indices, batch: Array) -> None:

@@ -1,56 +1,88 @@
 """Codes in HDF5: `static` (N, S) and `dynamic` (N, T, D), with labels and lengths of the sequences they come from."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.codes import Codes
-from sdkit.runtime.errors import FileFormatError
-from sdkit.runtime.storage.hdf5 import LazyFile
-from sdkit.runtime.storage.sequences import Indices
+from sdkit.runtime.element import Array
+from sdkit.runtime.errors import DataError, FileFormatError
+from sdkit.runtime.storage.chunks import Indices, batches, read_rows
+from sdkit.runtime.storage.rows import RowsFile
 
 FORMAT = "sdkit-codes"
 VERSION = 1
+STATIC, DYNAMIC = ("static", "(N, S)"), ("dynamic", "(N, T, D)")
+"""The data sets of codes, and their axes for messages."""
 
 
-class CodeFile(LazyFile):
-    """Reader of a code file.
+class CodeFile(RowsFile):
+    """Reader and validator of a code file; its values are checked as they are read.
 
     Raises:
         MissingFileError: no such file.
-        FileFormatError: not HDF5, or without codes.
+        FileFormatError: not HDF5, without codes, or parts that contradict each other.
+        DataError: sequences instead of codes.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        static, dynamic = self.dataset("static", "(N, S)"), self.dataset("dynamic", "(N, T, D)")
-        if static.ndim != 2 or dynamic.ndim != 3 or len(static) != len(dynamic) or len(static) == 0:
+        if "data" in self.names and "static" not in self.names:
+            raise DataError(f"{path} holds sequences, not codes; first `sdkit encode {path} -o codes.h5`")
+        self.check_version(FORMAT, VERSION)
+        static, dynamic = self.part(*STATIC), self.part(*DYNAMIC)
+        if len(static.shape) != 2 or len(dynamic.shape) != 3 or len(static) != len(dynamic) or len(static) == 0:
             raise FileFormatError(
                 f"{self.path}: static has shape {static.shape} and dynamic {dynamic.shape}; "
                 "expected (N, S) and (N, T, D), N > 0"
             )
+        if dynamic.shape[1] < 2:
+            raise FileFormatError(f"{self.path}: dynamic has shape {dynamic.shape}; expected T >= 2 steps")
         if static.dtype != np.float32 or dynamic.dtype != np.float32:
             raise FileFormatError(
                 f"{self.path}: static is {static.dtype} and dynamic {dynamic.dtype}; expected float32"
             )
-        self.count, self.steps = len(static), int(dynamic.shape[1])
-        self.widths = Widths(int(static.shape[1]), int(dynamic.shape[2]))
-        self.model = str(self.handle.attrs.get("model", ""))
+        self.count, self.steps = len(static), dynamic.shape[1]
+        self.widths = Widths(static.shape[1], dynamic.shape[2])
+        self.model = self.text("model")
         """SHA-256 of the weights that the codes belong to."""
+        self.check_rows(self.read_factors())
 
     def read(self, part: slice) -> Codes:
-        """Return the codes of a slice."""
-        return Codes(np.asarray(self.handle["static"][part]), np.asarray(self.handle["dynamic"][part]))
+        """Return the codes of a slice.
 
-    def lengths(self) -> Indices | None:
-        """Return the numbers of valid steps (N,), or None."""
-        return self.whole_numbers("lengths", 1)
+        Raises:
+            FileFormatError: they cannot be read.
+            DataError: NaN or infinite codes.
+        """
+        rows = np.arange(*part.indices(self.count))
+        static, dynamic = (
+            self._finite(name, read_rows(self.part(name, axes), rows)) for name, axes in (STATIC, DYNAMIC)
+        )
+        return Codes(static, dynamic)
+
+    def batches(self, index: Indices, size: int, *, alive: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the static and dynamic codes of an index, as `runtime.storage.chunks.batches`.
+
+        Raises:
+            FileFormatError: codes that cannot be read.
+            DataError: NaN or infinite codes.
+        """
+        readers = (batches(self.part(name, axes), index, size, alive=alive) for name, axes in (STATIC, DYNAMIC))
+        for static, dynamic in zip(*readers, strict=True):
+            yield self._finite("static", static), self._finite("dynamic", dynamic)
+
+    def _finite(self, name: str, values: Array) -> Array:
+        if not np.isfinite(values).all():
+            raise DataError(f"{self.path}: data set '{name}' holds NaN or infinite codes; encode the sequences again")
+        return values
 
 
-def code_attributes(model: str, source: str, classes: str | None) -> dict[str, str | int]:
-    """Return the attributes of a code file."""
+def code_attributes(model: str, source: str, classes: str) -> dict[str, str | int]:
+    """Return the attributes of a code file; `classes` is that of the sequences, empty where they have none."""
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -26,9 +26,16 @@ def compress(data: Any) -> bytes:
 
 
 def decompress(raw: bytes, size: int) -> bytes:
-    """Return the decompressed bytes, of which `size` are expected.
+    """Return the `size` decompressed bytes; memory is taken for no more, whatever `raw` inflates to.
 
     Raises:
-        One of ERRORS.
+        One of ERRORS: bytes that are not in the format.
+        ValueError: it inflates to fewer bytes, or to more, or ends too early.
     """
-    return bytes((isal_zlib or zlib).decompress(raw, bufsize=max(1, size)))
+    stream = (isal_zlib or zlib).decompressobj()
+    found = stream.decompress(raw, size + 1)
+    if len(found) > size:
+        raise ValueError(f"a chunk inflates to more than its {size} bytes")
+    if not stream.eof or len(found) < size:
+        raise ValueError(f"a chunk inflates to {len(found)} bytes instead of {size}")
+    return bytes(found)

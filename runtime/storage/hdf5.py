@@ -1,5 +1,6 @@
 """HDF5 plumbing shared by sequence and code files: a growing writer, a lazy reader, compression by name."""
 
+import json
 import os
 import zlib
 from collections import deque
@@ -15,17 +16,23 @@ from numpy.typing import NDArray
 
 from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, FileFormatError, MissingFileError, WriteError, first_line
-from sdkit.runtime.storage.chunks import worker_threads
+from sdkit.runtime.storage.chunks import read_whole, worker_threads
 from sdkit.runtime.storage.deflate import LEVEL, compress
 from sdkit.runtime.storage.output import check_output, replacing
+from sdkit.runtime.storage.parts import UNREADABLE, Part, Value, open_part, part_names, read_attribute, shown
 from sdkit.runtime.storage.resume import Chunk, Made, Partial
 from sdkit.runtime.storage.sink import Sink
+from sdkit.runtime.storage.source import Source
 from sdkit.runtime.storage.workers import Answer, Workers
 
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 """Size in bytes of a chunk, which holds whole sequences (at least one)."""
+LABEL_LENGTH = 256
+"""Largest number of characters of a name or unit."""
+WHOLE_LIMIT = 2**53
+"""Limit of the whole numbers that floating-point numbers hold exactly."""
 
 
 def compression_options(name: str) -> dict[str, Any]:
@@ -52,10 +59,12 @@ class LazyFile:
         self.path = Path(path)
         self._handle: h5py.File | None = None
         self._owner = 0
+        self._parts: dict[str, Part] = {}
+        """Data sets that were opened with this handle."""
 
     @property
     def handle(self) -> h5py.File:
-        """The open file of this process.
+        """The open file of this process; what it holds is reached through `part` and `attribute`, which check it.
 
         Raises:
             MissingFileError: no such file.
@@ -63,50 +72,126 @@ class LazyFile:
         """
         # A handle inherited through fork shares its file offset and locks with the parent, so it is never used.
         if self._handle is None or self._owner != os.getpid():
-            self._handle, self._owner = _open(self.path), os.getpid()
+            self._handle, self._owner, self._parts = _open(self.path), os.getpid(), {}
         return self._handle
 
-    def dataset(self, name: str, expected: str) -> h5py.Dataset:
-        """Return a data set of the file.
+    @property
+    def names(self) -> list[str]:
+        """Names in the file.
 
         Raises:
-            FileFormatError: it is absent, a group, or a link that leaves the file.
+            FileFormatError: one of them is not UTF-8, or they cannot be read.
         """
-        link = self.handle.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise FileFormatError(f"{self.path}: data set '{name}' is a link into another file, which is not followed")
-        if link is None:
-            names = ", ".join(sorted(self.handle)) or "none"
-            raise FileFormatError(f"{self.path} has no data set '{name}' (expected {expected}); it holds: {names}")
-        found = self.handle[name]
-        if not isinstance(found, h5py.Dataset):
-            raise FileFormatError(f"{self.path}: '{name}' is a group; expected the data set {expected}")
-        return found
+        return part_names(self.handle, self.path)
+
+    def part(self, name: str, expected: str) -> Part:
+        """Return a data set of the file, which its rows are read from by `runtime.storage.chunks`.
+
+        Args:
+            name: name of the data set.
+            expected: its axes, for messages.
+
+        Raises:
+            FileFormatError: it is absent, a group, a link, or not plain numbers that are stored in this file.
+        """
+        handle = self.handle
+        if name not in self._parts:
+            self._parts[name] = open_part(handle, self.path, name, expected)
+        return self._parts[name]
+
+    def attribute(self, name: str) -> Value | None:
+        """Return a text or a number among the attributes of the file, or None when it has none of this name.
+
+        Raises:
+            FileFormatError: it is neither, or text that is not UTF-8.
+        """
+        return read_attribute(self.handle, self.path, name)
+
+    def text(self, name: str) -> str:
+        """Return a text among the attributes of the file, empty when it has none of this name.
+
+        Raises:
+            FileFormatError: it is not text.
+        """
+        value = self.attribute(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise FileFormatError(f"{self.path}: attribute '{name}' is {shown(value)}; expected text")
+        return value
+
+    def label(self, name: str) -> str:
+        """Return an attribute that is shown in tables and pictures, empty when the file has none of this name.
+
+        Raises:
+            FileFormatError: it is not text, or longer than LABEL_LENGTH.
+        """
+        return self.short(self.text(name), f"attribute '{name}'")
+
+    def short(self, text: str, what: str) -> str:
+        """Return a text that is shown in tables and pictures, where a long one would take minutes to lay out.
+
+        Raises:
+            FileFormatError: it is longer than LABEL_LENGTH.
+        """
+        if len(text) > LABEL_LENGTH:
+            raise FileFormatError(f"{self.path}: {what} has {len(text)} characters; expected at most {LABEL_LENGTH}")
+        return text
+
+    def stated(self, *names: str) -> dict[str, Value]:
+        """Return those attributes of some names that the file has.
+
+        Raises:
+            FileFormatError: as `attribute`.
+        """
+        found = {name: self.attribute(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def scales(self) -> dict[str, Value]:
+        """Return the attributes that scale the axes of figures, those that the file has."""
+        return self.stated("rate", "step", "bin_spacing")
+
+    def json(self, name: str, default: Any) -> Any:
+        """Return what an attribute holds as JSON, or a default when it is absent or empty.
+
+        Raises:
+            FileFormatError: it is not JSON.
+        """
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{self.path}: attribute '{name}' is not JSON: {first_line(error)}") from error
 
     def whole_numbers(self, name: str, axes: int) -> NDArray[np.int64] | None:
         """Return a data set of whole numbers, or None when the file has none of this name.
 
         Raises:
-            FileFormatError: other axes, or numbers that are not whole.
+            FileFormatError: other axes, or numbers that are not whole or too large.
         """
-        if name not in self.handle:
+        if name not in self.names:
             return None
-        data = self.dataset(name, f"of whole numbers, of {axes} axes")
-        if data.ndim != axes:
-            raise FileFormatError(f"{self.path}: data set '{name}' has shape {data.shape}; expected {axes} axes")
-        values = np.asarray(data[:])
-        if values.dtype.kind not in "iuf" or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
-            raise FileFormatError(f"{self.path}: data set '{name}' holds {values.dtype}; expected whole numbers")
-        return values.astype(np.int64)
+        part = self.part(name, f"of whole numbers, of {axes} axes")
+        if len(part.shape) != axes:
+            raise FileFormatError(f"{part.where} has shape {part.shape}; expected {axes} axes")
+        values = read_whole(part)
+        # Compared with floating-point limits, beyond which the conversion gives other numbers without a word.
+        if values.dtype.kind != "i" and len(values) and not (np.abs(values) < WHOLE_LIMIT).all():
+            raise FileFormatError(f"{part.where} holds {values.max()}; expected whole numbers below 2**53")
+        if values.dtype.kind == "f" and (values != np.rint(values)).any():
+            raise FileFormatError(f"{part.where} holds {values.dtype}; expected whole numbers")
+        return values.astype(np.int64, copy=False)
 
     def close(self) -> None:
         """Close the handle of this process; the next use opens it again."""
         if self._handle is not None and self._owner == os.getpid():
             self._handle.close()
-        self._handle = None
+        self._handle, self._parts = None, {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
+        return {**self.__dict__, "_handle": None, "_parts": {}}
 
     def __enter__(self) -> Self:
         return self
@@ -123,9 +208,13 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; `sdkit data make` makes a data set")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        file = h5py.File(Source(path), "r")
+        sizes = file.id.get_create_plist().get_sizes()
+    except UNREADABLE as error:
         raise FileFormatError(f"{path} is not an HDF5 file ({first_line(error)})") from error
+    if sizes != (8, 8):
+        raise FileFormatError(f"{path} has offsets and sizes of {sizes} bytes; sdkit reads those of 8: use h5repack")
+    return file
 
 
 class GrowingFile:

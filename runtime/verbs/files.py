@@ -17,25 +17,23 @@ from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.codes import Codes, Floats
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.engines.backend import divided
-from sdkit.runtime.errors import ConfigError, DataError, FileFormatError
+from sdkit.runtime.errors import ConfigError, DataError
 from sdkit.runtime.storage.chunks import batches
 from sdkit.runtime.storage.code_file import CodeFile, code_attributes
 from sdkit.runtime.storage.deflate import LIBRARY
-from sdkit.runtime.storage.hdf5 import GrowingFile, LazyFile
+from sdkit.runtime.storage.hdf5 import GrowingFile
 from sdkit.runtime.storage.output import check_output
 from sdkit.runtime.storage.resume import fingerprint
+from sdkit.runtime.storage.rows import SOURCE_INDICES, RowsFile
 from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
+from sdkit.runtime.storage.swap_file import FORMAT as SWAP_FORMAT
+from sdkit.runtime.storage.swap_file import SWAPPED as SWAPPED
+from sdkit.runtime.storage.swap_file import SWAPPED_LENGTHS
 from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.verbs.jobs import Arrays, Batch, Job, Options, Read, Writing
 from sdkit.runtime.version import __version__
 
 Keep = Literal["static", "dynamic"]
-SWAPPED = ("static_a_dynamic_b", "static_b_dynamic_a")
-"""Names of the two data sets of a swap file."""
-SWAPPED_LENGTHS = tuple(f"{name}_lengths" for name in SWAPPED)
-"""Names of the numbers of their valid elements, where the sequences that gave the dynamic codes have lengths."""
-PARTS = ("labels", "lengths", "targets")
-"""Data sets with one row a sequence that are copied from file to file."""
 SCALES = ("step", "bin_spacing", "sample_rate", "window")
 """Attributes of a sequence file that describe a step and a bin; codes and files decoded from them keep them."""
 TARGETS = ("target_names", "target_units")
@@ -100,17 +98,17 @@ class FileVerbs(Verbs):
         file, index = self._sequences(source, split, target, how)
         job = self._job("encode", target, (file.path,), file.steps, how)
         job.settings.update({"split": split or "all", "seed": seed})
-        lengths = file.lengths()
+        lengths, kept = file.lengths(), _rows(file, index, whole=split in (None, "all"))
 
         def work(batch: Batch) -> Arrays:
             codes = job.engine._encode_batch(batch.arrays[0], _steps(lengths, batch), seed, batch.start)
             return {"static": codes.static, "dynamic": codes.dynamic}
 
         with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
-            writer.attributes(code_attributes(self.model_id, file.path.name, file.handle.attrs.get("classes")))
+            writer.attributes(code_attributes(self.model_id, file.path.name, file.text("classes")))
             writer.attributes(_said(file))
             job.run("encoding", index, _reader(job, file), work, writer, writer.append)
-            _copy_rows(file, index, writer, whole=split in (None, "all"))
+            _put(kept, writer)
         return Path(target)
 
     def decode_file(
@@ -129,7 +127,7 @@ class FileVerbs(Verbs):
         'decoded.h5'
         """
         self.abilities.require("decode")
-        codes = _codes(source)
+        codes = CodeFile(source)
         if (codes.widths.static_size, codes.widths.dynamic_size) != (
             self.widths.static_size,
             self.widths.dynamic_size,
@@ -143,7 +141,7 @@ class FileVerbs(Verbs):
                 f"{codes.path} holds codes of another model (its weights differ); encode again with this one"
             )
         _check_target(target, codes.path, how)
-        lengths = codes.lengths()
+        lengths, kept = codes.lengths(), {**_parts(codes), **codes.indices()}
         meta = SequenceMeta(
             self.element, source=f"decoded from {codes.path.name}", extra={**_said(codes), **_classes(codes)}
         )
@@ -154,14 +152,11 @@ class FileVerbs(Verbs):
             return {"x": self._cast(job.engine.decode(Codes(static, dynamic)), _steps(lengths, batch))}
 
         def read(rest: Indices) -> Iterable[tuple[Array, ...]]:
-            parts = (batches(codes.handle[name], rest, job.size, alive=job.alive) for name in ("static", "dynamic"))
-            return zip(*parts, strict=True)
+            return codes.batches(rest, job.size, alive=job.alive)
 
         with SequenceWriter(target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run("decoding", np.arange(codes.count), read, work, writer, writer.write)
-            for name in codes.handle:
-                if name in PARTS or name.endswith("_indices"):
-                    writer.put(name, np.asarray(codes.handle[name][:]))
+            _put(kept, writer)
         return Path(target)
 
     def reconstruct_file(
@@ -294,7 +289,7 @@ class FileVerbs(Verbs):
             return dict(zip(SWAPPED, (ab, ba), strict=True))
 
         with GrowingFile(target, compression=job.options.compression, partial=job.partial()) as writer:
-            writer.attributes({**meta.attributes(), "format": "sdkit-swap"})
+            writer.attributes({**meta.attributes(), "format": SWAP_FORMAT})
             job.run("swapping", index, _reader(job, file_a, file_b), work, writer, writer.append)
             for name, lengths in zip(SWAPPED_LENGTHS, (lengths_b, lengths_a), strict=True):
                 if lengths is not None:
@@ -342,8 +337,8 @@ class FileVerbs(Verbs):
         change: Callable[[Codes, int, Indices | None], Codes],
         job: Job["FileVerbs"],
     ) -> Path:
-        lengths = file.lengths()
-        meta = replace(file.meta, element=self.element, extra={**_scales(file), **_scales(file, TARGETS)})
+        lengths, kept = file.lengths(), _rows(file, index, whole=len(index) == file.count)
+        meta = replace(file.meta, element=self.element, extra=_scales(file, (*SCALES, *TARGETS)))
 
         def work(batch: Batch) -> Arrays:
             steps = _steps(lengths, batch)
@@ -352,7 +347,7 @@ class FileVerbs(Verbs):
 
         with SequenceWriter(job.target, meta, compression=job.options.compression, partial=job.partial()) as writer:
             job.run(what, index, _reader(job, file), work, writer, writer.write)
-            _copy_rows(file, index, writer, whole=len(index) == file.count)
+            _put(kept, writer)
         return job.target
 
     def _sequences(
@@ -429,42 +424,38 @@ def _groups(lengths: Indices, *, each: bool) -> list[tuple[Indices, int]]:
     return [(np.flatnonzero(lengths == length), int(length)) for length in np.unique(lengths)]
 
 
-def _scales(file: LazyFile, names: tuple[str, ...] = SCALES) -> dict[str, str]:
-    return {name: str(file.handle.attrs[name]) for name in names if name in file.handle.attrs}
+def _scales(file: RowsFile, names: tuple[str, ...] = SCALES) -> dict[str, str]:
+    return {name: str(value) for name, value in file.stated(*names).items()}
 
 
-def _said(file: LazyFile) -> dict[str, Any]:
+def _said(file: RowsFile) -> dict[str, Any]:
     """Return the attributes that go from sequences to their codes, and from codes to what is decoded from them."""
-    rate = file.handle.attrs.get("rate")
-    rates = {"rate": float(rate)} if isinstance(rate, int | float | np.number) else {}
-    return {**_scales(file), **_scales(file, (*TARGETS, "licence")), **rates}
-
-
-def _codes(source: str | Path) -> CodeFile:
-    with LazyFile(source) as file:
-        if "data" in file.handle and "static" not in file.handle:
-            raise DataError(f"{source} holds sequences, not codes; first `sdkit encode {source} -o codes.h5`")
-    codes = CodeFile(source)
-    for name in PARTS:
-        if name in codes.handle and codes.dataset(name, "(N, ...)").shape[:1] != (codes.count,):
-            raise FileFormatError(f"{source}: data set '{name}' does not have the N = {codes.count} rows of the codes")
-    return codes
+    rate = file.rate()
+    return {**_scales(file, (*SCALES, *TARGETS, "licence")), **({} if rate is None else {"rate": rate})}
 
 
 def _classes(codes: CodeFile) -> dict[str, str]:
-    return {"classes": str(codes.handle.attrs["classes"])} if "classes" in codes.handle.attrs else {}
+    text = codes.text("classes")
+    return {"classes": text} if text else {}
 
 
-def _copy_rows(file: SequenceFile, index: Indices, writer: GrowingFile, *, whole: bool) -> None:
-    for name in PARTS:
-        if name in file.handle:
-            writer.put(name, np.asarray(file.handle[name][:])[index])
+def _parts(file: RowsFile) -> dict[str, Array]:
+    """Return the data sets with one row a sequence that are copied from file to file."""
+    found = {"labels": file.labels(), "lengths": file.lengths(), "targets": file.targets()}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def _rows(file: SequenceFile, index: Indices, *, whole: bool) -> dict[str, Array]:
+    """Return what goes with the sequences of an index into a file made of them; read before work on them starts."""
+    kept = {name: array[index] for name, array in _parts(file).items()}
     if not whole:
-        writer.put("source_indices", index)
-        return
-    for name in file.handle:
-        if name.endswith("_indices") and name != "source_indices":
-            writer.put(name, np.asarray(file.handle[name][:]))
+        return {**kept, SOURCE_INDICES: index}
+    return {**kept, **{name: rows for name, rows in file.indices().items() if name != SOURCE_INDICES}}
+
+
+def _put(arrays: dict[str, Array], writer: GrowingFile) -> None:
+    for name, array in arrays.items():
+        writer.put(name, array)
 
 
 def _check_target(target: str | Path, source: Path, how: Writing) -> None:

@@ -90,7 +90,7 @@ def _coded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: st
             read, what = (codes.static, "static codes") if factor.kind == "static" else _means(codes, lengths)
             drawn = by_label(read, labels, factor.values, factor=factor.name, what=what, seed=seed, note=note)
             yield f"codes-{_plain(factor.name)}.png", drawn
-    if split_in_two and verbs.element.traits.windowed and "targets" in file.handle and _has(file, "season"):
+    if split_in_two and verbs.element.traits.windowed and "targets" in file.names and _has(file, "season"):
         yield "days-season.png", _days(verbs, file, index, seed, note)
     yield from _paths(file, index, codes, lengths, note)
 
@@ -109,7 +109,7 @@ def _decoded(verbs: Verbs, file: SequenceFile, index: Indices, seed: int, note: 
     element, refused = verbs.element, verbs.abilities.refusals
     if not element.drawable:
         return
-    look: dict[str, Any] = {"scales": read_scales(file.handle.attrs, element), "note": note}
+    look: dict[str, Any] = {"scales": read_scales(file.scales(), element), "note": note}
     x = _alike(file, index, 2 * PAIRS)
     if "reconstruct" not in refused:
         drawn = x[: ROWS // 2]

@@ -10,6 +10,8 @@ from sdkit.runtime.element import Element
 
 TIME_UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 SECONDS = {"day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
+LEAST, MOST = 1e-12, 1e12
+"""Limits of amounts; beyond them the ticks of an axis cannot be told apart, or be computed."""
 AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+?)s?")
 
 
@@ -29,10 +31,10 @@ def read_scales(attributes: Mapping[str, Any], element: Element) -> Scales:
     """Return the scales that the attributes of a file give: `rate` (elements a second), else `step`, a text such
     as `1 hour`; `bin_spacing`, such as `40 Hz`.
 
-    A text that is not an amount of a known unit gives nothing.
+    A text that is not an amount of a known unit, and an amount that no axis can show, give nothing.
     """
     rate, steps = attributes.get("rate"), element.steps
-    if isinstance(rate, int | float | np.number) and rate > 0:
+    if isinstance(rate, int | float | np.number) and LEAST < rate < MOST:
         seconds: float | None = 1 / (float(rate) * steps)
     else:
         seconds = _amount(attributes.get("step"), SECONDS)
@@ -60,6 +62,6 @@ def frequency_axis(hertz: float | None) -> tuple[float, str]:
 
 def _amount(text: Any, units: Mapping[str, float]) -> float | None:
     found = AMOUNT.fullmatch(text) if isinstance(text, str) else None
-    if found is None or found[2] not in units or not float(found[1]) > 0:
+    if found is None or found[2] not in units or not LEAST < float(found[1]) < MOST:
         return None
     return float(found[1]) * units[found[2]]

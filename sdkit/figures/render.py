@@ -1,23 +1,24 @@
 """`render`: a picture or an animation of any sequence or swap file."""
 
-import json
+import textwrap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sdkit.figures.axis_scales import Scales, read_scales
 from sdkit.figures.draw import check_drawable, draw_clip, draw_rows, draw_swap
 from sdkit.figures.style import save
-from sdkit.runtime import kinds
 from sdkit.runtime.element import Array, Element
-from sdkit.runtime.errors import ConfigError, FileFormatError, first_line
+from sdkit.runtime.errors import ConfigError, FileFormatError
 from sdkit.runtime.storage.hdf5 import LazyFile
 from sdkit.runtime.storage.output import check_output
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
-from sdkit.runtime.verbs.files import SWAPPED, SWAPPED_LENGTHS
+from sdkit.runtime.storage.swap_file import SWAPPED, SwapFile
 
 ENDINGS = (".png", ".gif")
+MOST_SOURCE = 400
+"""Largest number of characters of a source in a caption."""
 
 
 class _Rows(NamedTuple):
@@ -101,21 +102,22 @@ def render_swap(
     >>> sdkit.render_swap("puppets.h5", "puppets.h5", swapped, "swap.png").name
     'swap.png'
     """
-    file_a, file_b, mixed = SequenceFile(a), SequenceFile(b), LazyFile(swapped)
-    part = slice(0, min(count, len(mixed.dataset(SWAPPED[0], "(N, T, *element)"))))
+    file_a, file_b, mixed = SequenceFile(a), SequenceFile(b), SwapFile(swapped)
+    part = slice(0, min(count, mixed.count, file_a.count, file_b.count))
     x, y = (_cut(file.read(part), file.lengths(), part) for file in (file_a, file_b))
-    ab, ba = _mixtures(mixed, part)
+    ab, ba = mixed.read(part)
     note = f"a: {_title(file_a)}; b: {_title(file_b)}."
-    scales = read_scales(file_a.handle.attrs, file_a.element)
+    scales = read_scales(file_a.scales(), file_a.element)
     picture = draw_swap(x, y, ab, ba, file_a.element, scales=scales, note=note)
     return save(picture, target, force=force)
 
 
 def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
-    file = LazyFile(path)
-    if SWAPPED[0] in file.handle:
-        return _load_swapped(file, first, count)
-    if "data" not in file.handle and "static" in file.handle:
+    with LazyFile(path) as file:
+        names = file.names
+    if SWAPPED[0] in names:
+        return _load_swapped(SwapFile(path), first, count)
+    if "data" not in names and "static" in names:
         raise FileFormatError(f"{path} holds codes, which have no picture; `sdkit decode {path}` first")
     sequences = SequenceFile(path)
     check_drawable(sequences.element)
@@ -124,54 +126,24 @@ def _load(path: Path, split: str | None, first: int, count: int) -> _Rows:
         raise ConfigError(f"{path} has no sequence number {first} to draw")
     part = "" if split in (None, "all") else f", {split} split"
     meta = sequences.meta
-    note = f"{_title(sequences)}{part}: {meta.element.describe()}." + (f" {meta.source}." if meta.source else "")
+    note = f"{_title(sequences)}{part}: {meta.element.describe()}." + _source(meta.source)
     cut = _cut(sequences.read(index), sequences.lengths(), index)
-    scales = read_scales(sequences.handle.attrs, meta.element)
+    scales = read_scales(sequences.scales(), meta.element)
     prefix = "" if meta.element.traits.pictorial else "sequence "
     return _Rows([f"{prefix}{i}" for i in index], cut, meta.element, meta.rate, scales, note)
 
 
-def _load_swapped(file: LazyFile, first: int, count: int) -> _Rows:
-    part = slice(first, first + count)
-    element = _swap_element(file)
-    scales = read_scales(file.handle.attrs, element)
+def _load_swapped(file: SwapFile, first: int, count: int) -> _Rows:
+    element = file.element
     check_drawable(element)
-    pairs = list(zip(*_mixtures(file, part), strict=True))
+    pairs = list(zip(*file.read(slice(first, first + count)), strict=True))
     if not pairs:
         raise ConfigError(f"{file.path} has no pair number {first} to draw")
     names = [
         f"{first + i}, {text}" for i in range(len(pairs)) for text in ("static a, dynamic b", "static b, dynamic a")
     ]
-    source = str(file.handle.attrs.get("source", ""))
-    note = f"{file.path.name}: {element.describe()}." + (f" {source}." if source else "")
-    return _Rows(names, [x for pair in pairs for x in pair], element, None, scales, note)
-
-
-def _mixtures(file: LazyFile, part: slice) -> tuple[list[Array], list[Array]]:
-    """Return both mixtures of the pairs of a swap file, each (T, *element) of its own length."""
-    mixtures = []
-    count = len(file.dataset(SWAPPED[0], "(N, T, *element)"))
-    for name, lengths_name in zip(SWAPPED, SWAPPED_LENGTHS, strict=True):
-        data, lengths = file.dataset(name, "(N, T, *element)"), file.whole_numbers(lengths_name, 1)
-        if len(data) != count or (lengths is not None and (len(lengths) != count or lengths.min(initial=1) < 1)):
-            raise FileFormatError(f"{file.path}: data set '{name}' or its lengths do not fit {count} pairs")
-        mixtures.append(_cut(np.asarray(data[part]), lengths, part))
-    return mixtures[0], mixtures[1]
-
-
-def _swap_element(file: LazyFile) -> Element:
-    """Return the element of a swap file; without an attribute it follows from the axes."""
-    data, attributes = file.dataset(SWAPPED[0], "(N, T, *element)"), file.handle.attrs
-    presumed = kinds.by_axes(data.ndim)
-    kind = attributes.get("element") or (presumed and presumed.name)
-    try:
-        texts: list[Any] = [tuple(json.loads(attributes.get(name) or "[]")) for name in ("units", "feature_names")]
-        return Element(kind, tuple(map(int, data.shape[2:])), str(data.dtype), *texts)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"{file.path}: data set '{SWAPPED[0]}' has shape {data.shape}, which its attributes element = {kind}, "
-            f"units and feature_names do not describe ({first_line(error)})"
-        ) from error
+    note = f"{file.path.name}: {element.describe()}." + _source(file.text("source"))
+    return _Rows(names, [x for pair in pairs for x in pair], element, None, read_scales(file.scales(), element), note)
 
 
 def _cut(x: Array, lengths: Indices | None, rows: slice | Indices) -> list[Array]:
@@ -182,6 +154,10 @@ def _held(sequences: list[Array]) -> Array:
     """Return sequences (P, T, *element) of one length, the shorter ones continued by their last element."""
     steps = np.arange(max(map(len, sequences)))
     return np.stack([x[np.minimum(steps, len(x) - 1)] for x in sequences])
+
+
+def _source(text: str) -> str:
+    return f" {textwrap.shorten(text, MOST_SOURCE, placeholder=' ...')}." if text else ""
 
 
 def _title(file: SequenceFile) -> str:

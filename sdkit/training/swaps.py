@@ -28,6 +28,6 @@ def draw_swaps(model: Method, batches: Batches, folder: Path, epoch: int) -> Non
     a, b = x[:half], x[half : 2 * half]
     if half:
         folder.mkdir(exist_ok=True)
-        scales = read_scales(batches.file.handle.attrs, element)
+        scales = read_scales(batches.file.scales(), element)
         picture = draw_swap(a, b, *verbs(model).swap(a, b), element, scales=scales, note=f"Mean codes, epoch {epoch}.")
         save(picture, folder / f"epoch-{epoch:04d}.png")

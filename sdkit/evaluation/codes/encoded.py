@@ -137,7 +137,7 @@ def raw(file: SequenceFile, parts: Parts, factor: str | None = None) -> tuple[Se
     if file.element.traits.pictorial:
         raise DataError(f"{file.path} holds images; raw baselines are of series and spectra")
     labels = None if factor is None else label_column(file, factor)
-    targets = targets_of(file) if "targets" in file.handle else None
+    targets = targets_of(file) if "targets" in file.names else None
     lengths = file.lengths()
 
     def part(index: Indices) -> Series:

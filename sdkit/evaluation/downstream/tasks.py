@@ -219,9 +219,9 @@ def tasks_of(file: SequenceFile, parts: Parts) -> tuple[list[Task], dict[str, st
             skipped[factor.name] = reason
         else:
             tasks.append(task)
-    if "targets" in file.handle and traits.pictorial:
+    if "targets" in file.names and traits.pictorial:
         skipped["targets"] = "targets are predicted of series and spectra"
-    elif "targets" in file.handle:
+    elif "targets" in file.names:
         tasks.append(Task("targets", "regress"))
     if not (traits.windowed or traits.pictorial) and {"speaker", "recording"} <= names:
         reason = _unverifiable(file, parts)

@@ -43,5 +43,5 @@ def draw_swaps_of(found: Mapping[str, Array], file: SequenceFile, test: Indices,
     count = len(a) if file.element.traits.pictorial else 1
     strips = [(name, np.concatenate(list(x[:count]))) for name, x in rows.items()]
     pairs = f"{count} pairs side by side" if count > 1 else "One pair"
-    scales = read_scales(file.handle.attrs, file.element)
+    scales = read_scales(file.scales(), file.element)
     save(draw_rows(strips, file.element, scales=scales, note=f"{pairs} of test sequences, mean codes. {note}"), path)

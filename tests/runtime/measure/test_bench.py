@@ -18,6 +18,8 @@ from sdkit.runtime.measure.bench import Bench, bench, draw
 from sdkit.runtime.measure.fresh_process import in_fresh_process
 from sdkit.runtime.measure.operators import profile_graphs, summarise
 from sdkit.runtime.storage.chunks import batches as chunks_of_rows
+from sdkit.runtime.storage.chunks import read_whole
+from sdkit.runtime.storage.parts import Part
 from tests.runtime.conftest import Log, WriteSequences
 from tests.tiny import sequences
 
@@ -109,14 +111,14 @@ def test_the_first_sequences_of_a_file_are_stored_as_they_were(
         file.create_dataset("data", data=x, chunks=chunks, compression=compression)
         file["lengths"] = np.full(11, 4)
 
-    def look(data: h5py.Dataset, index: Any, size: int) -> Any:
+    def look(data: Part, index: Any, size: int) -> Any:
         seen.append((data.shape, data.chunks, data.compression))
-        np.testing.assert_array_equal(data[:], x[:7])
+        np.testing.assert_array_equal(read_whole(data), x[:7])
         return chunks_of_rows(data, index, size)
 
     monkeypatch.setattr(module, "batches", look)
     assert quick(path, count=7).verbs["encode"].elements == 28
-    assert set(seen) == {((7, *x.shape[1:]), chunks, compression)}
+    assert set(seen) == {((7, *x.shape[1:]), chunks, compression or "none")}
 
 
 def test_torchscript_graphs(quick: Callable[..., Bench]) -> None:

@@ -190,10 +190,10 @@ def test_data_sets_are_found_or_told_apart(tmp_path: Path) -> None:
         file.create_group("group")
         file["out"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "data")
     with LazyFile(tmp_path / "x.h5") as lazy:
-        assert lazy.dataset("a", "(N,)").shape == (2,)
+        assert lazy.part("a", "(N,)").shape == (2,)
         with pytest.raises(FileFormatError, match=r"x\.h5 has no data set 'b' \(expected \(N,\)\); it holds: a, g"):
-            lazy.dataset("b", "(N,)")
+            lazy.part("b", "(N,)")
         with pytest.raises(FileFormatError, match=r"x\.h5: 'group' is a group; expected the data set \(N,\)"):
-            lazy.dataset("group", "(N,)")
+            lazy.part("group", "(N,)")
         with pytest.raises(FileFormatError, match=r"x\.h5: data set 'out' is a link into another file"):
-            lazy.dataset("out", "(N,)")
+            lazy.part("out", "(N,)")

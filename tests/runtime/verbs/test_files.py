@@ -581,10 +581,37 @@ def test_sequences_are_no_codes(rt: Runtime, write_sequences: WriteSequences, tm
     with h5py.File(tmp_path / "codes.h5", "w") as file:
         file["static"], file["dynamic"] = np.zeros((2, 5), np.float32), np.zeros((2, 5, 4), np.float32)
         file["labels"] = np.zeros((3, 1), np.int64)
-    with pytest.raises(FileFormatError, match=r"codes\.h5: data set 'labels' does not have the N = 2 rows"):
+    with pytest.raises(FileFormatError, match=r"codes\.h5: data set 'labels' has shape \(3, 1\); expected N = 2 rows"):
         rt.decode_file(tmp_path / "codes.h5", tmp_path / "out.h5", reporter=log)
     assert log.stages == []
     assert not (tmp_path / "out.h5").exists()
+
+
+HOSTILE_CODES: dict[str, tuple[Any, str]] = {
+    "static": (np.full((11, 5), np.nan, np.float32), "'static' holds NaN or infinite codes"),
+    "dynamic": (np.full((11, 5, 4), np.inf, np.float32), "'dynamic' holds NaN or infinite codes"),
+    "labels": (np.full((11, 2), 1e300), "'labels' holds 1e"),
+    "lengths": (np.full(11, 9), "'lengths' must lie in 2"),
+    "targets": (np.zeros((11, 3, 1)), r"'targets' has shape \(11, 3, 1\)"),
+    "train_indices": (np.array([99]), "'train_indices' leaves 0"),
+    "calibration_indices": (h5py.SoftLink("/static"), "'calibration_indices' is a link"),
+    "test_indices": (h5py.ExternalLink("other.h5", "/a"), "'test_indices' is a link into another file"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_CODES)
+def test_codes_that_encode_never_wrote_are_not_decoded(
+    rt: Runtime, write_sequences: WriteSequences, tmp_path: Path, name: str
+) -> None:
+    codes = rt.encode_file(write_sequences(), tmp_path / "codes.h5")
+    value, words = HOSTILE_CODES[name]
+    with h5py.File(codes, "r+") as file:
+        if name in file:
+            del file[name]
+        file[name] = value
+    with pytest.raises(DataError, match=words):
+        rt.decode_file(codes, tmp_path / "out.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.h5", "in.h5"]
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_all_that_may_come_with_data(tmp_path: Path) -> None:
         assert file.select("train").tolist() == [0, 2, 5]
         assert file.select("test").tolist() == [1]
         assert file.split("val") is None
-        assert file.data.compression is None
+        assert file.data.compression == "none"
     assert told.lines == [
         f"{source}: array 'mood' is not used; the names that are: data, labels, lengths, targets, train_indices, "
         "val_indices, test_indices"

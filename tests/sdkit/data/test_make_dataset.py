@@ -18,7 +18,7 @@ def test_puppets_are_made_by_name(tmp_path: Path) -> None:
     assert path == tmp_path / "p.h5"
     with SequenceFile(path) as file:
         assert (file.meta.name, file.count) == ("puppets", 3)
-        assert file.data.compression is None
+        assert file.data.compression == "none"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ VECTOR = Element("vector", (6,), "float32")
         ({"bin_spacing": "0.5 kHz"}, SPECTRUM, Scales(None, 500.0)),
         ({"step": "one hour", "bin_spacing": "wide"}, SERIES, UNKNOWN),
         ({"step": "0 hours", "bin_spacing": 40, "rate": "fast"}, SERIES, UNKNOWN),
+        ({"rate": 5e-324, "bin_spacing": "9" * 400 + " Hz"}, SERIES, UNKNOWN),
+        ({"rate": 1e300, "step": "9" * 5000 + " hours"}, SERIES, UNKNOWN),
     ],
 )
 def test_what_a_file_says(attributes: dict[str, Any], element: Element, expected: Scales) -> None:

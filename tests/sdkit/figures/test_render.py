@@ -280,13 +280,15 @@ def test_a_swap_file_of_vectors_names_them(tmp_path: Path, drawn: Drawn) -> None
 @pytest.mark.parametrize(
     ("shape", "attributes", "lengths", "text"),
     [
-        ((2, 4, 6), {"element": "image"}, None, "shape .2, 4, 6., which its attributes element = image"),
-        ((2, 4, 6), {"element": "text"}, None, "element = text.*unknown kind of element 'text'"),
-        ((2, 4, 6), {"units": "dB"}, None, "units and feature_names do not describe"),
-        ((2, 4), {}, None, "element = None"),
-        ((3, 4, 6), {}, None, "data set 'static_b_dynamic_a' or its lengths do not fit 3 pairs"),
-        ((2, 4, 6), {}, [0, 4], "data set 'static_a_dynamic_b' or its lengths do not fit 2 pairs"),
-        ((2, 4, 6), {}, [4], "do not fit 2 pairs"),
+        ((2, 4, 6), {"element": "image"}, None, "shape .2, 4, 6. and holds elements of the kind 'image'; expected"),
+        ((2, 4, 6), {"element": "text"}, None, "of the kind 'text'; expected"),
+        ((2, 4, 6), {"units": "dB"}, None, "attribute 'units' is not JSON"),
+        ((2, 4, 6), {"units": "[1]"}, None, "attribute 'units' is .1.; expected a JSON list of texts"),
+        ((2, 4), {}, None, "has shape .2, 4.; expected"),
+        ((3, 4, 6), {}, None, "'static_b_dynamic_a' has shape .2, 4, 6. and dtype float32; expected 3 pairs"),
+        ((2, 4, 6), {}, [0, 4], "'static_a_dynamic_b': its lengths must be 2 numbers in 1..4"),
+        ((2, 4, 6), {}, [4, 5], "must be 2 numbers in 1..4"),
+        ((2, 4, 6), {}, [4], "must be 2 numbers in 1..4"),
     ],
 )
 def test_swap_files_that_contradict_themselves(
@@ -301,6 +303,15 @@ def test_swap_files_that_contradict_themselves(
     with pytest.raises(FileFormatError, match=text):
         render(tmp_path / "s.h5", tmp_path / "s.png")
     assert not (tmp_path / "s.png").exists()
+
+
+def test_a_long_source_is_cut_in_captions(tmp_path: Path, drawn: Drawn) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["static_a_dynamic_b"] = file["static_b_dynamic_a"] = sequences(2, 4, VECTOR)
+        file.attrs.update(SequenceMeta(VECTOR, source="word " * 20_000).attributes())
+    render(tmp_path / "s.h5", tmp_path / "s.png")
+    assert len(caption_of(drawn[0])) < 800
+    assert caption_of(drawn[0]).endswith("word ....")
 
 
 @pytest.mark.parametrize("element", [SERIES, SPECTRUM, VECTOR], ids=Element.describe)
