@@ -1,7 +1,7 @@
 """Cases of the campaign: a mutated input, a command line, and what is wrong with how it ended."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from tests.hostile.corpus import Original
-from tests.hostile.mutations import SECRET, mutate
+from tests.hostile.mutations import SECRET, Mutation, mutate
 from tests.hostile.server import KILLED, Ended, Server
 
 USER_ERROR = 2
@@ -57,15 +57,27 @@ def cases(originals: list[Original], count: int, seed: int) -> Iterator[Case]:
         yield Case(number, *lines[order[number % len(lines)]])
 
 
-def run(case: Case, server: Server, folder: Path, seed: int) -> Verdict:
+def untouched(path: Path, rng: np.random.Generator) -> Mutation:
+    """Change nothing: what is sound must be accepted."""
+    return Mutation("untouched")
+
+
+def run(
+    case: Case,
+    server: Server,
+    folder: Path,
+    seed: int,
+    change: Callable[[Path, np.random.Generator], Mutation] = mutate,
+) -> Verdict:
     """Run a case in an empty folder, which it leaves empty unless the case shows a fault."""
     work, notes = folder / "work", folder / "notes"
     for path in (work, notes):
         path.mkdir(parents=True)
-    target = work / f"input{case.original.path.suffix}"
+    target = work / (case.original.place or f"input{case.original.path.suffix}")
+    target.parent.mkdir(exist_ok=True)
     copy = shutil.copytree if case.original.path.is_dir() else shutil.copyfile
     copy(case.original.path, target)
-    done = mutate(target, np.random.default_rng((seed, case.number)))
+    done = change(target, np.random.default_rng((seed, case.number)))
     before = listed(work)
     words = _words(case, target)
     ended = server.run(words, work, notes, MOST_SECONDS)

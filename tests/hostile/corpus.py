@@ -1,12 +1,13 @@
 """Sound files of every format that sdkit reads, small ones, from which mutated copies are made."""
 
-import json
+import warnings
 import wave
 from collections.abc import Mapping
+from contextlib import chdir
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from sdkit.export.proof.cases import sample
 from sdkit.runtime.element import Element
 from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.sequences import Factor, SequenceMeta, SequenceWriter
+from sdkit.training.loop import CollapseWarning
+from sdkit.training.train import train
 from tests.export.runs import lively_model, quick_export, write_data, write_run
 from tests.tiny import IMAGE
 
@@ -39,6 +42,8 @@ class Original(NamedTuple):
     of the same kind of element."""
     sound: Mapping[str, Path] = MappingProxyType({})
     """Paths of the sound inputs by their name in the command lines."""
+    place: str = ""
+    """Place of the copy in the folder that a command runs in; `input` with the original's suffix when empty."""
 
 
 def originals(folder: Path) -> list[Original]:
@@ -64,6 +69,7 @@ def _of_kind(folder: Path, kind: str) -> list[Original]:
     swap = rt.swap_file(data, data, here / "swap.h5")
     sound = {"BUNDLE": bundle, "GOOD": data, "CODES": codes}
     small = "--epochs 1 --set encoder_widths=[4,6,8] --set decoder_widths=[8,6,4] --set static_size=3"
+    decode, render = "decode IN -b BUNDLE -o OUT.h5", "render IN -o OUT.png --count"
     of_sequences = (
         "encode IN -b BUNDLE -o OUT.h5",
         "encode IN -b BUNDLE -o OUT.h5 --split test --seed 1 --compression none",
@@ -79,8 +85,8 @@ def _of_kind(folder: Path, kind: str) -> list[Original]:
     )
     return [
         Original(f"sequences, {kind}", data, of_sequences, sound),
-        Original(f"codes, {kind}", codes, ("decode IN -b BUNDLE -o OUT.h5", "data info IN"), sound),
-        Original(f"swaps, {kind}", swap, ("render IN -o OUT.png --count 2", "data info IN"), sound),
+        Original(f"codes, {kind}", codes, (decode, f"{decode} --resume"), sound),
+        Original(f"swaps, {kind}", swap, (f"{render} 2", f"{render} 1 --first 3"), sound),
         Original(
             f"bundle, {kind}",
             bundle,
@@ -115,14 +121,18 @@ def _sequences(path: Path, element: Element) -> Path:
 
 
 def _runs(folder: Path) -> list[Original]:
-    here = folder / "run"
-    data = write_data(here.with_suffix(".h5"), IMAGE)
-    run = write_run(here, lively_model(element=IMAGE))
-    config = json.loads((run.path / "config.json").read_text())
-    config["data"]["path"] = str(data)
-    (run.path / "config.json").write_text(json.dumps(config))
-    commands = ("info IN", "evaluate IN --data GOOD", "train --resume --name IN --epochs 2")
-    return [Original("run", run.path, commands, {"GOOD": data})]
+    """Train a tiny model for an epoch."""
+    data = folder / "plain.h5"
+    with SequenceWriter(data, SequenceMeta(IMAGE, name="plain")) as writer:
+        writer.write(sample(IMAGE, COUNT, STEPS, 3))
+        writer.splits({"train": range(6), "val": range(6, 8), "test": range(8, COUNT)})
+    sizes: dict[str, Any] = {"static_size": 3, "dynamic_size": 3, "hidden_size": 6, "prior_hidden_size": 6}
+    widths: dict[str, Any] = {"encoder_widths": (4, 6, 8), "decoder_widths": (8, 6, 4)}
+    with chdir(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)  # what an epoch has learned does not matter
+        run = train(data, name="short", epochs=1, swap_every=0, **sizes, **widths)
+    commands = ("evaluate IN --data GOOD --no-figures --repeats 1", "train --resume --name input --epochs 2")
+    return [Original("run", folder / run.path, commands, {"GOOD": data}, place="runs/input")]
 
 
 def _sources(folder: Path) -> list[Original]:
@@ -131,7 +141,7 @@ def _sources(folder: Path) -> list[Original]:
     rng = np.random.default_rng(0)
     arrays = {"data": rng.random((6, 5, 4, 3), np.float32), "labels": rng.integers(0, 2, 6), "lengths": np.full(6, 4)}
     np.savez_compressed(here / "arrays.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub has one keyword
-    np.save(here / "array.npy", rng.random((6, 5, 4, 3), np.float32))
+    np.save(here / "array.npy", rng.random((6, 10, 3), np.float32))
     _hours(here / "hours")
     _voices(here / "voices")
     make: dict[str, tuple[str, str]] = {

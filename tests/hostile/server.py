@@ -54,9 +54,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._process.__exit__(kind, error, trace)  # closes both pipes, at which the process ends
 
     def run(self, words: list[str], folder: Path, notes: Path, seconds: float = 60.0) -> Ended:
         """Run a command line in a folder; what it prints goes into files of the folder `notes`, and is returned."""
@@ -99,10 +97,12 @@ def _serve() -> None:
 
 def _warm() -> None:
     """Import what commands import, but start no thread."""
+    import accelerate
     import h5py
     import hdf5plugin
     import onnxruntime
     import safetensors.numpy
+    import sklearn.mixture
     import torch
 
     import sdkit
@@ -112,9 +112,23 @@ def _warm() -> None:
     from sdkit.training import launch
 
     torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports much
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         _run(["data", "info", "none.h5"])  # what the command line imports on its way
-    _ = (h5py, hdf5plugin, onnxruntime, safetensors.numpy, sdkit.__version__, main, draw, describe, runtime, launch)
+    _ = (
+        accelerate,
+        sklearn.mixture,
+        h5py,
+        hdf5plugin,
+        onnxruntime,
+        safetensors.numpy,
+        sdkit.__version__,
+        main,
+        draw,
+        describe,
+        runtime,
+        launch,
+    )
 
 
 def _child(asked: dict[str, Any]) -> None:
