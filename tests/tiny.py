@@ -17,6 +17,7 @@ TINY: dict[str, Any] = {
     "dynamic_size": 4,
     "hidden_size": 6,
     "prior_hidden_size": 7,
+    "static_prior": "standard",
     "encoder_widths": (4, 6, 8),
     "decoder_widths": (8, 6, 4),
 }

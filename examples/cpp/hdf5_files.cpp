@@ -139,7 +139,8 @@ std::string SequenceFile::kind() const {
     }
     std::string expected = layouts.front();
     for (std::size_t i = 1; i < layouts.size(); ++i) expected += (i + 1 < layouts.size() ? ", " : " or ") + layouts[i];
-    throw FileFormatError(path_.string() + ": data set 'data' has shape " + sdkit::text(shape_) + "; expected " +
+    throw FileFormatError(path_.string() + ": data set 'data' has shape " + sdkit::text(shape_) +
+                          (named.empty() ? "" : " and holds elements of the kind '" + named + "'") + "; expected " +
                           expected);
 }
 

@@ -268,13 +268,14 @@ def awkward(manifest: Manifest) -> dict[str, Any]:
             "text": 'é\u2028\x01\t"\\/',
             "none": [None, {}, []],
         },
-        "feature_mean": (0.0, 1e22, 120.5, -3.0),
+        "feature_mean": (0.0, 1e22, -3.0),
+        "feature_std": (1e-6, 120.5, 1e15),
     }
 
 
 def short_floats(bundle: Bundle) -> None:
     """Let another program write floats as integers where it can."""
-    reseal(bundle, feature_mean=(7.0, -0.5))
+    reseal(bundle, feature_mean=(7.0, -0.5, 2.5))
     text_change("7.0", "7")(bundle)
 
 
@@ -392,6 +393,8 @@ OLD_CASES: dict[str, tuple[str | None, Spoil]] = {
     "newer version": ("ManifestError", old(lambda m: m.update(version=2))),
 }
 """The same of a bundle of format 1."""
+OF_SERIES = ("awkward values", "short floats")
+"""Cases about statistics of features, which images have not."""
 Opened = dict[str, tuple[Path, dict[str, Any]]]
 
 
@@ -399,7 +402,8 @@ def open_all(source: Bundle, folder: Path, cases: dict[str, tuple[str | None, Sp
     """Return, by case, a spoilt bundle and what JavaScript says of it; one process opens them all."""
     paths = {name: folder / name.replace(" ", "-") / "bundle" for name in cases}
     for name, (_, spoil) in cases.items():
-        spoil(copy(source, paths[name]))
+        of = Bundle.open(source.path.parent / "series") if name in OF_SERIES else source
+        spoil(copy(of, paths[name]))
     result = conformance("--open", *paths.values())
     assert result.returncode == 0, result.stderr
     answers = map(json.loads, result.stdout.splitlines())
@@ -436,7 +440,10 @@ def check_answer(path: Path, answer: dict[str, Any], expected: str | None) -> No
         said, message = type(error).__name__, str(error)
     assert (said, answer["error"]) == (expected, expected), answer["message"]
     shared = next((words for words in OTHER_WORDS if words in message), None)
-    if shared is None:
+    if "is not an ONNX graph" in message:  # which Python sees before an engine does
+        file = message.partition(" is not an ONNX graph")[0]
+        assert answer["message"].startswith(f"{file} cannot be loaded by onnxruntime")
+    elif shared is None:
         assert answer["message"] == message
     else:
         assert answer["message"].partition(shared)[:2] == message.partition(shared)[:2]

@@ -202,7 +202,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_results_are_replaced_only_by_force(run: Run, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure", lambda *_, **__: {"new": True})
     before = snapshot(run.path)
-    with pytest.raises(OutputExistsError, match=r"evaluation exists already; .* --force"):
+    with pytest.raises(OutputExistsError, match=r"evaluation exists already; .* force=True"):
         evaluate(run.path, figures=False)
     assert snapshot(run.path) == before
     file = run.path / "evaluation" / "evaluation.json"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sdkit.evaluation.base import Case, EvaluationProtocol, Line, Needs
+from sdkit.evaluation.downstream.tasks import POOLED
 from sdkit.evaluation.evaluate import evaluate, measure
 from sdkit.evaluation.judge.training import find_judge
 from sdkit.evaluation.protocols import PROTOCOLS
@@ -68,20 +69,19 @@ def test_without_a_static_code(measured: Measure) -> None:
             "consistency of the static code",
             "consistency under shuffled steps",
             "leakage",
-            "task season",
         ),
         SWAP,
     )
     assert set(found["skipped"]) - {"judge", "Frechet distance", "task ward"} == {
         "consistency of swaps", "consistency of the static code", "consistency under shuffled steps", "leakage",
-        "task season",
     }  # fmt: skip
     assert "consistency" not in found
     assert set(found["codes"]) == {"sequences", "active_dynamic", "dynamic_size"}
     assert set(found["likelihood"]) == {"sequences", "values", "nll", "dynamic_divergence", "terms"}
-    assert list(found["tasks"]) == ["ill", "targets"]
+    assert list(found["tasks"]) == ["ill", "season", "targets"]
+    assert found["tasks"]["season"]["notes"] == [POOLED]
     assert max(found["dci"]["static_share"].values()) == 0
-    assert {line.section for line in summary(found)} == {"likelihood", "codes", "DCI", "task ill", "task targets"}
+    assert {line.section for line in summary(found)} == {"likelihood", "codes", "DCI", "task ill", "task season", "task targets"}
 
 
 def test_without_a_static_code_a_judge_sees_what_is_kept_of_the_other(measured: Measure) -> None:

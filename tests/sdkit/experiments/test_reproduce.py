@@ -168,8 +168,8 @@ def test_the_control_has_the_weights_that_training_starts_from(result: TableResu
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(1)
     fresh = run.config.plan.build(run.config.facts)
-    for name, value in untrained.state_dict().items():
-        assert torch.equal(value, fresh.state_dict()[name])
+    for name, value in untrained.named_parameters():
+        assert torch.equal(value, fresh.get_parameter(name))
     assert run.config.facts.feature_mean  # of the data, without which codes would have another scale
     assert not torch.equal(next(untrained.encoder.parameters()), next(run.load_model().encoder.parameters()))
 

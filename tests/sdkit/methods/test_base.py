@@ -64,7 +64,7 @@ def test_without_variants_there_is_no_name_of_one() -> None:
 
 
 def test_only_a_model_that_fits_something_is_finished() -> None:
-    assert tiny_model("paper").finishes
+    assert tiny_model("paper", static_prior="fitted").finishes
     assert not tiny_model("paper", static_prior="standard").finishes
     assert not tiny_model(method="vae").finishes
     assert tiny_model(method="skd").finishes
