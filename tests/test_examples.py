@@ -23,7 +23,7 @@ from tests.sdkit.evaluation.labelled import hurry
 CLASSES = (sdkit.Runtime, sdkit.Bundle, sdkit.Run, sdkit.SequenceFile, Stream)
 WITHOUT = {
     "specs", "graph_file", "file", "weights",  # files of a bundle or run by their names
-    "attributes", "dataset", "whole_numbers", "close", "require", "targets",  # of HDF5, for readers of the format
+    "attributes", "whole_numbers", "close", "require", "targets",  # of HDF5, for readers of the format
 }  # fmt: skip
 """Public methods that need no example."""
 

@@ -32,7 +32,7 @@ class CodeFile(RowsFile):
         super().__init__(path)
         if "data" in self.names and "static" not in self.names:
             raise DataError(f"{path} holds sequences, not codes; first `sdkit encode {path} -o codes.h5`")
-        self.check_version(FORMAT, VERSION)
+        self._check_version(FORMAT, VERSION)
         static, dynamic = self.part(*STATIC), self.part(*DYNAMIC)
         if len(static.shape) != 2 or len(dynamic.shape) != 3 or len(static) != len(dynamic) or len(static) == 0:
             raise FileFormatError(
@@ -49,7 +49,7 @@ class CodeFile(RowsFile):
         self.widths = Widths(static.shape[1], dynamic.shape[2])
         self.model = self.text("model")
         """SHA-256 of the weights that the codes belong to."""
-        self.check_rows(self.read_factors())
+        self._check_rows(self._factors())
 
     def read(self, part: slice) -> Codes:
         """Return the codes of a slice.

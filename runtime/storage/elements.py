@@ -4,7 +4,7 @@ from sdkit.runtime import kinds
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, FileFormatError
 from sdkit.runtime.storage.hdf5 import LazyFile
-from sdkit.runtime.storage.parts import Part, shown
+from sdkit.runtime.storage.parts import Part, label, shown
 
 
 def read_element(file: LazyFile, part: Part) -> Element:
@@ -40,4 +40,4 @@ def _texts(file: LazyFile, name: str) -> tuple[str, ...]:
     texts = file.json(name, ())
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise FileFormatError(f"{file.path}: attribute '{name}' is {shown(texts)}; expected a JSON list of texts")
-    return tuple(file.short(text, f"a text of attribute '{name}'") for text in texts)
+    return tuple(label(text, f"{file.path}: a text of attribute '{name}'") for text in texts)

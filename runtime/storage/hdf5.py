@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 """Size in bytes of a chunk, which holds whole sequences (at least one)."""
-LABEL_LENGTH = 256
-"""Largest number of characters of a name or unit."""
 WHOLE_LIMIT = 2**53
 """Limit of the whole numbers that floating-point numbers hold exactly."""
 
@@ -93,6 +91,9 @@ class LazyFile:
 
         Raises:
             FileFormatError: it is absent, a group, a link, or not plain numbers that are stored in this file.
+
+        >>> sdkit.SequenceFile("puppets.h5").part("labels", "(N, L)").shape
+        (66, 5)
         """
         handle = self.handle
         if name not in self._parts:
@@ -104,6 +105,9 @@ class LazyFile:
 
         Raises:
             FileFormatError: it is neither, or text that is not UTF-8.
+
+        >>> sdkit.SequenceFile("puppets.h5").attribute("format")
+        'sdkit-sequences'
         """
         return read_attribute(self.handle, self.path, name)
 
@@ -112,6 +116,9 @@ class LazyFile:
 
         Raises:
             FileFormatError: it is not text.
+
+        >>> sdkit.SequenceFile("puppets.h5").text("element")
+        'image'
         """
         value = self.attribute(name)
         if value is None:
@@ -120,35 +127,24 @@ class LazyFile:
             raise FileFormatError(f"{self.path}: attribute '{name}' is {shown(value)}; expected text")
         return value
 
-    def label(self, name: str) -> str:
-        """Return an attribute that is shown in tables and pictures, empty when the file has none of this name.
-
-        Raises:
-            FileFormatError: it is not text, or longer than LABEL_LENGTH.
-        """
-        return self.short(self.text(name), f"attribute '{name}'")
-
-    def short(self, text: str, what: str) -> str:
-        """Return a text that is shown in tables and pictures, where a long one would take minutes to lay out.
-
-        Raises:
-            FileFormatError: it is longer than LABEL_LENGTH.
-        """
-        if len(text) > LABEL_LENGTH:
-            raise FileFormatError(f"{self.path}: {what} has {len(text)} characters; expected at most {LABEL_LENGTH}")
-        return text
-
     def stated(self, *names: str) -> dict[str, Value]:
         """Return those attributes of some names that the file has.
 
         Raises:
             FileFormatError: as `attribute`.
+
+        >>> sdkit.SequenceFile("puppets.h5").stated("version", "bin_spacing")
+        {'version': 1}
         """
         found = {name: self.attribute(name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
     def scales(self) -> dict[str, Value]:
-        """Return the attributes that scale the axes of figures, those that the file has."""
+        """Return the attributes that scale the axes of figures, those that the file has.
+
+        >>> sorted(sdkit.SequenceFile("puppets.h5").scales())
+        ['rate']
+        """
         return self.stated("rate", "step", "bin_spacing")
 
     def json(self, name: str, default: Any) -> Any:
@@ -156,6 +152,9 @@ class LazyFile:
 
         Raises:
             FileFormatError: it is not JSON.
+
+        >>> sdkit.SequenceFile("puppets.h5").json("target_names", [])
+        []
         """
         text = self.text(name)
         if not text:

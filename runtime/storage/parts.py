@@ -34,6 +34,8 @@ PIECE_BYTES = 256 << 20
 """Largest size of a chunk, and of a row, in memory: several of each are held at a time."""
 TABLE_BYTES = 512 << 20
 """Largest size in memory of a data set that is read whole, such as labels, and of the row numbers of a file."""
+LABEL_LENGTH = 256
+"""Largest number of characters of a name or unit."""
 SHOWN, LISTED = 60, 12
 """Largest number of characters of a name or value, and of names, in a message."""
 TEXT_BYTES = 16 << 20
@@ -65,6 +67,17 @@ def shown(value: object) -> str:
 def shown_names(names: list[str]) -> str:
     """Return the names in a file as a message tells them: the first few of many."""
     return ", ".join([*map(shown, sorted(names)[:LISTED]), *(["..."] if len(names) > LISTED else [])]) or "none"
+
+
+def label(text: str, where: str) -> str:
+    """Return a text that is shown in tables and pictures, where a long one would take minutes to lay out.
+
+    Raises:
+        FileFormatError: it is longer than LABEL_LENGTH; the message begins with `where`.
+    """
+    if len(text) > LABEL_LENGTH:
+        raise FileFormatError(f"{where} has {len(text)} characters; expected at most {LABEL_LENGTH}")
+    return text
 
 
 @contextmanager

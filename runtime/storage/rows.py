@@ -16,7 +16,7 @@ from sdkit.runtime.element import Array
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, first_line
 from sdkit.runtime.storage.chunks import Indices, read_whole
 from sdkit.runtime.storage.hdf5 import LazyFile
-from sdkit.runtime.storage.parts import shown
+from sdkit.runtime.storage.parts import label, shown
 
 SPLITS = ("train", "val", "test")
 SOURCE_INDICES = "source_indices"
@@ -89,7 +89,11 @@ class RowsFile(LazyFile):
         return None if index is None else np.sort(index)
 
     def indices(self) -> dict[str, Indices]:
-        """Return every data set of row numbers, by its name: those of splits, and others that end in `_indices`."""
+        """Return every data set of row numbers, by its name: those of splits, and others that end in `_indices`.
+
+        >>> sorted(sdkit.SequenceFile("puppets.h5").indices())
+        ['test_indices', 'train_indices', 'val_indices']
+        """
         names = [name for name in self.names if name.endswith("_indices")]
         found = {name: self.whole_numbers(name, 1) for name in names}
         return {name: index for name, index in found.items() if index is not None}
@@ -117,6 +121,9 @@ class RowsFile(LazyFile):
 
         Raises:
             FileFormatError: it is not a finite number above 0.
+
+        >>> sdkit.SequenceFile("puppets.h5").rate()
+        8.0
         """
         rate = self.attribute("rate")
         if rate is not None and (isinstance(rate, str) or not 0 < rate < math.inf):
@@ -125,7 +132,7 @@ class RowsFile(LazyFile):
             )
         return None if rate is None else float(rate)
 
-    def check_version(self, name: str, version: int) -> None:
+    def _check_version(self, name: str, version: int) -> None:
         """Refuse a file of this format that has another version.
 
         Raises:
@@ -135,7 +142,7 @@ class RowsFile(LazyFile):
         if self.attribute("format") == name and found != version:
             raise FileFormatError(f"{self.path} has format version {shown(found)}; this sdkit reads version {version}")
 
-    def read_factors(self) -> tuple[Factor, ...]:
+    def _factors(self) -> tuple[Factor, ...]:
         """Return the labelled factors that the attribute `classes` describes, in the order of the columns of `labels`.
 
         Raises:
@@ -159,7 +166,7 @@ class RowsFile(LazyFile):
             )
         for factor in factors:
             for name in (factor.name, *factor.values):
-                self.short(name, "a name in attribute 'classes'")
+                label(name, f"{self.path}: a name in attribute 'classes'")
             if factor.kind not in ("static", "dynamic") or not factor.values:
                 raise FileFormatError(
                     f"{where}: factor '{shown(factor.name)}' has the type {shown(factor.kind)} and "
@@ -183,7 +190,7 @@ class RowsFile(LazyFile):
             raise TypeError(f"values is {shown(values)}")
         return tuple(map(str, values))
 
-    def check_rows(self, factors: tuple[Factor, ...]) -> None:
+    def _check_rows(self, factors: tuple[Factor, ...]) -> None:
         """Check that the parts with one row a sequence, and the row numbers, fit the data and each other.
 
         Raises:

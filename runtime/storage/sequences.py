@@ -18,7 +18,7 @@ from sdkit.runtime.storage.chunks import Indices as Indices
 from sdkit.runtime.storage.chunks import batches, read_rows
 from sdkit.runtime.storage.elements import read_element
 from sdkit.runtime.storage.hdf5 import GrowingFile
-from sdkit.runtime.storage.parts import Part
+from sdkit.runtime.storage.parts import Part, label
 from sdkit.runtime.storage.resume import Partial
 from sdkit.runtime.storage.rows import SPLITS as SPLITS
 from sdkit.runtime.storage.rows import Factor as Factor
@@ -89,19 +89,19 @@ class SequenceFile(RowsFile):
             raise FileFormatError(
                 f"{path} holds codes, not sequences; `sdkit decode {path} -o y.h5` makes sequences of it"
             )
-        self.check_version(FORMAT, VERSION)
+        self._check_version(FORMAT, VERSION)
         self.meta = SequenceMeta(read_element(self, self.data))
         self.count, self.steps = self.data.shape[:2]
         check_steps(self.count, self.steps, f"{self.path}: data set 'data'")
         self.meta = replace(
             self.meta,
-            name=self.label("name"),
-            factors=self.read_factors(),
+            name=label(self.text("name"), f"{self.path}: attribute 'name'"),
+            factors=self._factors(),
             rate=self.rate(),
             source=self.text("source"),
             licence=self.text("licence"),
         )
-        self.check_rows(self.factors)
+        self._check_rows(self.factors)
 
     @property
     def data(self) -> Part:
