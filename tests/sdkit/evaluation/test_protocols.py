@@ -81,7 +81,14 @@ def test_without_a_static_code(measured: Measure) -> None:
     assert list(found["tasks"]) == ["ill", "season", "targets"]
     assert found["tasks"]["season"]["notes"] == [POOLED]
     assert max(found["dci"]["static_share"].values()) == 0
-    assert {line.section for line in summary(found)} == {"likelihood", "codes", "DCI", "task ill", "task season", "task targets"}
+    assert {line.section for line in summary(found)} == {
+        "likelihood",
+        "codes",
+        "DCI",
+        "task ill",
+        "task season",
+        "task targets",
+    }
 
 
 def test_without_a_static_code_a_judge_sees_what_is_kept_of_the_other(measured: Measure) -> None:
