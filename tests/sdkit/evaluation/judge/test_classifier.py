@@ -198,7 +198,7 @@ def test_folders_that_hold_no_judge(tmp_path: Path, judge: Judge) -> None:
             Judge.load(folder, device="cpu")
     (folder / "judge.json").write_text(json.dumps(info))
     (folder / "weights.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(FileFormatError, match="does not hold the weights"):
+    with pytest.raises(FileFormatError, match="cannot be read"):
         Judge.load(folder, device="cpu")
 
 
