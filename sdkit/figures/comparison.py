@@ -1,6 +1,6 @@
 """Figure of a comparison of methods: quality against leakage, and quality against the cost of a step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,4 +141,9 @@ def _name(axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[fl
             text.set_position((-across if left else across, up))
             return text.get_window_extent()
 
-        taken.append(put(min(PLACES, key=lambda chosen: sum(put(chosen).overlaps(box) for box in taken))))
+        def hidden(chosen: tuple[bool, float, float], put: "Callable[..., Bbox]" = put) -> int:
+            box = put(chosen)
+            beyond = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
+            return beyond + sum(box.overlaps(other) for other in taken)
+
+        taken.append(put(min(PLACES, key=hidden)))
