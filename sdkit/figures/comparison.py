@@ -144,6 +144,6 @@ def _name(axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[fl
         def hidden(chosen: tuple[bool, float, float], put: "Callable[..., Bbox]" = put) -> int:
             box = put(chosen)
             beyond = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
-            return beyond + sum(box.overlaps(other) for other in taken)
+            return int(beyond) + sum(int(box.overlaps(other)) for other in taken)
 
         taken.append(put(min(PLACES, key=hidden)))
