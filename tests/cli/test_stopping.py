@@ -38,14 +38,18 @@ def start(
 ) -> "subprocess.Popen[str]":
     """Start work that prints a line when a signal may come."""
     text = WORK.format(work=work, after=after, grace=grace)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # under nohup it is ignored
+    }
     try:  # a process inherits what is ignored
         process = subprocess.Popen(
             [sys.executable, "-c", text], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

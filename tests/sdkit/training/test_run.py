@@ -307,7 +307,7 @@ def test_a_config_without_a_version_is_one_of_dbse() -> None:
 def test_a_run_without_a_version_loads_its_weights_and_exports(tmp_path: Path) -> None:
     run = run_of_before()
     config = run.config
-    model = tiny_model("filter", 9, element=config.facts.element, **_changes())
+    model = tiny_model("filter", 9, element=config.facts.element, static_prior="fitted", **_changes())
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("fitted_prior")}
     assert {name.rpartition(".")[0] for name in weights} == LAYERS_BEFORE
     save_file(weights, run.path / "best.safetensors")
