@@ -45,6 +45,12 @@ def lively_model(variant: str | None = None, **changes: Any) -> Method:
                     value.mul_(2.5)
         x = sample(model.facts.element, 16, 6, 1, scale_of(model.facts))
         model.finish([Batch(torch.from_numpy(x), torch.arange(len(x)))])
+        prior: Any = getattr(model, "fitted_prior", None)
+        if prior is not None:
+            # The codes of so few sequences are one cluster; a prior of two is what a host may get wrong.
+            codes = torch.randn(200, int(model.settings.static_size), generator=torch.Generator().manual_seed(4))
+            codes[:60] = 0.3 * codes[:60] - 2.0
+            prior.fit(codes)
     return model
 
 

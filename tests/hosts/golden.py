@@ -54,7 +54,7 @@ VECTOR: dict[str, Any] = {
 BUNDLES: Mapping[str, Mapping[str, Any]] = {
     "image": {"variant": "filter"},
     "series": SERIES,
-    "dsvae": {"method": "dsvae", **SERIES},
+    "dsvae": {"method": "dsvae", "static_prior": "fitted", **SERIES},
     "skd": {"method": "skd", **SERIES},
     "gpvae": {"method": "gpvae", **SERIES},
     "vae": {"method": "vae", **SERIES},
