@@ -34,7 +34,7 @@ from sdkit.runtime.errors import SdkitError, command_line
 from sdkit.runtime.text import one_line
 from sdkit.runtime.version import __version__
 
-USER_ERROR = 2
+USER_ERROR, CTRL_C = 2, 130
 GIVEN = "sdkit.given"
 CONTINUED = ("tune", "compare", "reproduce")
 """Commands that go on by themselves where the same one was interrupted."""
@@ -120,4 +120,12 @@ def common(
 def main() -> None:
     """Run the command line."""
     stopping.listen()
-    app()
+    try:
+        app()
+    except KeyboardInterrupt as error:
+        raise SystemExit(stopping.exit_code()) from error
+    except SystemExit as error:
+        # Before and after a command, the library of the command line takes every interruption for Ctrl-C.
+        if error.code == CTRL_C:
+            raise SystemExit(stopping.exit_code()) from error
+        raise

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sdkit.cli import main, stopping
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 ROOT = Path(__file__).parents[2]
 WORK = """
@@ -127,3 +129,16 @@ def test_a_command_is_ended(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert err.splitlines()[-1] == "stopped by SIGTERM"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("early", [KeyboardInterrupt(), SystemExit(130)])
+def test_a_signal_before_a_command_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch, early: BaseException) -> None:
+    def interrupted() -> None:
+        raise early
+
+    monkeypatch.setattr(main, "app", interrupted)
+    monkeypatch.setattr(stopping, "listen", lambda: None)
+    monkeypatch.setattr(stopping, "_received", [int(signal.SIGTERM)])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 143
