@@ -142,3 +142,22 @@ def test_a_signal_before_a_command_has_its_own_exit_code(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 143
+
+
+def test_an_interruption_while_modules_are_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    text = (
+        "import os, signal, sys\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sdkit.cli.main':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from sdkit.cli.entry import main\n"
+        "main()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")

@@ -108,10 +108,14 @@ def killed(job: Job, sound: dict[str, Path], folder: Path, rng: np.random.Genera
 def _after_signal(job: Job, sound: dict[str, Path], folder: Path, sent: signal.Signals, code: int, text: str) -> str:
     whole = folder.parent / "whole" / job.name.replace(" ", "_")
     done = (folder / job.output).exists()
-    early = code == -sent and not any(folder.iterdir())  # before Python could answer
+    # Before sdkit could answer: Python itself was starting.
+    starting = (
+        text.rstrip().endswith("KeyboardInterrupt") and "sdkit.cli.main" not in text and "cli/main.py" not in text
+    )
+    early = (code == -sent or starting) and not any(folder.iterdir())
     if code not in (0, ENDED[sent]) and not early:
         return f"exit code {code}: {text[-400:]}"
-    if "Traceback" in text:
+    if "Traceback" in text and not early:
         return f"traceback: {text[-600:]}"
     if job.output.startswith("runs"):
         done = code == 0
