@@ -8,6 +8,7 @@ import typer
 from sdkit.cli.hints import wrote
 from sdkit.cli.options import Backend, BatchSize, BundleOption, Compression, Device, Force, Resume, Seed, Split, Threads
 from sdkit.cli.screen import reporter, say
+from sdkit.runtime.contract import StaticPrior
 from sdkit.runtime.errors import ConfigError
 
 
@@ -26,7 +27,7 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Sequence file to write.")] = Path("generated.h5"),
     seed: Seed = 0,
     static_prior: Annotated[
-        Literal["fitted", "standard"],
+        StaticPrior,
         typer.Option(help="Prior of drawn static codes: the bundle's own where it has one, or standard, N(0, I)."),
     ] = "fitted",
     split: Split = "all",

@@ -7,8 +7,8 @@ from sdkit.cli.screen import say
 
 if TYPE_CHECKING:
     from sdkit.runtime.bundles.specs import GraphFormat
+    from sdkit.runtime.contract import StaticPrior
     from sdkit.runtime.runtime import Runtime
-    from sdkit.runtime.verbs.arrays import StaticPrior
 
 
 def open_runtime(

@@ -1,4 +1,4 @@
-"""How a command ends when it is told to: by Ctrl-C, SIGTERM, or a terminal that is closed.
+"""The end of a command by a signal: Ctrl-C, SIGTERM, or a terminal that is closed.
 
 The signal raises KeyboardInterrupt, so that every block on the way out leaves its files as it should. A command that is
 still there some seconds later, in a library that cannot be interrupted or in wait for a thread, is ended at once: what

@@ -11,7 +11,7 @@ no host.
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Axis = str | int
 Axes = tuple[Axis, ...]
@@ -67,6 +67,8 @@ class Ports(NamedTuple):
     outputs: tuple[str, ...]
 
 
+StaticPrior = Literal["fitted", "standard"]
+"""Prior that static codes are drawn from: one that was fitted to the training split where there is one, or N(0, I)."""
 STEP, STATIC_PRIOR, DYNAMIC_POSTERIOR = "dynamic_step", "static_prior", "dynamic_posterior"
 
 GRAPHS: Mapping[str, Graph] = MappingProxyType(

@@ -5,9 +5,9 @@ from pathlib import Path
 from sdkit.runtime.bundles.bundle import Bundle
 from sdkit.runtime.bundles.manifest import Manifest
 from sdkit.runtime.bundles.specs import GraphFormat
+from sdkit.runtime.contract import StaticPrior
 from sdkit.runtime.engines.backend import Backend
 from sdkit.runtime.errors import ConfigError
-from sdkit.runtime.verbs.arrays import StaticPrior
 from sdkit.runtime.verbs.files import FileVerbs, choose_batch_size
 
 

@@ -33,7 +33,8 @@ from sdkit.runtime.runtime import Runtime
 from sdkit.runtime.storage.chunks import batches
 from sdkit.runtime.storage.hdf5 import GrowingFile
 from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
-from sdkit.runtime.verbs.files import SWAPPED, choose_batch_size
+from sdkit.runtime.storage.swap_file import SWAPPED
+from sdkit.runtime.verbs.files import choose_batch_size
 
 VERBS = ("encode", "swap", "generate")
 STAGES = ("read", "compute", "write")

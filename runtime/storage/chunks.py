@@ -131,7 +131,7 @@ def decode(raw: bytes, mask: int, part: Part) -> Array:
 
 
 class _Place(NamedTuple):
-    """Where one of the chunks lies that hold the same rows."""
+    """Place of one of the chunks that hold the same rows."""
 
     offset: tuple[int, ...]
     """First value along the axes after the first."""

@@ -80,7 +80,7 @@ def _scratch(size: int) -> Any:
     if getattr(_of_thread, "size", None) != size:
         import hdf5plugin
 
-        name = f"lz4 {get_ident()} {size}"  # files in memory are told apart by name
+        name = f"lz4 {get_ident()} {size}"  # the name distinguishes files in memory
         _of_thread.size = _of_thread.file = _of_thread.data = None
         file = h5py.File(name, "w", driver="core", backing_store=False)
         data = file.create_dataset("chunk", (size,), np.uint8, chunks=(size,), **hdf5plugin.LZ4())

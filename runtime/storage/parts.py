@@ -52,7 +52,7 @@ UNREADABLE: tuple[type[Exception], ...] = (
     SystemError,
     *ERRORS,
 )
-"""What h5py, HDF5 and the libraries of its filters raise on files that are damaged or made up."""
+"""Errors of h5py, HDF5 and the libraries of its filters on files that are damaged or made up."""
 
 Value = str | int | float
 """Value of an attribute."""

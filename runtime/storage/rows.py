@@ -1,4 +1,4 @@
-"""What files of sequences and of codes have in common: one row a sequence, with labels, lengths, targets and splits.
+"""The common part of files of sequences and of codes: one row a sequence, with labels, lengths, targets and splits.
 
 All of it is checked when a file is opened, so that no verb starts on, or copies, what another would refuse.
 """

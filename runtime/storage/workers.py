@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Answer(Generic[T]):
-    """What a thread will have found."""
+    """Result of a call that a thread makes, to be waited for."""
 
     def __init__(self) -> None:
         self._found: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()

@@ -5,14 +5,14 @@ Written once over a `Backend`, so that they compute the same on exported graphs 
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from sdkit.runtime.bundles.specs import Widths
 from sdkit.runtime.capabilities import Abilities
 from sdkit.runtime.codes import Codes, Floats, joined
-from sdkit.runtime.contract import DYNAMIC_POSTERIOR, STATIC_PRIOR, VERBS
+from sdkit.runtime.contract import DYNAMIC_POSTERIOR, STATIC_PRIOR, VERBS, StaticPrior
 from sdkit.runtime.element import Array, Element
 from sdkit.runtime.engines.backend import Backend, chain
 from sdkit.runtime.errors import ConfigError, DataError
@@ -20,8 +20,6 @@ from sdkit.runtime.noise import Purpose, standard_normal
 from sdkit.runtime.verbs.stream import Stream
 
 BATCH_SIZE = 64
-StaticPrior = Literal["fitted", "standard"]
-"""Prior that static codes are drawn from: the bundle's own where it has one, or N(0, I)."""
 EVERY_VERB = Abilities()
 
 

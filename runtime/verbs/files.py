@@ -27,8 +27,7 @@ from sdkit.runtime.storage.resume import fingerprint
 from sdkit.runtime.storage.rows import SOURCE_INDICES, RowsFile
 from sdkit.runtime.storage.sequences import Indices, SequenceFile, SequenceMeta, SequenceWriter
 from sdkit.runtime.storage.swap_file import FORMAT as SWAP_FORMAT
-from sdkit.runtime.storage.swap_file import SWAPPED as SWAPPED
-from sdkit.runtime.storage.swap_file import SWAPPED_LENGTHS
+from sdkit.runtime.storage.swap_file import SWAPPED, SWAPPED_LENGTHS
 from sdkit.runtime.verbs.arrays import Verbs
 from sdkit.runtime.verbs.jobs import Arrays, Batch, Job, Options, Read, Writing
 from sdkit.runtime.version import __version__

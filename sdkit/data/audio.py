@@ -42,7 +42,7 @@ UNKNOWN_LENGTH = 0x7FFF0000
 
 @dataclass(frozen=True)
 class Sound:
-    """What the samples of a recording are."""
+    """Format of the samples of a recording."""
 
     rate: int
     """Number of samples a second."""

@@ -1,4 +1,4 @@
-"""What a user says of data: name, origin and licence, which stand in place of the maker's own words."""
+"""Statements of a user about data: name, origin and licence, which stand in place of the maker's own words."""
 
 from dataclasses import dataclass, fields, replace
 

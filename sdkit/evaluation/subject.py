@@ -71,7 +71,7 @@ def open_subject(source: str | Path | None, *, backend: GraphFormat = "onnx", de
     train = config.train
     return Subject(
         run.path, verbs(model), model, "torch", weights, train.val_fraction, train.seed, config.data.path,
-        _fits(config.settings),
+        fits_prior(config.settings),
     )  # fmt: skip
 
 
@@ -87,9 +87,10 @@ def _bundle(path: Path, backend: GraphFormat, device: str) -> Subject:
 
         config = Run(run).config
         val_fraction, data = config.train.val_fraction, config.data.path
-    fits = _fits(rt.manifest.settings)
+    fits = fits_prior(rt.manifest.settings)
     return Subject(path, rt, None, backend, provenance.weights_sha256, val_fraction, seed, data, fits)
 
 
-def _fits(settings: Mapping[str, Any]) -> bool:
+def fits_prior(settings: Mapping[str, Any]) -> bool:
+    """Return whether a method with these settings has a prior fitted after training beside its N(0, I)."""
     return settings.get("static_prior") == "fitted"

@@ -21,6 +21,7 @@ from sdkit.evaluation.data import Parts, parts_of
 from sdkit.evaluation.downstream.tasks import TableTask
 from sdkit.evaluation.likelihood import likelihood
 from sdkit.evaluation.plain import plain
+from sdkit.evaluation.subject import fits_prior
 from sdkit.experiments.report import as_json, as_markdown
 from sdkit.experiments.results import PartResult, RowResult, TableResult
 from sdkit.experiments.runs import ensure_run
@@ -326,7 +327,7 @@ class _Maker:
 def _declared(model: Method) -> Verbs:
     """Return a model's verbs with the prior of its method, which is what a paper's tables draw from."""
     found = verbs(model)
-    return found.drawing_from("standard") if getattr(model.settings, "static_prior", "") == "fitted" else found
+    return found.drawing_from("standard") if fits_prior(msgspec.structs.asdict(model.settings)) else found
 
 
 def _files(

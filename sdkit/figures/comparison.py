@@ -1,6 +1,6 @@
 """Figure of a comparison of methods: quality against leakage, and quality against the cost of a step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
-PLACES = tuple(
+Place = tuple[bool, float, float]
+"""Place of a name: whether left of its point, and how far across and up, in points."""
+PLACES: tuple[Place, ...] = tuple(
     (left, 5.0 + 7 * ring, 4.0 + 9 * rise)
     for ring in range(3)
     for rise in (0, -1, 1, -2, 2, -3, 3, -4, 4)
     for left in (False, True)
 )
-"""Places at which a name is tried, in order: whether left of its point, and how far across and up, in points."""
+"""Places at which a name is tried, in this order."""
 MOST = 12
 """Number of methods that differ in colour or marker; more repeat them, and names stand beside the points."""
 
@@ -134,16 +137,19 @@ def _name(axes: "Axes", points: Sequence[tuple[str, Sequence[float], Sequence[fl
         text = axes.annotate(name, place, textcoords="offset points", xytext=(0, 0), fontsize=SMALL_SIZE)
         text.set_color(look[name][0])
         text.set_in_layout(False)
+        hidden = {chosen: _hidden(axes, _put(text, chosen), taken) for chosen in PLACES}
+        taken.append(_put(text, min(PLACES, key=hidden.__getitem__)))
 
-        def put(chosen: tuple[bool, float, float], text: "Annotation" = text) -> Bbox:
-            left, across, up = chosen
-            text.set_horizontalalignment("right" if left else "left")
-            text.set_position((-across if left else across, up))
-            return text.get_window_extent()
 
-        def hidden(chosen: tuple[bool, float, float], put: "Callable[..., Bbox]" = put) -> int:
-            box = put(chosen)
-            beyond = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
-            return int(beyond) + sum(int(box.overlaps(other)) for other in taken)
+def _put(text: "Annotation", chosen: Place) -> "Bbox":
+    """Move a name to a place, and return what it covers."""
+    left, across, up = chosen
+    text.set_horizontalalignment("right" if left else "left")
+    text.set_position((-across if left else across, up))
+    return text.get_window_extent()
 
-        taken.append(put(min(PLACES, key=hidden)))
+
+def _hidden(axes: "Axes", box: "Bbox", taken: "Sequence[Bbox]") -> int:
+    """Return how much a name is in the way: the points and names that it covers, and the frame if it leaves it."""
+    beyond = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
+    return int(beyond) + sum(int(box.overlaps(other)) for other in taken)

@@ -5,7 +5,7 @@ A subclass builds two modules, the static path and the dynamic path; forward pas
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, get_args
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from sdkit.methods.base import Batch, Code, Facts, Losses, Method, Range, SplitSettings, Term
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, RecurrentPriorGraph, join
-from sdkit.methods.parts.fitted_prior import FittedPrior, StaticPrior, prior_graphs
+from sdkit.methods.parts.fitted_prior import FitsStaticPrior
 from sdkit.methods.parts.gaussian import Gaussian, kl, kl_to_standard
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
+from sdkit.runtime.contract import StaticPrior
 from sdkit.runtime.element import Element
 
 
@@ -59,7 +60,7 @@ class Pass(NamedTuple):
     """Sample of the dynamic codes, (B, T, D)."""
 
 
-class GaussianMethod(Method):
+class GaussianMethod(FitsStaticPrior, Method):
     """A sequential variational autoencoder with one Gaussian static code and a Gaussian dynamic code a step."""
 
     terms: ClassVar[tuple[Term, ...]] = (
@@ -77,7 +78,7 @@ class GaussianMethod(Method):
         super().__init__(settings, facts)
         self.static_path, self.dynamic_path = self.paths(settings, self.features)
         self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
-        self.fitted_prior = FittedPrior(settings.static_size) if settings.static_prior == "fitted" else None
+        self.fitted_prior = self.new_prior(settings)
 
     @abstractmethod
     def paths(self, settings: Any, features: int) -> tuple[nn.Module, nn.Module]:
@@ -120,21 +121,9 @@ class GaussianMethod(Method):
         dynamic = Gaussian(*self.dynamic_path(*(pool[name] for name in self.dynamic_inputs)))
         return Pass(features, features, static, dynamic, pool["static"], dynamic.sample())
 
-    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Make room for a fitted prior, or for none where the weights are from before there was one."""
-        if self.fitted_prior is not None:
-            self.fitted_prior.adapt(shapes.get("fitted_prior.weights", ()))
-
-    @property
-    def finishes(self) -> bool:
-        """Whether a prior is fitted."""
-        return self.fitted_prior is not None
-
-    def finish(self, batches: Iterable[Batch]) -> None:
-        """Fit the prior of the static codes, if one is asked for."""
-        if self.fitted_prior is not None:
-            means = [self.posterior(self.encode(batch.x).float()).static.mean for batch in batches]
-            self.fitted_prior.fit(torch.cat(means))
+    def static_means(self, x: Tensor) -> Tensor:
+        """Return the means of the static codes (B, S) of data (B, T, *element)."""
+        return self.posterior(self.encode(x).float()).static.mean
 
     def graphs(self) -> dict[str, nn.Module]:
         """Return the graphs over the model's own layers."""
@@ -144,7 +133,7 @@ class GaussianMethod(Method):
             "dynamic": PosteriorGraph(self.dynamic_path, "dynamic", self.dynamic_inputs),
             "decoder": DecoderGraph(self),
             "prior": RecurrentPriorGraph(self.prior),
-            **prior_graphs(self.fitted_prior),
+            **self.prior_graphs(),
         }
 
     @classmethod

@@ -22,7 +22,7 @@ import numpy as np
 from sdkit.evaluation.judge.generation import ProtocolScores, Spread
 from sdkit.evaluation.judge.swapping import SwapScores
 from sdkit.runtime.errors import ConfigError
-from sdkit.runtime.verbs.files import SWAPPED
+from sdkit.runtime.storage.swap_file import SWAPPED
 
 SWAP, SAMPLE = "intervention_two_factor_swap", "intervention_two_factor_sample"
 """Names of the scores in MSD-Benchmark."""

@@ -24,8 +24,8 @@ from sdkit.runtime.errors import DataError
 from sdkit.runtime.noise import Draw, generator
 from sdkit.runtime.progress import Reporter
 from sdkit.runtime.storage.sequences import Indices, SequenceFile
+from sdkit.runtime.storage.swap_file import SWAPPED
 from sdkit.runtime.verbs.arrays import Verbs
-from sdkit.runtime.verbs.files import SWAPPED
 from sdkit.training.data import equal_lengths
 
 KINDS = ("static", "dynamic")

@@ -1,6 +1,6 @@
 """DBSE as a method: encoder, static path, dynamic path, decoder and prior, connected as in the paper's Fig. 1."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from sdkit.methods.dbse.objective import TERMS, Output, objective
 from sdkit.methods.dbse.paths import DynamicPath, FilterPath, StaticPath, all_steps
 from sdkit.methods.dbse.settings import VARIANTS, DbseSettings
 from sdkit.methods.graphs import DecoderGraph, EncoderGraph, join
-from sdkit.methods.parts.fitted_prior import FittedPrior, prior_graphs
+from sdkit.methods.parts.fitted_prior import FitsStaticPrior
 from sdkit.methods.parts.gaussian import Gaussian
 from sdkit.methods.parts.recurrent_prior import RecurrentPrior
 from sdkit.runtime.contract import STEP
@@ -24,7 +24,7 @@ WEIGHTS = Range(1e-4, 1.0)
 """Range of alpha and beta in a search; the paper has (0, 1)."""
 
 
-class Dbse(Method):
+class Dbse(FitsStaticPrior, Method):
     """Static code from a single element, subtracted from the LSTM's output; two hyper-parameters."""
 
     name = "dbse"
@@ -44,7 +44,7 @@ class Dbse(Method):
         self.dynamic_path = DynamicPath(settings, self.features)
         self.prior = RecurrentPrior(settings.dynamic_size, settings.prior_hidden_size, settings.prior_layers)
         self.filter_path = FilterPath(settings, self.features) if settings.filter else None
-        self.fitted_prior = FittedPrior(settings.static_size) if settings.static_prior == "fitted" else None
+        self.fitted_prior = self.new_prior(settings)
 
     @classmethod
     def default_variant(cls, element: Element) -> str:
@@ -102,25 +102,11 @@ class Dbse(Method):
         output = Output(nll, observed(x).flatten(2).sum(2), static, dynamic, prior)
         return output if self.filter_path is None else self._filtered(output, x, features, s)
 
-    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Make room for a fitted prior, or for none where the weights are from before there was one."""
-        if self.fitted_prior is not None:
-            self.fitted_prior.adapt(shapes.get("fitted_prior.weights", ()))
-
-    @property
-    def finishes(self) -> bool:
-        """Whether a prior is fitted."""
-        return self.fitted_prior is not None
-
-    def finish(self, batches: Iterable[Batch]) -> None:
-        """Fit the prior of the static codes, for which the anchors alone are encoded."""
-        if self.fitted_prior is not None:
-            means = []
-            for batch in batches:
-                anchor = self.settings.anchor_index(batch.x.shape[1])
-                _, static = self.static_path(self.encode(batch.x[:, anchor : anchor + 1]).float())
-                means.append(static.mean)
-            self.fitted_prior.fit(torch.cat(means))
+    def static_means(self, x: Tensor) -> Tensor:
+        """Return the means of the static codes (B, S), for which the anchors alone are encoded."""
+        anchor = self.settings.anchor_index(x.shape[1])
+        static: Gaussian = self.static_path(self.encode(x[:, anchor : anchor + 1]).float())[1]
+        return static.mean
 
     def graphs(self) -> dict[str, nn.Module]:
         """Return the graphs, including that of live streams where the model can run online."""
@@ -130,7 +116,7 @@ class Dbse(Method):
             "dynamic": DynamicGraph(self),
             "decoder": DecoderGraph(self),
             "prior": PriorGraph(self),
-            **prior_graphs(self.fitted_prior),
+            **self.prior_graphs(),
         }
         return found if "stream" in self.refusals(self.settings) else {**found, STEP: DynamicStepGraph(self)}
 

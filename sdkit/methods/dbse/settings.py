@@ -4,7 +4,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from sdkit.methods.base import SplitSettings
-from sdkit.methods.parts.fitted_prior import StaticPrior
+from sdkit.runtime.contract import StaticPrior
 
 Subtract = Literal["hidden", "features", "none"]
 AnchorDynamic = Literal["zero", "inferred"]

@@ -6,7 +6,9 @@ training is over draws where the codes are, and changes nothing else of the mode
 al., From variational to deterministic autoencoders, ICLR 2020, arXiv 1903.12436).
 """
 
-from typing import Any, Literal
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,6 @@ from torch import Tensor, nn
 
 from sdkit.runtime.contract import STATIC_PRIOR
 
-StaticPrior = Literal["standard", "fitted"]
-"""Prior that static codes are drawn from: N(0, I), or a mixture fitted to the codes of the training split."""
 COMPONENTS = (1, 2, 4, 8, 16)
 """Numbers of components K that are tried; the Bayesian information criterion chooses."""
 RIDGE = 3e-3
@@ -133,6 +133,36 @@ class FittedPriorGraph(nn.Module):
         return drawn + self.means[chosen]
 
 
-def prior_graphs(prior: FittedPrior | None) -> dict[str, nn.Module]:
-    """Return the graph of a fitted prior by its name; nothing where there is none to draw from."""
-    return {} if prior is None or not prior.fitted else {STATIC_PRIOR: FittedPriorGraph(prior)}
+class FitsStaticPrior(nn.Module):
+    """A method whose setting `static_prior` says whether a prior is fitted; name it before `Method` among the bases."""
+
+    fitted_prior: FittedPrior | None
+    """The prior; None where static codes are drawn from N(0, I) alone."""
+
+    @abstractmethod
+    def static_means(self, x: Tensor) -> Tensor:
+        """Return the means of the static codes (B, S) of data (B, T, *element)."""
+
+    def new_prior(self, settings: Any) -> FittedPrior | None:
+        """Return the prior that the settings ask for, not fitted yet."""
+        return FittedPrior(settings.static_size) if settings.static_prior == "fitted" else None
+
+    def adapt(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for a fitted prior, or for none where the weights are from before there was one."""
+        if self.fitted_prior is not None:
+            self.fitted_prior.adapt(shapes.get("fitted_prior.weights", ()))
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a prior is fitted."""
+        return self.fitted_prior is not None
+
+    def finish(self, batches: Iterable[Any]) -> None:
+        """Fit the prior to the static codes of batches, if one is asked for."""
+        if self.fitted_prior is not None:
+            self.fitted_prior.fit(torch.cat([self.static_means(batch.x) for batch in batches]))
+
+    def prior_graphs(self) -> dict[str, nn.Module]:
+        """Return the graph of the fitted prior by its name; nothing where there is none to draw from."""
+        prior = self.fitted_prior
+        return {} if prior is None or not prior.fitted else {STATIC_PRIOR: FittedPriorGraph(prior)}

@@ -19,8 +19,8 @@ from sdkit.runtime.storage.hdf5 import LazyFile
 from sdkit.runtime.storage.parts import open_part, part_names, read_attribute, reading
 from sdkit.runtime.storage.sequences import SequenceFile
 from sdkit.runtime.storage.swap_file import SwapFile
+from tests.runtime.storage.changes import Change, attribute, put
 
-Change = Callable[[h5py.File], Any]
 Reader = Callable[[Path], Any]
 
 X = np.random.default_rng(0).random((6, 5, 3, 2), np.float32)
@@ -142,19 +142,6 @@ def chunked(name: str, shape: tuple[int, ...], chunk: tuple[int, ...], raw: byte
             data.id.write_direct_chunk((0,) * len(shape), raw, 0)
 
     return change
-
-
-def put(name: str, value: Any) -> Change:
-    def change(file: h5py.File) -> None:
-        if name in file:
-            del file[name]
-        file[name] = value
-
-    return change
-
-
-def attribute(name: str, value: Any) -> Change:
-    return lambda file: file.attrs.__setitem__(name, value)
 
 
 def classes(**changes: Any) -> Change:

@@ -1,7 +1,6 @@
 """Round trips, MSD-Benchmark's layout, and a clear word for every file that cannot be used."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sdkit.runtime.describe import describe_sequences
 from sdkit.runtime.element import Element
 from sdkit.runtime.errors import ConfigError, DataError, FileFormatError, SdkitError
 from sdkit.runtime.storage.sequences import SPLITS, Factor, SequenceFile, SequenceMeta, SequenceWriter
+from tests.runtime.storage.changes import Change, attribute, put
 
 IMAGE = Element("image", (3, 4, 4), "uint8", ("grey level",))
 FLOATS = Element("image", (1, 4, 4), "float32")
@@ -30,8 +30,6 @@ CLASSES = {
         "values": {"ivory": 0, "mint": 1, "sky": 2},
     },
 }
-
-Change = Callable[[h5py.File], None]
 
 
 def values(element: Element, count: int = 6, steps: int = 5) -> NDArray[Any]:
@@ -181,19 +179,6 @@ def changed(path: Path, change: Change) -> Path:
     with h5py.File(path, "r+") as file:
         change(file)
     return path
-
-
-def put(name: str, value: Any) -> Change:
-    def change(file: h5py.File) -> None:
-        if name in file:
-            del file[name]
-        file[name] = value
-
-    return change
-
-
-def attribute(name: str, value: Any) -> Change:
-    return lambda file: file.attrs.__setitem__(name, value)
 
 
 def remove_data(file: h5py.File) -> None:
